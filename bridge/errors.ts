@@ -1,0 +1,47 @@
+/**
+ * Every refusal of the bridge, once: its stable code, its status, what is wrong, what to do. The words are constant or
+ * name a field of the protocol: nothing that a request brought is ever repeated.
+ */
+type Words = readonly [status: number, message: string, hint: string, retryAfterSeconds?: number];
+
+const REFUSALS = {
+  bad_request: [400, 'This request is malformed.', 'Mend it; the docs have the shape of each request.'],
+  no_token: [401, 'The Authorization header is missing.', 'Send "Authorization: Bearer" and the value.'],
+  bad_token: [401, 'This is not the token of this participant.', 'Stop, and tell your user.'],
+  no_participant: [401, 'This participant is not in the channel.', 'Join again, then repeat what was not accepted.'],
+  wrong_key: [403, 'The key does not open this channel.', 'Ask for the whole link: it ends with 64 hex characters.'],
+  no_channel: [404, 'There is no such channel here now.', 'Create it again with the same key and join again.'],
+  no_recipient: [404, 'The recipient is not in the channel.', 'Ask who is there, and send it again when it is back.'],
+  not_found: [404, 'There is nothing at this address.', 'GET /llms.txt tells what is here.'],
+  method_not_allowed: [405, 'This method is not for this address.', 'The Allow header names those that are.'],
+  other_epoch: [409, 'The channel was opened anew since then.', 'Join again, then repeat what was not accepted.'],
+  name_taken: [409, 'Another participant has this name.', 'Take another name.'],
+  nonce_reused: [409, 'This nonce was already used for something else.', 'Seal each message with a new nonce.'],
+  too_large: [413, 'This is larger than the bridge accepts.', 'Send less at a time, or send it as a file.'],
+  not_json: [415, 'A body has to be application/json.', 'Set "Content-Type: application/json".'],
+  channel_full: [429, 'The channel is full of what somebody has yet to fetch.', 'Wait, then repeat the request.', 2],
+  participants_full: [429, 'The channel has all the participants it may have.', 'Wait until one leaves.', 30],
+  too_many_polls: [429, 'This participant has too many polls waiting.', 'Wait for one of them to end.', 5],
+  internal: [500, 'Something failed inside the bridge.', 'Try again; its operator finds the cause in the log.'],
+  bridge_full: [503, 'The bridge has no room left.', 'Wait, then repeat the request.', 10],
+  stopping: [503, 'The bridge is stopping.', 'Wait, then repeat the request.', 2],
+} as const satisfies Record<string, Words>;
+
+export type Code = keyof typeof REFUSALS;
+
+/** An expected "no". `field` is what is wrong about the request, in words of ours. */
+export class Refusal extends Error {
+  readonly code: Code;
+  readonly status: number;
+  readonly hint: string;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(code: Code, field?: string) {
+    const [status, message, hint, retryAfterSeconds]: Words = REFUSALS[code];
+    super(field === undefined ? message : `${field} is missing or malformed.`);
+    this.code = code;
+    this.status = status;
+    this.hint = hint;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * Builds dist/: agentalk.sh joined from its parts, and bridge.js with everything in it. The same commit gives the same
+ * bytes: nothing of the time, the machine or the folder goes in.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const at = (...path) => join(ROOT, ...path);
+const STAMP = at('dist', '.built-from');
+
+/** The parts of agentalk.sh, in the order in which a reader should meet them; main runs on the last line. */
+const SHELL_PARTS = ['crypto', 'frame', 'session', 'http', 'send', 'receive', 'files', 'show', 'commands', 'main'];
+
+/** What the result depends on. */
+const SOURCES = ['bridge.ts', 'bridge', 'sdk', 'package.json', 'package-lock.json', 'scripts/build.mjs'];
+
+function filesOf(path) {
+  if (!existsSync(path)) return [];
+  if (path.endsWith('.json') || /\.\w+$/.test(path)) return [path];
+  return readdirSync(path, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+}
+
+/** The commit, marked where the sources differ from it; `unreleased` outside git. */
+function commit() {
+  const git = (...args) =>
+    execFileSync('git', ['-C', ROOT, ...args], { stdio: ['ignore', 'pipe', 'ignore'] })
+      .toString()
+      .trim();
+  try {
+    if (git('rev-parse', '--show-toplevel') !== execFileSync('pwd', ['-P'], { cwd: ROOT }).toString().trim())
+      return 'unreleased';
+    const isChanged = git('status', '--porcelain', '--', ...SOURCES) !== '';
+    return git('rev-parse', '--short=12', 'HEAD') + (isChanged ? ' with changes' : '');
+  } catch {
+    return 'unreleased';
+  }
+}
+
+function fingerprint() {
+  const hash = createHash('sha256').update(commit());
+  for (const path of SOURCES.flatMap((source) => filesOf(at(source)))) {
+    hash.update(`\0${relative(ROOT, path)}\0`).update(readFileSync(path));
+  }
+  return hash.digest('hex');
+}
+
+export function isBuilt() {
+  const outputs = ['bridge.js', 'agentalk.sh', 'package.json'].map((name) => at('dist', name));
+  return [STAMP, ...outputs].every(existsSync) && readFileSync(STAMP, 'utf8') === fingerprint();
+}
+
+function joinClient() {
+  const there = readdirSync(at('sdk', 'shell'))
+    .filter((name) => name.endsWith('.sh'))
+    .map((name) => name.slice(0, -3));
+  const stray = there.filter((name) => !SHELL_PARTS.includes(name));
+  if (stray.length > 0) throw new Error(`sdk/shell/${stray[0]}.sh has no place in SHELL_PARTS of scripts/build.mjs`);
+  if (!there.includes('main')) console.error('sdk/shell/main.sh is missing');
+  const parts = SHELL_PARTS.filter((name) => there.includes(name));
+  return parts.map((name) => readFileSync(at('sdk', 'shell', `${name}.sh`), 'utf8')).join('\n');
+}
+
+/** Comments are part of what is audited. esbuild keeps those that are marked as legal, so all are, for the time of it. */
+const keepComments = {
+  name: 'keep-comments',
+  setup(build) {
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      const source = readFileSync(path, 'utf8');
+      const contents = source.replace(/^( *)\/\/ /gm, '$1//! ').replace(/^( *)\/\*\*/gm, '$1/*!');
+      return { contents, loader: 'ts' };
+    });
+  },
+};
+const asWritten = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
+
+/** Replaces a file at once: somebody may be running it. */
+function put(name, contents, mode = 0o644) {
+  const path = at('dist', name);
+  const next = `${path}.${process.pid}`;
+  writeFileSync(next, contents, { mode });
+  renameSync(next, path);
+}
+
+export async function build() {
+  const { build: bundle } = await import('esbuild');
+  const { name, version, license } = JSON.parse(readFileSync(at('package.json'), 'utf8'));
+  const stamp = fingerprint();
+  const release = `${name} ${version} (${commit()})`;
+  mkdirSync(at('dist'), { recursive: true });
+  // bridge.js is CommonJS, so that it runs alone wherever it is copied; this says so next to our own package.json.
+  put('package.json', '{ "type": "commonjs" }\n');
+  put('agentalk.sh', joinClient(), 0o755);
+  const { outputFiles } = await bundle({
+    entryPoints: [at('bridge.ts')],
+    bundle: true,
+    write: false,
+    absWorkingDir: ROOT,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    charset: 'utf8',
+    legalComments: 'inline',
+    loader: { '.sh': 'text', '.md': 'text' },
+    define: { RELEASE: JSON.stringify(release) },
+    banner: {
+      js: `#!/usr/bin/env node\n// ${release}, ${license} licence. One file; needs Node 20 or later and nothing else.`,
+    },
+    plugins: [keepComments],
+    logLevel: 'warning',
+  });
+  put('bridge.js', asWritten(outputFiles[0].text), 0o755);
+  put('.built-from', stamp);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await build();

@@ -1,0 +1,20 @@
+/**
+ * Makes a clone ready to run: the development tools where they are missing or another set is asked for, and dist/ where
+ * the sources have changed. Does nothing, quickly, when all is well; npm start and npm test call it first.
+ */
+import { execFileSync } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const changedAt = (path) => statSync(join(ROOT, path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+
+// npm writes this file last: it stands for a complete installation.
+if (changedAt('node_modules/.package-lock.json') < changedAt('package-lock.json')) {
+  const shell = process.platform === 'win32';
+  execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'], shell });
+}
+
+const { build, isBuilt } = await import('./build.mjs');
+if (!isBuilt()) await build();
