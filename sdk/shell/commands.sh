@@ -1,0 +1,295 @@
+# ---- commands ----
+
+next() { printf '. %s; agentalk_%s' "$ENV_FILE" "$1"; }
+
+hand_off() { printf '\nTalk to my other Claude — curl this URL to start: %s/c/%s#k=%s\n\n' "$BRIDGE" "$CHANNEL" "$KEY"; }
+
+options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
+  ARG='' WANTED=''
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --name) WANTED=${2:-} && shift ;;
+      --cacert) CACERT=${2:-} && shift && [ -r "$CACERT" ] || fail "can't read the file given with --cacert" ;;
+      --*) fail "unknown option: there are --name NAME and --cacert FILE" ;;
+      *) ARG=$1 ;;
+    esac
+    shift
+  done
+  [ -n "$WANTED" ] || WANTED=$(uname -n | tr A-Z a-z | sed 's/\..*//; s/[^a-z0-9]/-/g; s/^-*//' | cut -c1-24)
+  WANTED=${WANTED:-agent}
+  is_name "$WANTED" || fail "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit"
+}
+
+open_session() { # create or join
+  local url=$ARG home=${AGENTALK_HOME:-/tmp} i
+  if [ "$1" = join ]; then
+    [ "$url" != - ] || read -r url
+    case $url in *'#'*) ;; *) [ ! -f "$url" ] || read -r url <"$url" ;; esac
+    KEY=${url#*'#k='} CHANNEL=${url%%'#'*} CHANNEL=${CHANNEL##*/c/}
+    [ "$KEY" != "$url" ] || fail "that link has no key: it must be whole, with all that stands behind #, in single quotes"
+    KEY=${KEY%%&*} url=${url%%/c/*}
+    is_hex "$KEY" 64 || fail "the key in that link is damaged: behind #k= there are 64 of 0-9 a-f. Ask for the whole link"
+  else
+    [ -n "$url" ] || fail "on which bridge? bash '$0' create https://bridge.example --name laptop"
+    KEY=$(random_hex 32)
+  fi
+  set_bridge "$url"
+  ACCESS=$(access_of "$KEY")
+  [ "$1" = join ] || CHANNEL=$(channel_of "$ACCESS")
+  [ "$CHANNEL" = "$(channel_of "$ACCESS")" ] || fail "link and key don't belong together: a digit is wrong. Ask for the link again"
+  mkdir -p "$home" 2>/dev/null
+  for ((i = 1; i < 100; i++)); do
+    NAME=$WANTED
+    [ "$i" -eq 1 ] || NAME=${WANTED:0:29}-$i
+    S=$home/agentalk-session-$NAME ENV_FILE=$home/agentalk-session-$NAME.env
+    if ! mkdir "$S" 2>/dev/null; then
+      [ -e "$S" ] || [ -L "$S" ] || fail "can't write in $home: set AGENTALK_HOME to a folder of yours"
+      [ -O "$S" ] && [ ! -L "$S" ] && [ -f "$S/session" ] && continue
+      fail "$S is there and is no session of yours: take another --name, or set AGENTALK_HOME"
+    fi
+    trap 'rm -rf "$S"' EXIT
+    [ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
+    workplace
+    trap 'clean; rm -rf "$S"' EXIT
+    make_session
+    ! enter || break
+    rm -rf "$S"
+    [ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
+  done
+  started "$1"
+  trap clean EXIT
+  welcome "$1"
+}
+
+make_session() {
+  local sign
+  mkdir "$S/log" "$S/outbox" "$S/said" "$S/inbox" "$S/held" "$S/direct" && : >"$S/shown" && cat "$0" >"$S/agentalk.sh" ||
+    disk_full
+  new_key "$S/sign.pem" && sign=$PUBLIC && new_key "$S/ecdh.pem" || fail "openssl can't make a P-256 key here, or the disk is full"
+  ID=$(participant_of "$KEY" "$NAME") STREAM=$(random_hex 8) SEED=$(random_hex 32) ROOM="agentalk/1 room $KEY"
+  ROOM_H=$(hash_key "$ROOM")
+  TOKEN=$(random_hex 32)
+  printf 'kind: agent\nname: %s\npub: %s\nsign: %s\n\n' "$NAME" "$PUBLIC" "$sign" >"$TMP/card"
+  aad "$ID" '*' card
+  seal "$ROOM" "$ROOM_H" "$AAD" "$TMP/card"
+  printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$TOKEN" \
+    "$NONCE" "$TAG" "$(sealed)" >"$S/join"
+  printf 'header = "Authorization: Bearer %s"\n' "$TOKEN" >"$S/token"
+  printf 'header = "Authorization: Bearer %s"\n' "$ACCESS" >"$S/access" || disk_full
+  load
+}
+
+started() { # create or join: from here on the session is there
+  local key run="'$BASH' -p '$S/agentalk.sh'"
+  BORN_EPOCH=$EPOCH BORN=$JOINED_AT
+  [ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
+  commit
+  for key in BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
+  printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
+  (
+    set -C
+    {
+      printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
+      for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
+      printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
+      printf 'agentalk_dm() { if [ $# -gt 1 ]; then agentalk_to=$1 && shift && printf %%s "$*" | %s dm "$agentalk_to"; else %s dm "$@"; fi; }\n' "$run" "$run"
+    } >"$ENV_FILE"
+  ) 2>/dev/null || fail "can't make $ENV_FILE: is something there already? Take another --name"
+}
+
+welcome() { # create or join
+  [ "$NAME" = "$WANTED" ] || say "the name $WANTED was taken: you are $NAME."
+  if [ "$1" = create ]; then
+    say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
+    hand_off
+    say "Then wait for it: $(next wait)"
+    return
+  fi
+  flush_all 20
+  if [ "$FOUND" = created ]; then
+    say "joined as $NAME, but the channel had ended: it is open again, and nobody else is here yet. Tell your user."
+  else
+    say "joined as $NAME. Here:$(names)"
+  fi
+  case $PRESENT in
+    *listening*) wait_for 10 ;;
+    *) wait_for 0 || say "nobody is listening now. PAIRED follows when one of them next waits." ;;
+  esac
+  say "next: $(next wait)"
+}
+
+take_text() { # standard input -> $TMP/body
+  local text
+  [ ! -t 0 ] || say "type the text; Ctrl-D ends it."
+  if IFS= read -r -d '' text; then printf '%s\0' "$text" && cat; else printf %s "$text"; fi >"$TMP/body" || disk_full
+  text=$(wc -c <"$TMP/body")
+  [ "$text" -gt 0 ] || fail "nothing to say: give a text, or one on standard input (agentalk_say <<'END' … END)"
+  [ "$text" -le "$LIMIT" ] || fail "a message has at most $LIMIT bytes: put that into a file and use agentalk_send_file PATH"
+}
+
+recipient() { # NAME -> PEER
+  peer_named "$1" || fail "nobody here is called that. In the channel:$(names)"
+  [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
+}
+
+hand_over() { # N: what the sender needs to know
+  local id presence seconds line=''
+  SKIPPED=''
+  if ! flush "$1" 40; then
+    say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. $(next wait)"
+    return
+  fi
+  while read -r id presence seconds; do
+    peer_with "${id:-none}" && is_decimal "$seconds" || continue
+    line="$line, ${P_NAME[PEER]} $([ "$presence" = listening ] && echo is listening || echo was here "$(ago "$seconds")")"
+  done < <(printf '%s\n' "$PRESENT")
+  case $SKIPPED in *" $1 "*) line=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
+  say "sent${line:-, but nobody else is in the channel: it is kept for whoever joins}. $(next wait)"
+  load
+  shown
+  [ "$SHOWN" -ge "$RECORDS" ] || say "There is something that you have not read yet: wait shows it."
+}
+
+ago() { if [ "$1" -lt 90 ]; then printf '%s s ago' "$1"; else printf '%s min ago' $((($1 + 30) / 60)); fi; }
+
+send_file() { # PATH [NAME]
+  local to='*' n size sum i
+  [ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
+  [ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
+  cat "$1" >"$TMP/file" || disk_full
+  size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
+  [ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
+  for ((i = 0; i < n; i++)); do
+    dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip="$i" count=1 2>/dev/null
+    enqueue "$to" file "name: $(printf %s "${1##*/}" | tr -c 'A-Za-z0-9._-' _)"$'\n'"part: $((i + 1))/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n'
+    [ ! -t 1 ] || printf '\r%s of %s parts' $((i + 1)) "$n"
+  done
+  hand_over "$N"
+}
+
+# Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED.
+wait_for() { # SECONDS
+  local end=$((SECONDS + $1)) soon='' polled=''
+  while :; do
+    load
+    show_new
+    [ "$NEWS" != yes ] || return 0
+    [ "$NEWS" != soon ] || soon=yes end=$((SECONDS + 5))
+    [ "$SECONDS" -lt "$end" ] || [ -z "$polled" ] || break
+    step $((end - SECONDS))
+    polled=yes
+  done
+  [ -n "$soon" ]
+}
+
+step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
+  local seconds=25
+  [ -d "$TMP" ] || mkdir "$TMP"
+  lock receive || { nap && return; }
+  sweep
+  [ -z "$HOLES" ] || seconds=2
+  [ "$1" -ge "$seconds" ] || seconds=$(($1 > 0 ? $1 : 0))
+  flush_all 5
+  if beat receive && receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
+  beat receive || return
+  ! lost_us || ! rejoin || return 0
+  over
+  ((TRIES += 1))
+  TROUBLE=$MESSAGE
+  sleep $((TRIES < 5 ? TRIES : 5))
+}
+
+wait_once() { # SECONDS
+  is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
+  if wait_for "$1"; then
+    [ -z "$MORE" ] || say "There is more: call again."
+    say "next, when you have answered: $(next wait)"
+  elif [ -n "$TROUBLE" ]; then
+    say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. $(next wait)"
+  elif [ -z "$(names)" ]; then
+    say "nobody has joined yet. Does your user have the line (agentalk_invite prints it)? Call again: $(next wait)"
+  else
+    say "no news from$(names) in $1 s. Call again: $(next wait)"
+  fi
+}
+
+listen() {
+  local told=''
+  BRIEF=yes
+  lock receive || say "another call of this session receives already; this one shows what comes, too."
+  say "listening as $NAME, a line for each event. agentalk_show N shows message N whole."
+  while :; do
+    wait_for 60
+    [ -z "$TROUBLE" ] || [ -n "$told" ] || { told=yes && say "OFFLINE: $TROUBLE. Trying on; nothing is lost. If it lasts, tell your user."; }
+    [ -n "$TROUBLE" ] || [ -z "$told" ] || { told='' && say "ONLINE again."; }
+  done
+}
+
+who() {
+  local word id presence seen rest mine
+  request GET "/channels/$CHANNEL?participant_id=$ID&epoch=$EPOCH" "$S/token" 15 && last_line cursor || fail "$MESSAGE. agentalk_wait mends what can be mended"
+  say "you are $NAME; channel $CHANNEL on $BRIDGE."
+  while read -r word id presence seen rest <&3; do
+    [ "$word" = participant ] && is_decimal "$seen" && peer_with "$id" || continue
+    last_of "$(key_of "$PEER")"
+    mine=$((ALL + SEQ))
+    rest="last seen $(ago "$seen")"
+    [ "$presence" != listening ] || rest="listening now"
+    say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; has $((${P_HAS[PEER]%:*} + ${P_HAS[PEER]#*:})) of the $mine messages and signals sent to it."
+  done 3<"$TMP/answer"
+  say "next: $(next wait)"
+}
+
+show() { # MESSAGE_NUMBER
+  is_decimal "${1:-}" || fail "which message? agentalk_show 3"
+  FOUND=''
+  records_after 0 show_if "$1"
+  [ -n "$FOUND" ] || fail "there is no message #$1"
+}
+
+show_if() { # MESSAGE_NUMBER RECORD
+  case $3:${7:-} in msg:"$1" | file:"$1") ;; *) return 0 ;; esac
+  FOUND=yes
+  print_record "${@:2}"
+  return 1
+}
+
+leave() {
+  local i finals=''
+  for ((i = 0; i < ${#P_ID[@]} && i < 16; i++)); do
+    last_of "$(key_of "$i")"
+    [ "$SEQ" -eq 0 ] || finals="$finals,${P_ID[i]}:$SEQ"
+  done
+  signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
+  flush "$N" 15 || say "no goodbye: $MESSAGE"
+  printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
+  request POST "/channels/$CHANNEL/leave?epoch=$EPOCH" "$S/token" 15 "$TMP/leave"
+  add_said
+  commit
+  printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" >"$TMP/session" && mv "$TMP/session" "$S/session"
+  rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S/outbox" "$S/held" "$S"/tmp.*
+  say "left, and the keys are erased. The conversation stays in $S/inbox. Tell your user how it ended."
+}
+
+sessions() {
+  local file key value name made none=yes
+  for file in "${AGENTALK_HOME:-/tmp}"/agentalk-session-*.env; do
+    S=${file%.env} made=''
+    [ -O "$file" ] && [ -f "$S/session" ] || continue
+    while read -r key value; do
+      case $key in NAME) name=$value ;; made) made=$value ;; esac
+    done <"$S/session"
+    none=''
+    if [ -n "$made" ]; then say "$name, made $(ago $((STARTED - ${made%% *}))) in ${made#* }: . $file"; else say "$name has left: $S/inbox"; fi
+  done
+  [ -z "$none" ] || say "no sessions here"
+}
+
+usage() {
+  cat <<'END'
+agentalk: two coding agents talk, end-to-end encrypted.
+  bash agentalk.sh create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
+  bash agentalk.sh join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
+  bash agentalk.sh sessions                          lists this machine's sessions
+END
+}

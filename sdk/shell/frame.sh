@@ -1,0 +1,82 @@
+# ---- frame: the words of agentalk/1 and their checks (docs/protocol.md) ----
+
+is_decimal() { # asked before any arithmetic: a[$(command)] would run there
+  case $1 in '' | *[!0-9]* | 0?*) return 1 ;; esac
+  [ ${#1} -le 15 ]
+}
+
+is_hex() { # TEXT LENGTH
+  case $1 in *[!0-9a-f]*) return 1 ;; esac
+  [ ${#1} -eq "$2" ]
+}
+
+is_base64() { # canonical: whole groups, padding at the end, no stray bits before it
+  case $1 in
+    '' | *[!A-Za-z0-9+/=]* | *=*[!=]* | *===) return 1 ;;
+    *==) case $1 in *[AQgw]==) ;; *) return 1 ;; esac ;;
+    *=) case $1 in *[AEIMQUYcgkosw048]=) ;; *) return 1 ;; esac ;;
+  esac
+  [ $((${#1} % 4)) -eq 0 ]
+}
+
+is_name() {
+  case $1 in '' | [!a-z0-9]* | *[!a-z0-9._-]* | *..*) return 1 ;; esac
+  [ ${#1} -le 32 ]
+}
+
+labelled() { printf 'agentalk/1 %s' "$*" | sha256; }
+
+access_of() { labelled access "$1"; }                             # KEY
+channel_of() { labelled channel "$1" | cut -c1-32; }              # ACCESS
+participant_of() { labelled participant "$1" "$2" | cut -c1-32; } # KEY NAME
+
+aad() { AAD=$(printf '%s\n' agentalk/1 "$CHANNEL" "$1" "$2" "$3"); } # FROM TO TYPE -> AAD
+
+# Takes $TMP/frame apart: HEADERS (its lines but the signature), SIGNATURE, each header that we know in F_<name>, BODY_AT
+# (its body's first byte, from 1), BODY_BYTES, and BODY; but a body with NUL bytes, which bash can't hold, is BINARY.
+KNOWN=' kind stream seq time after seen re challenge answer name part size sha256 pub sign final '
+
+parse_frame() { # else WHY
+  local line name value names=' ' end='' size
+  for name in $KNOWN; do printf -v "F_$name" %s ''; done
+  SIGNATURE='' HEADERS='' BODY_AT=1 BINARY=''
+  {
+    while IFS= read -r line; do
+      ((BODY_AT += ${#line} + 1))
+      [ -n "$line" ] || { end=yes && break; }
+      WHY=headers-too-long && [ "$BODY_AT" -le 4097 ] || return 1
+      WHY=signature-not-last && [ -z "$SIGNATURE" ] || return 1
+      name=${line%%: *} value=${line#*: } WHY=bad-header
+      case $line in *[!\ -~]* | *' ') return 1 ;; *': '[!\ ]*) ;; *) return 1 ;; esac
+      case $name in [!a-z]* | *[!a-z0-9-]*) return 1 ;; esac
+      [ ${#name} -le 32 ] || return 1
+      case $names in *" $name "*) WHY=twice && return 1 ;; esac
+      names="$names$name "
+      case $KNOWN in *" $name "*) printf -v "F_$name" %s "$value" ;; esac
+      if [ "$name" = signature ]; then SIGNATURE=$value; else HEADERS="$HEADERS$line"$'\n'; fi
+    done
+    WHY=no-empty-line && [ -n "$end" ] || return 1
+    ! IFS= read -r -d '' BODY || BINARY=yes
+  } <"$TMP/frame"
+  size=$(wc -c <"$TMP/frame")
+  BODY_BYTES=$((size - BODY_AT + 1))
+  [ -n "$BINARY" ] || [ ${#BODY} -ne "$BODY_BYTES" ] || return 0
+  # `read` drops NUL bytes, and headers that had some are not what was sealed.
+  WHY=bad-header
+  case $(od -An -v -tx1 -N$((BODY_AT - 1)) "$TMP/frame") in *' 00'*) return 1 ;; esac
+}
+
+body() { # its bytes
+  if [ -n "$BINARY" ]; then tail -c "+$BODY_AT" "$TMP/frame"; else printf %s "$BODY"; fi
+}
+
+check_message() { # what every message has to say before anything is believed of it; else WHY
+  WHY=missing-header && [ -n "$F_kind" ] && [ -n "$F_stream" ] && [ -n "$F_seq" ] && [ -n "$F_time" ] || return 1
+  WHY=bad-decimal && is_decimal "$F_seq" && is_decimal "$F_time" && is_decimal "${F_after:-0}" &&
+    is_decimal "${F_size:-0}" && [ "$F_seq" != 0 ] || return 1
+  WHY=bad-value && is_hex "$F_stream" 16 && [ ${#F_kind} -le 16 ] || return 1
+  case $F_kind in [!a-z]* | *[!a-z-]*) return 1 ;; esac
+  [ -z "$F_challenge" ] || is_hex "$F_challenge" 32 || return 1
+  [ -z "$F_answer" ] || is_hex "$F_answer" 32 || return 1
+  [ -z "$F_sha256" ] || is_hex "$F_sha256" 64
+}

@@ -1,0 +1,45 @@
+# ---- main ----
+
+main() {
+  local command=${1:-help} tool missing=''
+  export LC_ALL=C
+  IFS=$' \t\n' STARTED=$(date +%s)
+  umask 077
+  unset CDPATH
+  AGAIN='' BRIEF='' CACERT='' CURL='' GUARDED='' HOLES='' LOCKS='' PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
+  [ $# -eq 0 ] || shift
+  case $command in
+    create | join)
+      for tool in curl openssl od tr cut sed cat ln mv rm mkdir mkfifo tail wc date dd uname; do
+        command -v "$tool" >/dev/null || missing="$missing $tool"
+      done
+      [ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
+      # The link holds the key, and everybody here can read arguments: start again without it.
+      if [ "$command" = join ] && [ -z "${AGENTALK_URL:-}" ]; then
+        options "$@"
+        [ -n "$ARG" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
+        AGENTALK_URL=$ARG exec "$BASH" -p "$0" join --name "$WANTED" ${CACERT:+--cacert "$CACERT"}
+      fi
+      options "$@"
+      ARG=${AGENTALK_URL:-$ARG}
+      unset AGENTALK_URL
+      open_session "$command"
+      ;;
+    sessions) sessions ;;
+    say | dm | send_file | wait | listen | who | show | log | invite | leave)
+      S=${0%/*}
+      start
+      case $command in
+        say) take_text && enqueue '*' text '' && hand_over "$N" ;;
+        dm) [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$(names)" && recipient "$1" && take_text && enqueue "$PEER" text '' && hand_over "$N" ;;
+        wait) wait_once "${1:-100}" ;;
+        log) add_said && commit && records_after 0 print_record ;;
+        invite) say "Give your user this line, whole, for the other agent:" && hand_off ;;
+        *) "$command" "$@" ;;
+      esac
+      ;;
+    *) usage ;;
+  esac
+}
+
+main "$@"
