@@ -84,7 +84,7 @@ started() { # create or join: from here on the session is there
   BORN_EPOCH=$EPOCH BORN=$JOINED_AT
   [ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
   commit
-  for key in BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
+  for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
   printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
   (
     set -C
@@ -98,6 +98,7 @@ started() { # create or join: from here on the session is there
 }
 
 welcome() { # create or join
+  local i
   [ "$NAME" = "$WANTED" ] || say "the name $WANTED was taken: you are $NAME."
   if [ "$1" = create ]; then
     say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
@@ -112,7 +113,10 @@ welcome() { # create or join
     say "joined as $NAME. Here:$(names)"
   fi
   case $PRESENT in
-    *listening*) wait_for 10 ;;
+    *listening*)
+      i=$((SECONDS + 10))
+      until [ "$SECONDS" -ge "$i" ] || [[ ${P_PAIRED[*]} = *yes* ]]; do wait_for $((i - SECONDS)); done
+      ;;
     *) wait_for 0 || say "nobody is listening now. PAIRED follows when one of them next waits." ;;
   esac
   say "next: $(next wait)"
@@ -128,7 +132,7 @@ take_text() { # standard input -> $TMP/body
 }
 
 recipient() { # NAME -> PEER
-  peer_named "$1" || fail "nobody here is called that. In the channel:$(names)"
+  find_peer NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
   [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
@@ -140,7 +144,7 @@ hand_over() { # N: what the sender needs to know
     return
   fi
   while read -r id presence seconds; do
-    peer_with "${id:-none}" && is_decimal "$seconds" || continue
+    find_peer ID "${id:-none}" && is_decimal "$seconds" || continue
     line="$line, ${P_NAME[PEER]} $([ "$presence" = listening ] && echo is listening || echo was here "$(ago "$seconds")")"
   done < <(printf '%s\n' "$PRESENT")
   case $SKIPPED in *" $1 "*) line=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
@@ -185,15 +189,14 @@ wait_for() { # SECONDS
 step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
   local seconds=25
   [ -d "$TMP" ] || mkdir "$TMP"
-  lock receive || { nap && return; }
+  lock receive || { pause 0 && return; }
   sweep
   [ -z "$HOLES" ] || seconds=2
   [ "$1" -ge "$seconds" ] || seconds=$(($1 > 0 ? $1 : 0))
   flush_all 5
   if beat receive && receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
   beat receive || return
-  ! lost_us || ! rejoin || return 0
-  over
+  ! rejoin || return 0
   ((TRIES += 1))
   TROUBLE=$MESSAGE
   sleep $((TRIES < 5 ? TRIES : 5))
@@ -230,8 +233,8 @@ who() {
   request GET "/channels/$CHANNEL?participant_id=$ID&epoch=$EPOCH" "$S/token" 15 && last_line cursor || fail "$MESSAGE. agentalk_wait mends what can be mended"
   say "you are $NAME; channel $CHANNEL on $BRIDGE."
   while read -r word id presence seen rest <&3; do
-    [ "$word" = participant ] && is_decimal "$seen" && peer_with "$id" || continue
-    last_of "$(key_of "$PEER")"
+    [ "$word" = participant ] && is_decimal "$seen" && find_peer ID "$id" || continue
+    last_of "$PEER"
     mine=$((ALL + SEQ))
     rest="last seen $(ago "$seen")"
     [ "$presence" != listening ] || rest="listening now"
@@ -256,8 +259,8 @@ show_if() { # MESSAGE_NUMBER RECORD
 
 leave() {
   local i finals=''
-  for ((i = 0; i < ${#P_ID[@]} && i < 16; i++)); do
-    last_of "$(key_of "$i")"
+  for ((i = 0; i < PEERS && i < 16; i++)); do
+    last_of "$i"
     [ "$SEQ" -eq 0 ] || finals="$finals,${P_ID[i]}:$SEQ"
   done
   signal '*' bye "${finals:+final: ${finals#,}$'\n'}"

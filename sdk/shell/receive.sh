@@ -1,40 +1,40 @@
 # ---- receive: from the bridge's answer to the log ----
 
-# One poll of at most SECONDS, and the commit of what came. Status 1: CODE and MESSAGE.
-receive() { # SECONDS
-  local since epoch
+receive() { # SECONDS: one poll, and the commit of what came. Status 1: CODE and MESSAGE
+  local since epoch i
   load
   since=$CURSOR epoch=$EPOCH
   WATCH=receive request GET "/channels/$CHANNEL/poll?participant_id=$ID&since=$since&wait=$1&epoch=$epoch" "$S/token" \
     $(($1 + 10)) && last_line cursor && is_decimal "$A1" && [ "$A1" -ge "$since" ] && [ "$A2" = "$epoch" ] || return 1
   while [ "$CURSOR $EPOCH" = "$since $epoch" ]; do
-    CHANGED='' REMOVE=''
+    CHANGED='' DONE=''
     take_in
     [ "$CURSOR$ADDED$CHANGED" != "$since" ] || return 0
-    if commit; then
-      [ -z "$REMOVE" ] || (cd "$S" && rm -f $REMOVE) # shellcheck disable=SC2086 # names of our own making
-      pay
-      return 0
-    fi
+    ! commit || break
     load
+  done
+  # shellcheck disable=SC2086 # names of our own making
+  [ -z "$DONE" ] || (cd "$S/held" && rm -f $DONE)
+  for ((i = 0; i < PEERS; i++)); do # what peers asked for again; the debt stands in the log until it is paid
+    [ "${P_OWED[i]}" != - ] && flush_all 5 && resend "$i" "${P_OWED[i]%:*}" "${P_OWED[i]#*:}" || continue
+    P_OWED[i]=-
+    commit || load
   done
 }
 
-take_in() { # $TMP/answer and our own words, into the state
+take_in() { # our own words and $TMP/answer, into the state
   local word a b c d e f g
   add_said
   while read -r word a b c d e f g <&3; do
-    case $word in
-      cursor) break ;;
-      gap) record gap - && ask_all && continue ;;
-      message | join | leave | away | back)
-        if is_decimal "$a" && is_decimal "$b" && is_hex "$c" 32 && [ "$a" -le "$A1" ] && [ "$c" != "$ID" ]; then
-          if [ "$word" = message ]; then message "$a" "$c" "$d" "$e" "$f" "$g"; else presence "$word" "$a" "$c" "$d" "$e" "$f"; fi
-          continue
-        fi
-        ;;
-    esac
-    tampered malformed-answer bridge
+    [ "$word" != cursor ] || break
+    if [ "$word" = gap ]; then
+      record gap -
+      for ((a = 0; a < PEERS; a++)); do [ "${P_STATE[a]}" = gone ] || signal "$a" seen ''; done
+    elif is_decimal "$a" && is_decimal "$b" && is_hex "$c" 32 && [ "$a" -le "$A1" ] && [ "$c" != "$ID" ]; then
+      case $word in message) message "$a" "$c" "$d" "$e" "$f" "$g" ;; *) presence "$word" "$a" "$c" "$d" "$e" "$f" ;; esac
+    else
+      tampered malformed-answer bridge
+    fi
   done 3<"$TMP/answer"
   CURSOR=$A1
   holes
@@ -48,22 +48,32 @@ add_said() { # our own messages, each in its place
   done
 }
 
-ask_all() {
-  local i
-  for ((i = 0; i < ${#P_ID[@]}; i++)); do [ "${P_STATE[i]}" = gone ] || signal "$i" seen ''; done
-}
-
 early() { [ "$EPOCH" = "$BORN_EPOCH" ] && [ "$1" -lt "$BORN" ]; } # INDEX: did it happen before we came?
 
-# A participant presents itself -> PEER, a new row if its keys are new. Status 1: that is no card of its.
+# A participant presents itself -> PEER, a new row where its keys are new. Status 1: that is no card of its.
 card() { # ID NONCE CIPHERTEXT TAG
+  local i
   aad "$1" '*' card
-  unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame && check_card "$1" || { tampered "card-$WHY" "${1:0:8}" && return 1; }
-  for ((PEER = ${#P_ID[@]} - 1; PEER >= 0; PEER--)); do
+  unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame && check_card "$1" || {
+    tampered "card-$WHY" "${1:0:8}"
+    return 1
+  }
+  for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
     [ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
   done
-  ! peer_with "$1" || record keys "$F_name"
-  new_row "$1" "$F_name" "$F_kind" "$F_pub" "$F_sign"
+  ! find_peer ID "$1" || record keys "$F_name"
+  # Who was there before us has said things that are not for us: its first message shows where ours begin.
+  i=-
+  [ "$BORN" = 0 ] || i=0
+  new_row "$1" "$F_name" "$F_kind" "$F_pub" "$F_sign" new - - "$i" 0 0
+}
+
+new_row() { # the first columns of ROW -> PEER
+  local i=$PEERS
+  PEER=$i
+  ((PEERS += 1))
+  # shellcheck disable=SC2086,SC2229
+  read -r $ROW < <(printf '%s ' "$@" 0 0 0 0:0 -)
 }
 
 check_card() { # ID
@@ -74,33 +84,27 @@ check_card() { # ID
   WHY=wrong-id && [ "$(participant_of "$KEY" "$F_name")" = "$1" ]
 }
 
-new_row() { # ID NAME KIND PUB SIGN -> PEER
-  PEER=${#P_ID[@]}
-  P_ID+=("$1") P_NAME+=("$2") P_KIND+=("$3") P_PUB+=("$4") P_SIGN+=("$5") P_STATE+=(new) P_PAIRED+=(-) P_STREAM+=(-)
-  P_B+=(0) P_TOP_B+=(0) P_D+=(0) P_TOP_D+=(0) P_HOLE+=(0) P_HAS+=(0:0) P_OWED+=(-)
-  # Whoever was there before us has said things that are not for us: its first message shows where ours start.
-  if [ "$BORN" = 0 ]; then P_BASE+=(-); else P_BASE+=(0); fi
-}
-
 presence() { # WORD INDEX ID REST
-  if [ "$1" = join ]; then
-    card "$3" "$4" "$5" "$6" || return 0
-    CHANGED=yes
-    if early "$2"; then [ "${P_STATE[PEER]}" != new ] || P_STATE[PEER]=gone; return; fi
-    case ${P_STATE[PEER]} in
-      new | gone) record joined "${P_NAME[PEER]}" "${P_KIND[PEER]}" ;;
-      lost) record back "${P_NAME[PEER]}" && signal "$PEER" seen '' ;;
-    esac
-    P_STATE[PEER]=here
-    return
-  fi
-  early "$2" || ! peer_with "$3" || [ "${P_STATE[PEER]}" = gone ] && return
+  local state
   case $1 in
-    away) P_STATE[PEER]=away ;;
-    back) P_STATE[PEER]=here ;;
-    leave) P_STATE[PEER]=gone ;;
+    join)
+      card "$3" "$4" "$5" "$6" || return 0
+      state=${P_STATE[PEER]} CHANGED=yes
+      if early "$2"; then [ "$state" != new ] || P_STATE[PEER]=gone; return; fi
+      case $state in
+        new | gone) record joined "${P_NAME[PEER]}" "${P_KIND[PEER]}" ;;
+        lost) record back "${P_NAME[PEER]}" && signal "$PEER" seen '' ;;
+      esac
+      P_STATE[PEER]=here
+      ;;
+    away | back | leave)
+      early "$2" || ! find_peer ID "$3" || [ "${P_STATE[PEER]}" = gone ] && return
+      case $1 in away) P_STATE[PEER]=away ;; back) P_STATE[PEER]=here ;; leave) P_STATE[PEER]=gone ;; esac
+      [ "$4" = expired ] || set -- "$1" '' '' ''
+      record "$1" "${P_NAME[PEER]}" "$4"
+      ;;
+    *) tampered malformed-answer bridge ;;
   esac
-  record "$1" "${P_NAME[PEER]}" "$([ "$4" != expired ] || echo expired)"
 }
 
 message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
@@ -109,40 +113,40 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
   [ "$to" = all ] || [ "$3" = "$ID" ] || { tampered not-for-us bridge && return; }
   aad "$2" "$3" message
   WHY=unknown-sender
-  for ((i = ${#P_ID[@]} - 1; i >= 0; i--)); do
+  for ((i = PEERS - 1; i >= 0; i--)); do
     [ "${P_ID[i]}" = "$2" ] || continue
-    name=${P_NAME[i]} PEER=$i
+    name=${P_NAME[i]}
     ! opened "$i" "$to" "$4" "$5" "$6" || break
   done
-  if [ "$i" -lt 0 ]; then # an earlier bearer of our name had it sealed for other keys, or its sender left before us
+  if [ "$i" -lt 0 ]; then # an earlier bearer of our name had it sealed for its keys, or its sender left before us
     early "$1" && { [ "$to" = me ] || [ "$WHY" = unknown-sender ]; } || tampered "$WHY" "$name"
     return
   fi
-  own_row || { tampered too-many-streams "$name" && return; }
-  CHANGED=yes mark=${P_B[PEER]}
-  [ "$to" = all ] || mark=${P_D[PEER]}
-  digest=$F_stream-$to-$F_seq\ $({ printf '%s\n' "$HEADERS" && body; } | sha256)
+  CHANGED=yes
+  stream_row "$i" || { tampered too-many-streams "$name" && return; }
+  mark=P_$to[PEER] mark=${!mark}
+  digest="$F_stream-$to-$F_seq $({ printf '%s\n' "$HEADERS" && body; } | sha256)"
   if [ "$F_seq" -le "$mark" ]; then
     old=$({ cat "$S"/log/* && printf %s "$ADDED"; } | sed -n "s/^dig \(${digest% *} .*\)/\1/p")
-    if [ -n "$old" ] || { [ "$to" = all ] && [ "$F_seq" -le "${P_BASE[PEER]}" ]; }; then
+    if [ -n "$old" ] || [ "$to" = all ] && [ "$F_seq" -le "${P_BASE[PEER]}" ]; then
       [ "${old:-$digest}" = "$digest" ] || [ "$F_kind" = void ] || tampered two-with-one-number "$name"
       return
     fi
     late=late
   fi
   receipts "$to"
-  # Before its turn: kept as it came, for `release`.
-  if [ "$F_seq" -gt $((mark + 1)) ] || [ "$to:$((${F_after:-0} > P_B[PEER]))" = me:1 ] && [ "$late" = - ]; then
-    [ "$F_seq" -le $((mark + 1000)) ] || { tampered number-too-high "$name" && return; }
-    printf '%s\n' "$*" >"$S/held/${digest% *}" || disk_full
-    [ "$to" = all ] || raise P_TOP_B "${F_after:-0}"
-    if [ "$to" = all ]; then raise P_TOP_B "$F_seq"; else raise P_TOP_D "$F_seq"; fi
-    return
+  raise "P_top_$to" "$F_seq"
+  [ "$to" = all ] || raise P_top_all "${F_after:-0}"
+  if [ "$F_seq" -gt $((mark + 1000)) ]; then
+    tampered number-too-high "$name"
+  elif [ "$F_seq" -gt $((mark + 1)) ] || [ "$to$late" = me- ] && [ "${F_after:-0}" -gt "${P_all[PEER]}" ]; then
+    printf '%s\n' "$*" >"$S/held/${digest% *}" || disk_full # before its turn: kept as it came
+  else
+    raise "P_$to" "$F_seq"
+    ADDED="${ADDED}dig $digest"$'\n' DONE="$DONE ${digest% *}"
+    act "$to" "$6" "$late"
+    release "$PEER"
   fi
-  if [ "$to" = all ]; then raise P_B "$F_seq" && raise P_TOP_B "$F_seq"; else raise P_D "$F_seq" && raise P_TOP_D "$F_seq"; fi
-  ADDED="${ADDED}dig $digest"$'\n' REMOVE="$REMOVE held/${digest% *}"
-  act "$to" "$6" "$late"
-  release "$PEER"
 }
 
 opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
@@ -156,29 +160,27 @@ opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
   fi
 }
 
-own_row() { # PEER is the row of these keys -> PEER, the row of this stream
-  local row=$PEER rows=0
-  for ((PEER = ${#P_ID[@]} - 1; PEER >= 0; PEER--)); do
-    [ "${P_PUB[PEER]}" = "${P_PUB[row]}" ] || continue
+stream_row() { # a row of the keys -> PEER, the row of the stream, new if need be. Status 1: too many
+  local rows=0
+  for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
+    [ "${P_PUB[PEER]}" = "${P_PUB[$1]}" ] || continue
     [ "${P_STREAM[PEER]}" != "$F_stream" ] || return 0
     ((rows += 1))
   done
-  PEER=$row
-  if [ "${P_STREAM[row]}" != - ]; then
+  PEER=$1
+  if [ "${P_STREAM[PEER]}" != - ]; then
     [ "$rows" -lt 8 ] || return 1
-    new_row "${P_ID[row]}" "${P_NAME[row]}" "${P_KIND[row]}" "${P_PUB[row]}" "${P_SIGN[row]}"
-    P_STATE[PEER]=${P_STATE[row]} P_STATE[row]=gone
+    new_row "${P_ID[$1]}" "${P_NAME[$1]}" "${P_KIND[$1]}" "${P_PUB[$1]}" "${P_SIGN[$1]}" "${P_STATE[$1]}" - - 0 0 0
+    P_STATE[$1]=gone
   fi
   P_STREAM[PEER]=$F_stream
-  [ "${P_BASE[PEER]}" = - ] || return 0
-  P_BASE[PEER]=${F_after:-$((F_seq - 1))}
-  P_B[PEER]=${P_BASE[PEER]} P_TOP_B[PEER]=${P_BASE[PEER]}
+  [ "${P_BASE[PEER]}" != - ] || P_BASE[PEER]=${F_after:-$((F_seq - 1))}
+  P_all[PEER]=${P_BASE[PEER]} P_top_all[PEER]=${P_BASE[PEER]}
 }
 
-raise() { (($1[PEER] >= $2)) || (($1[PEER] = $2)); } # ARRAY NUMBER: to at least that, for PEER
+raise() { (($1[PEER] >= $2)) || (($1[PEER] = $2)); } # COLUMN NUMBER: to at least that, for PEER
 
-# What the sender says that it has of ours.
-receipts() { # TO
+receipts() { # TO: what the sender says that it has of ours
   local stream b d has=${P_HAS[PEER]}
   while read -r stream b d; do
     [ "$stream" = "$STREAM" ] || [ "$F_kind:$stream" = seen:0000000000000000 ] || continue
@@ -191,7 +193,7 @@ receipts() { # TO
 }
 
 act() { # TO TAG LATE
-  local answer file
+  local file
   case $F_kind in
     text)
       ((MESSAGES += 1))
@@ -211,91 +213,70 @@ act() { # TO TAG LATE
       ;;
     ready) [ "$1:$F_answer" != "me:$(challenge "$PEER")" ] || paired ;;
     bye)
-      for answer in ${F_final//,/ }; do
-        [ "${answer%:*}" != "$ID" ] || ! is_decimal "${answer#*:}" || raise P_TOP_D "${answer#*:}"
+      for file in ${F_final//,/ }; do
+        [ "${file%:*}" != "$ID" ] || ! is_decimal "${file#*:}" || raise P_top_me "${file#*:}"
       done
       [ "${P_STATE[PEER]}" = gone ] || { P_STATE[PEER]=gone && record leave "${P_NAME[PEER]}"; }
       ;;
   esac
 }
 
+part() { # as act: one part of a file; where all are there, the file
+  local i part=${F_part%/*} n=${F_part#*/} name=${F_name##*/} file
+  is_decimal "$part" && is_decimal "$n" && [ "$part" -ge 1 ] && [ "$part" -le "$n" ] && [ "$n" -le 4096 ] &&
+    [ -n "$F_sha256" ] || { tampered bad-part "${P_NAME[PEER]}" && return; }
+  file=$F_stream-$1-$F_sha256
+  body >"$S/held/$file-$part" || disk_full
+  for ((i = 1; i <= n; i++)); do [ -e "$S/held/$file-$i" ] || return 0; done
+  for ((i = 1; i <= n; i++)); do cat "$S/held/$file-$i" && DONE="$DONE $file-$i"; done >"$TMP/file" || disk_full
+  [ "$(sha256 <"$TMP/file")" = "$F_sha256" ] || { tampered broken-file "${P_NAME[PEER]}" && return; }
+  name=${name//[!A-Za-z0-9._-]/_}
+  ((MESSAGES += 1))
+  file=$MESSAGES-${P_NAME[PEER]}-${2:0:8}-${name:0:80}
+  mv "$TMP/file" "$S/inbox/$file"
+  record file "${P_NAME[PEER]}" "$1" "$MESSAGES" "$(wc -c <"$S/inbox/$file" | tr -d ' ')" "$3" "$file"
+}
+
 paired() { [ "${P_PAIRED[PEER]}" = yes ] || { P_PAIRED[PEER]=yes && record paired "${P_NAME[PEER]}"; }; }
 
-challenge() { # PEER or `hello`: random to everybody else, and nothing to remember
-  printf '%s %s' "$SEED" "$([ "$1" = hello ] && echo hello || echo "${P_PUB[$1]}")" | sha256 | cut -c1-32
+challenge() { # PEER, or `hello`: random to everybody else, and nothing to remember
+  if [ "$1" = hello ]; then set -- "$STREAM"; else set -- "${P_PUB[$1]}"; fi
+  printf '%s %s' "$SEED" "$1" | sha256 | cut -c1-32
 }
 
 release() { # PEER: what was held and is next in line
-  local b d
-  while :; do
-    b=${P_B[$1]} d=${P_D[$1]}
-    again "$1" "all-$((b + 1))"
-    again "$1" "me-$((d + 1))"
-    [ "$b:$d" != "${P_B[$1]}:${P_D[$1]}" ] || return 0
+  local marks='' to file a b c d e f
+  while [ "$marks" != "${P_all[$1]}:${P_me[$1]}" ]; do
+    marks=${P_all[$1]}:${P_me[$1]}
+    for to in all me; do
+      file=P_$to[$1] file=$S/held/${P_STREAM[$1]}-$to-$((${!file} + 1))
+      [ ! -e "$file" ] || { read -r a b c d e f <"$file" && message "$a" "$b" "$c" "$d" "$e" "$f"; }
+    done
   done
 }
 
-again() { # PEER WHICH
-  local a b c d e f
-  [ ! -e "$S/held/${P_STREAM[$1]}-$2" ] || { read -r a b c d e f <"$S/held/${P_STREAM[$1]}-$2" && message "$a" "$b" "$c" "$d" "$e" "$f"; }
-}
-
-# A hole asks for what is missing, waits twenty seconds, and is then announced and passed over.
-holes() {
+holes() { # a hole asks for what it lacks, waits twenty seconds, and is then announced and passed over
   local i to mark top missed
   HOLES=''
   now
-  for ((i = 0; i < ${#P_ID[@]}; i++)); do
-    if [ "${P_B[i]}" -ge "${P_TOP_B[i]}" ] && [ "${P_D[i]}" -ge "${P_TOP_D[i]}" ]; then
+  for ((i = 0; i < PEERS; i++)); do
+    if [ "${P_all[i]}" -ge "${P_top_all[i]}" ] && [ "${P_me[i]}" -ge "${P_top_me[i]}" ]; then
       [ "${P_HOLE[i]}" = 0 ] || P_HOLE[i]=0 CHANGED=yes
-    elif [ "${P_HOLE[i]}" = 0 ]; then
-      P_HOLE[i]=$NOW CHANGED=yes HOLES=yes
+      continue
+    fi
+    HOLES=yes
+    if [ "${P_HOLE[i]}" = 0 ]; then
+      P_HOLE[i]=$NOW CHANGED=yes
       [ "${P_STATE[i]}" = gone ] || signal "$i" seen ''
-    elif [ $((NOW - P_HOLE[i])) -lt 20 ]; then
-      HOLES=yes
-    else
-      CHANGED=yes HOLES=yes missed=0
+    elif [ $((NOW - P_HOLE[i])) -ge 20 ]; then
+      missed=0 CHANGED=yes
       for to in all me; do
-        mark=${P_B[i]} top=${P_TOP_B[i]}
-        [ "$to" = all ] || mark=${P_D[i]} top=${P_TOP_D[i]}
+        mark=P_$to[i] mark=${!mark} top=P_top_$to[i] top=${!top}
         while [ "$mark" -lt "$top" ] && [ ! -e "$S/held/${P_STREAM[i]}-$to-$((mark + 1))" ]; do ((mark += 1, missed += 1)); done
-        if [ "$to" = all ]; then P_B[i]=$mark; else P_D[i]=$mark; fi
+        ((P_$to[i] = mark))
       done
       [ "$missed" -eq 0 ] || record missed "${P_NAME[i]}" "$missed"
       release "$i"
     fi
   done
-}
-
-pay() { # peers that asked again get what they lack; the debt stands in the log until then
-  local i
-  for ((i = 0; i < ${#P_ID[@]}; i++)); do
-    [ "${P_OWED[i]}" != - ] || continue
-    flush_all 5 && resend "$i" "${P_OWED[i]%:*}" "${P_OWED[i]#*:}" || continue
-    P_OWED[i]=-
-    commit || { load && return; }
-  done
-}
-
-# ---- files, in parts of one message each ----
-
-part() { # as act
-  local i n=${F_part#*/} part=${F_part%/*} name=${F_name##*/} file
-  is_decimal "$part" && is_decimal "$n" && [ "$part" -ge 1 ] && [ "$part" -le "$n" ] && [ "$n" -le 4096 ] &&
-    [ -n "$F_sha256" ] || { tampered bad-part "${P_NAME[PEER]}" && return; }
-  body >"$S/held/$F_sha256-$part" || disk_full
-  for ((i = 1; i <= n; i++)); do [ -e "$S/held/$F_sha256-$i" ] || return 0; done
-  name=${name//[!A-Za-z0-9._-]/_}
-  ((MESSAGES += 1))
-  file=$MESSAGES-${P_NAME[PEER]}-${2:0:8}-${name:0:80}
-  for ((i = 1; i <= n; i++)); do
-    cat "$S/held/$F_sha256-$i" || exit
-    REMOVE="$REMOVE held/$F_sha256-$i"
-  done >"$S/inbox/$file" || disk_full
-  if [ "$(sha256 <"$S/inbox/$file")" = "$F_sha256" ]; then
-    record file "${P_NAME[PEER]}" "$1" "$MESSAGES" "$(wc -c <"$S/inbox/$file" | tr -d ' ')" "$3" "$file"
-  else
-    REMOVE="$REMOVE inbox/$file"
-    tampered broken-file "${P_NAME[PEER]}"
-  fi
 }

@@ -1,10 +1,10 @@
 # ---- session: one participant's private folder, S ----
 
-# session    who we are, written once           log/N    commit N: the state after it, and the records it added
-# outbox/N   what we said, sealed, in order     said/    the same in plain words, for agentalk_log
-# sent       the last of them the bridge took   shown    which records were printed
-# inbox/     what came, byte for byte           held/    what came before its turn
-# ecdh.pem sign.pem access token join direct/   secrets
+# session  who we are, written once           log/N   commit N: the state after it, and the records it added
+# outbox/N what we said, sealed, in order     said/   the same in plain words, for agentalk_log
+# sent     the last N that the bridge took    shown   which records were printed
+# inbox/   what came, byte for byte           held/   what came before its turn
+# *.pem access token join direct/ are secrets
 
 say() { printf 'agentalk: %s\n' "$*"; }
 
@@ -15,19 +15,17 @@ fail() { # what is wrong; what to do
 
 disk_full() { fail "can't write in $S. Is its disk full? Free some space and call again; nothing is lost or half-done."; }
 
-nap() { sleep 0.2 2>/dev/null || sleep 1; }
-
 now() { NOW=$((STARTED + SECONDS)); }
+
+WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE'
 
 start() { # what each command in a session needs
   local key value
-  [ -f "$S/session" ] || fail "this is not a session. See which there are: bash '$0' sessions"
+  [ -f "$S/session" ] || fail "this is no session. Which there are: bash '$0' sessions"
   while read -r key value; do
-    case $key in
-      BRIDGE | CHANNEL | KEY | NAME | ID | STREAM | SEED | CACERT | ROOM_H | LIMIT | ENV_FILE) printf -v "$key" %s "$value" ;;
-    esac
+    case " $WHO " in *" $key "*) printf -v "$key" %s "$value" ;; esac
   done <"$S/session"
-  [ -n "$KEY" ] || fail "you left this channel. Its words are still in $S/inbox; a new one: bash '$0' create $BRIDGE"
+  [ -n "$KEY" ] || fail "you left this channel. Its words are in $S/inbox; a new one: bash '$0' create $BRIDGE"
   ROOM="agentalk/1 room $KEY"
   workplace
   load
@@ -47,7 +45,7 @@ clean() {
   rm -rf "$TMP"
 }
 
-sweep() { # what killed processes left: no call but a listener lasts twenty minutes
+sweep() { # what killed processes left: no call but a listener's lasts twenty minutes
   local folder at
   now
   for folder in "$S"/tmp.*; do
@@ -58,46 +56,43 @@ sweep() { # what killed processes left: no call but a listener lasts twenty minu
 
 # The log is the session's one truth. Commit N+1 is made from commit N by linking a finished file to that name, which
 # fails if somebody was faster. So however many of us run, freeze or die in between, each event counts exactly once.
+# Its head is the bridge's CURSOR and EPOCH, where we first joined (BORN in BORN_EPOCH), counts, the CAUSES of TAMPERED
+# that were told; then a row for each peer and stream, newest last:
+# all, me   its broadcasts and its direct messages to us are here, or given up, up to this number
+# top_…     numbers up to this one exist           BASE   where its broadcasts began for us; - until known
+# HOLE      since when one lacks, or 0             HAS    what it has of ours, B:D
+# STATE     new here away lost gone                OWED   B:D from where it asked again, or -
+HEAD='CURSOR EPOCH BORN BORN_EPOCH RECORDS MESSAGES SAID PEERS CAUSES'
+ROW='P_ID[i] P_NAME[i] P_KIND[i] P_PUB[i] P_SIGN[i] P_STATE[i] P_PAIRED[i] P_STREAM[i] P_BASE[i] P_all[i] P_top_all[i]
+  P_me[i] P_top_me[i] P_HOLE[i] P_HAS[i] P_OWED[i]'
 
 load() { # the newest commit
-  local peers=0 i
+  local i
   COMMIT=0
   [ ! -f "$S/head" ] || read -r COMMIT <"$S/head"
   is_decimal "$COMMIT" && [ -e "$S/log/$COMMIT" ] || COMMIT=0
   while [ -e "$S/log/$((COMMIT + 1))" ]; do ((COMMIT += 1)); done
-  # EPOCH and CURSOR of the bridge; BORN_EPOCH and BORN, where we first joined; how many records, messages and own
-  # messages the log has; CAUSES of TAMPERED that were told.
-  CURSOR=0 EPOCH=0 BORN=0 BORN_EPOCH=0 RECORDS=0 MESSAGES=0 SAID=0 CAUSES=' ' ADDED=''
-  # Peers: one row for each set of keys and stream, newest last. B and D: all its broadcasts and direct messages up to
-  # there are here or given up; BASE: where the broadcasts started for us; TOP_…: numbers up to there exist; HOLE: since
-  # when one lacks; HAS and OWED: what it has of ours, and from where it asked again (B:D).
-  P_ID=() P_NAME=() P_KIND=() P_STATE=() P_PAIRED=() P_STREAM=() P_BASE=() P_B=() P_TOP_B=() P_D=() P_TOP_D=()
-  P_HOLE=() P_HAS=() P_OWED=() P_PUB=() P_SIGN=()
-  [ "$COMMIT" -gt 0 ] || return 0
-  {
-    read -r CURSOR EPOCH BORN BORN_EPOCH RECORDS MESSAGES SAID peers CAUSES
-    CAUSES=" $CAUSES "
-    for ((i = 0; i < peers; i++)); do
-      read -r 'P_ID[i]' 'P_NAME[i]' 'P_KIND[i]' 'P_STATE[i]' 'P_PAIRED[i]' 'P_STREAM[i]' 'P_BASE[i]' 'P_B[i]' \
-        'P_TOP_B[i]' 'P_D[i]' 'P_TOP_D[i]' 'P_HOLE[i]' 'P_HAS[i]' 'P_OWED[i]' 'P_PUB[i]' 'P_SIGN[i]'
-    done
+  CURSOR=0 EPOCH=0 BORN=0 BORN_EPOCH=0 RECORDS=0 MESSAGES=0 SAID=0 PEERS=0 CAUSES='' ADDED=''
+  # shellcheck disable=SC2086,SC2229
+  [ "$COMMIT" -eq 0 ] || {
+    read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done
   } <"$S/log/$COMMIT"
 }
 
 commit() { # status 1: somebody was faster; load, and do it again
-  local i
+  local i field
   {
-    printf '%s ' "$CURSOR" "$EPOCH" "$BORN" "$BORN_EPOCH" "$RECORDS" "$MESSAGES" "$SAID" "${#P_ID[@]}"
-    printf '%s\n' "$CAUSES"
-    for ((i = 0; i < ${#P_ID[@]}; i++)); do
-      printf '%s %s %s %s %s %s %s %s %s %s %s %s %s %s %s %s\n' "${P_ID[i]}" "${P_NAME[i]}" "${P_KIND[i]}" \
-        "${P_STATE[i]}" "${P_PAIRED[i]}" "${P_STREAM[i]}" "${P_BASE[i]}" "${P_B[i]}" "${P_TOP_B[i]}" "${P_D[i]}" \
-        "${P_TOP_D[i]}" "${P_HOLE[i]}" "${P_HAS[i]}" "${P_OWED[i]}" "${P_PUB[i]}" "${P_SIGN[i]}"
+    for field in $HEAD; do printf '%s ' "${!field}"; done
+    for ((i = 0; i < PEERS; i++)); do
+      printf '\n'
+      for field in $ROW; do printf '%s ' "${!field}"; done
     done
-    printf %s "$ADDED"
-    printf 'upto %s\n' "$RECORDS"
+    printf '\n%supto %s\n' "$ADDED" "$RECORDS"
   } >"$TMP/commit" || disk_full
-  ln "$TMP/commit" "$S/log/$((COMMIT + 1))" 2>/dev/null || { [ -e "$S/log/$((COMMIT + 1))" ] && return 1; } || disk_full
+  if ! ln "$TMP/commit" "$S/log/$((COMMIT + 1))" 2>/dev/null; then
+    [ -e "$S/log/$((COMMIT + 1))" ] || disk_full
+    return 1
+  fi
   rm -f "$TMP/commit"
   ((COMMIT += 1))
   printf '%s\n' "$COMMIT" >"$S/head"
@@ -111,8 +106,8 @@ record() { # TYPE NAME WORDS: the next line of the conversation
 }
 
 tampered() { # CAUSE NAME: told once for each
-  case $CAUSES in *" $1:$2 "*) return ;; esac
-  [ ${#CAUSES} -gt 2000 ] || { CAUSES="$CAUSES$1:$2 " && record tampered "$2" "$1"; }
+  case " $CAUSES " in *" $1:$2 "*) return ;; esac
+  [ ${#CAUSES} -gt 2000 ] || { CAUSES="$CAUSES $1:$2" && record tampered "$2" "$1"; }
 }
 
 # Locks only save work: the log is right without them. Who holds one writes the time into it; where that stopped ten
@@ -130,9 +125,7 @@ lock() { # NAME
   claim "$1"
 }
 
-claim() {
-  (set -C && printf '%s %s\n' "$TMP" "$NOW" >"$S/$1.lock") 2>/dev/null && LOCKS="$LOCKS $1"
-}
+claim() { (set -C && printf '%s %s\n' "$TMP" "$NOW" >"$S/$1.lock") 2>/dev/null && LOCKS="$LOCKS $1"; }
 
 beat() { # NAME; status 1: it was taken over
   local owner=''
@@ -141,33 +134,28 @@ beat() { # NAME; status 1: it was taken over
   [ "$owner" = "$TMP" ] && printf '%s %s\n' "$TMP" "$NOW" >"$S/$1.lock"
 }
 
-unlock() { ! beat "$1" || rm -f "$S/$1.lock"; } # NAME
+unlock() { ! beat "$1" || rm -f "$S/$1.lock"; }
 
-peer_with() { # ID -> PEER, the newest row
-  for ((PEER = ${#P_ID[@]} - 1; PEER >= 0; PEER--)); do [ "${P_ID[PEER]}" != "$1" ] || return 0; done
-  return 1
-}
-
-peer_named() { # NAME -> PEER
-  for ((PEER = ${#P_ID[@]} - 1; PEER >= 0; PEER--)); do [ "${P_NAME[PEER]}" != "$1" ] || return 0; done
+find_peer() { # ID or NAME, and which -> PEER, the newest row
+  for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
+    case $1 in ID) [ "${P_ID[PEER]}" != "$2" ] || return 0 ;; *) [ "${P_NAME[PEER]}" != "$2" ] || return 0 ;; esac
+  done
   return 1
 }
 
 names() { # of those in the channel
   local i
-  for ((i = 0; i < ${#P_ID[@]}; i++)); do [ "${P_STATE[i]}" = gone ] || printf ' %s' "${P_NAME[i]}"; done
+  for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || printf ' %s' "${P_NAME[i]}"; done
 }
 
 direct_key() { # PEER -> DIRECT, DIRECT_H; made once and kept
   local file=${P_PUB[$1]:36:40}
   file=$S/direct/${file//\//_}
-  if [ -e "$file" ]; then
-    { read -r DIRECT_H && read -r DIRECT; } <"$file"
-  else
+  if [ ! -e "$file" ]; then
     DIRECT=$(shared_x "$S/ecdh.pem" "${P_PUB[$1]}")
     WHY=bad-key && is_hex "$DIRECT" 64 || return 1
     DIRECT="agentalk/1 direct $KEY $DIRECT"
-    DIRECT_H=$(hash_key "$DIRECT")
-    printf '%s\n%s\n' "$DIRECT_H" "$DIRECT" >"$TMP/direct" && mv "$TMP/direct" "$file" || disk_full
+    printf '%s\n%s\n' "$(hash_key "$DIRECT")" "$DIRECT" >"$TMP/direct" && mv "$TMP/direct" "$file" || disk_full
   fi
+  { read -r DIRECT_H && read -r DIRECT; } <"$file"
 }
