@@ -157,7 +157,7 @@ hand_over() { # N: what the sender needs to know
 ago() { if [ "$1" -lt 90 ]; then printf '%s s ago' "$1"; else printf '%s min ago' $((($1 + 30) / 60)); fi; }
 
 send_file() { # PATH [NAME]
-  local to='*' n size sum i
+  local to='*' n size sum i words="(the file ${1##*/})"
   [ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
   [ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
   cat "$1" >"$TMP/file" || disk_full
@@ -165,7 +165,8 @@ send_file() { # PATH [NAME]
   [ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
   for ((i = 0; i < n; i++)); do
     dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip="$i" count=1 2>/dev/null
-    enqueue "$to" file "name: $(printf %s "${1##*/}" | tr -c 'A-Za-z0-9._-' _)"$'\n'"part: $((i + 1))/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n'
+    enqueue "$to" file "name: $(printf %s "${1##*/}" | tr -c 'A-Za-z0-9._-' _)"$'\n'"part: $((i + 1))/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$words"
+    words=''
     [ ! -t 1 ] || printf '\r%s of %s parts' $((i + 1)) "$n"
   done
   hand_over "$N"

@@ -44,20 +44,18 @@ make() { # * or PEER, KIND, HEADERS; WHOM, SEQ and ALL; the body is $TMP/body ->
   } >"$TMP/out"
 }
 
-enqueue() { # * or PEER, KIND, HEADERS; the body is $TMP/body -> N
+enqueue() { # * or PEER, KIND, HEADERS, [WORDS for the log]; the body is $TMP/body -> N
   local words=''
   while :; do
     last_of "$1"
     ((N = OUT + 1, SEQ += 1))
     [ "$1" != '*' ] || ALL=$SEQ
     make "$@" || disk_full
-    case $2 in
-      text | file)
-        words=$S/said/$N-$TAG-all
-        [ "$1" = '*' ] || words=${words%all}${P_NAME[$1]}
-        cat "$TMP/body" >"$words" || disk_full
-        ;;
-    esac
+    if [ "$2" = text ] || [ -n "${4:-}" ]; then
+      words=$S/said/$N-$TAG-all
+      [ "$1" = '*' ] || words=${words%all}${P_NAME[$1]}
+      if [ -n "${4:-}" ]; then printf %s "$4"; else cat "$TMP/body"; fi >"$words" || disk_full
+    fi
     ln "$TMP/out" "$S/outbox/$N" 2>/dev/null && break
     [ -z "$words" ] || rm -f "$words"
     [ -e "$S/outbox/$N" ] || disk_full
