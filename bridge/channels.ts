@@ -10,6 +10,7 @@ import { Refusal } from './errors.ts';
 import { EVERYBODY, isSameHash } from './ids.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from './ids.ts';
 import type { Limits } from './limits.ts';
+import { Log, Shelf } from './log.ts';
 
 type Kind =
   | { readonly type: 'message' | 'join'; readonly sealed: Sealed }
@@ -81,12 +82,10 @@ export class Channel {
   bytes = 0;
   readonly #house: Channels;
   readonly #participants = new Map<ParticipantId, Participant>();
-  /** By index; an event enters in #push and leaves in #dropOldest. */
-  readonly #log = new Map<number, Event>();
+  readonly #log = new Log<Event>();
   /** The held messages by sender and nonce; they come and go with their events. */
   readonly #nonces = new Map<string, Event>();
-  #first = 1;
-  #last = 0;
+  readonly #shelf = new Shelf();
 
   constructor(house: Channels, id: ChannelId, epoch: string, now: number) {
     this.#house = house;
@@ -96,7 +95,7 @@ export class Channel {
   }
 
   get last(): number {
-    return this.#last;
+    return this.#log.last;
   }
 
   get participants(): Iterable<Participant> {
@@ -123,11 +122,20 @@ export class Channel {
     if (this.#participants.size >= limits.participants) throw new Refusal('participants_full');
     this.#house.used(this);
     this.#reserve(bytesOfParticipant(card) + EVENT_BYTES + card.ciphertext.length);
-    const before = this.#first - 1;
-    const joined = this.#last + 1;
+    const before = this.#log.first - 1;
+    const joined = this.#log.last + 1;
     const seenAt = this.#house.now();
     const presence = { seenAt, isAway: false, leaveAt: Infinity, waiters: new Set<Waiter>() };
-    const participant = { id, tokenHash, card, joined, fetched: before, next: this.#first, lost: before, ...presence };
+    const participant = {
+      id,
+      tokenHash,
+      card,
+      joined,
+      fetched: before,
+      next: this.#log.first,
+      lost: before,
+      ...presence,
+    };
     this.#participants.set(id, participant);
     this.#house.participants++;
     this.dueAt = Math.min(this.dueAt, seenAt);
@@ -146,7 +154,7 @@ export class Channel {
 
   /** Notes how far a participant has fetched. Throws bad_request for a cursor that no answer can have given. */
   present(participant: Participant, since: number): void {
-    if (since > this.#last) throw new Refusal('bad_request', 'since');
+    if (since > this.#log.last) throw new Refusal('bad_request', 'since');
     if (since <= participant.fetched) return;
     participant.fetched = since;
     participant.next = Math.max(participant.next, since + 1);
@@ -169,8 +177,9 @@ export class Channel {
     }
     if (to !== EVERYBODY && recipients.length === 0) throw new Refusal('no_recipient');
     this.#reserve(EVENT_BYTES + sealed.ciphertext.length);
-    const index = this.#last + 1;
-    const event: Event = { type: 'message', sealed, index, at: this.#house.now(), from: sender.id, to };
+    const index = this.#log.last + 1;
+    const kept = this.#shelf.put(sealed, this.bytes);
+    const event: Event = { type: 'message', sealed: kept, index, at: this.#house.now(), from: sender.id, to };
     this.#nonces.set(key, event);
     this.#push(event);
     return { index, recipients, isNew: true };
@@ -182,15 +191,15 @@ export class Channel {
     const events: Event[] = [];
     let cursor = gap ? gap.until : since;
     let bytes = 0;
-    const start = Math.max(cursor + 1, this.#first, since >= participant.fetched ? participant.next : 0);
-    for (let index = start; index <= this.#last && bytes < this.#house.limits.answerBytes; index++) {
+    const start = Math.max(cursor + 1, this.#log.first, since >= participant.fetched ? participant.next : 0);
+    for (let index = start; index <= this.#log.last && bytes < this.#house.limits.answerBytes; index++) {
       const event = this.#log.get(index);
       if (!event || !isVisible(event, participant)) continue;
       events.push(event);
       cursor = index;
       bytes += bytesOf(event);
     }
-    if (since === participant.fetched) participant.next = events[0]?.index ?? this.#last + 1;
+    if (since === participant.fetched) participant.next = events[0]?.index ?? this.#log.last + 1;
     return { cursor, gap, events };
   }
 
@@ -277,15 +286,16 @@ export class Channel {
   /** Presence can't be refused. It may use a sixteenth more than messages may, and then takes from the oldest. */
   #announce(kind: Kind, from: ParticipantId): void {
     const { channelBytes } = this.#house.limits;
-    while (this.bytes + EVENT_BYTES > channelBytes + channelBytes / 16 && this.#log.size > 0) this.#dropOldest();
+    while (this.bytes + EVENT_BYTES > channelBytes + channelBytes / 16 && this.#log.last >= this.#log.first)
+      this.#dropOldest();
     this.#house.claim(this, EVENT_BYTES, true);
-    this.#push({ ...kind, index: this.#last + 1, at: this.#house.now(), from, to: EVERYBODY } as Event);
+    this.#push({ ...kind, index: this.#log.last + 1, at: this.#house.now(), from, to: EVERYBODY } as Event);
   }
 
   /** Makes room for bytes, and counts them. Throws channel_full when that would take from somebody who is alive. */
   #reserve(bytes: number): void {
     while (this.bytes + bytes > this.#house.limits.channelBytes) {
-      const oldest = this.#log.get(this.#first);
+      const oldest = this.#log.get(this.#log.first);
       if (!oldest || this.#isAwaited(oldest)) throw new Refusal('channel_full');
       this.#dropOldest();
     }
@@ -303,9 +313,8 @@ export class Channel {
 
   /** The one place where an event, and its nonce with it, is given up. */
   #dropOldest(): void {
-    const event = this.#log.get(this.#first++);
+    const event = this.#log.shift();
     if (!event) return;
-    this.#log.delete(event.index);
     if (event.type === 'message') this.#nonces.delete(event.from + event.sealed.nonce);
     this.#free(bytesOf(event));
     for (const participant of this.#participants.values()) {
@@ -320,8 +329,7 @@ export class Channel {
 
   /** The one place where an event enters; whoever waits for it has it at once. */
   #push(event: Event): void {
-    this.#log.set(event.index, event);
-    this.#last = event.index;
+    this.#log.push(event);
     for (const participant of this.#participants.values()) {
       if (participant.waiters.size === 0 || !isVisible(event, participant)) continue;
       for (const waiter of participant.waiters) {
@@ -342,6 +350,7 @@ export class Channels {
   readonly now: () => number;
   readonly #randomHex: (bytes: number) => string;
   readonly #channels = new Map<ChannelId, Channel>();
+  #newest: Channel | undefined;
   bytes = 0;
   participants = 0;
   waiting = 0;
@@ -374,12 +383,15 @@ export class Channels {
     const oldest = this.#channels.size < this.limits.channels ? undefined : this.#leastRecent();
     if (oldest) this.end(oldest);
     this.#channels.set(id, channel);
+    this.#newest = channel;
     this.claim(channel, CHANNEL_BYTES, true);
     return { channel, isNew: true };
   }
 
   used(channel: Channel): void {
     channel.usedAt = this.now();
+    if (channel === this.#newest) return;
+    this.#newest = channel;
     this.#channels.delete(channel.id);
     this.#channels.set(channel.id, channel);
   }
@@ -399,6 +411,7 @@ export class Channels {
   /** The one place where a channel ends: everybody left or expired, or its memory was needed. */
   end(channel: Channel): void {
     this.#channels.delete(channel.id);
+    if (this.#newest === channel) this.#newest = undefined;
     for (const _ of channel.participants) this.participants--;
     channel.release(new Refusal('no_channel'));
     this.bytes -= channel.bytes;

@@ -1,15 +1,17 @@
 /** What an operator may know, as Prometheus text: numbers of things, never an id, an address or a name. */
 
 export class Metrics {
-  /** By route and status, "METHOD PATTERN" and number: as many entries as the route table allows. */
-  readonly #requests = new Map<string, number>();
+  /** By route ("METHOD PATTERN") and status: as many as the table of routes allows. */
+  readonly #requests = new Map<string, Map<number, number>>();
   /** By code of refusal. */
   readonly #refusals = new Map<string, number>();
   messages = 0;
   messageBytes = 0;
 
   countRequest(route: string, status: number): void {
-    increment(this.#requests, `${route} ${status}`);
+    let counts = this.#requests.get(route);
+    if (!counts) this.#requests.set(route, (counts = new Map()));
+    increment(counts, status);
   }
 
   countRefusal(code: string): void {
@@ -26,9 +28,10 @@ export class Metrics {
     for (const [name, value] of Object.entries(gauges)) family(name, 'gauge', GAUGES[name] ?? name, [['', value]]);
     family('messages_total', 'counter', 'Messages accepted.', [['', this.messages]]);
     family('message_bytes_total', 'counter', 'Ciphertext accepted, base64 characters.', [['', this.messageBytes]]);
-    const requests = [...this.#requests].map(([key, value]) => {
-      const [method, route, status] = key.split(' ');
-      return [`{method="${method}",route="${route}",status="${status}"}`, value] as const;
+    const requests = [...this.#requests].flatMap(([route, counts]) => {
+      const [method, pattern] = route.split(' ');
+      const labels = `method="${method}",route="${pattern}"`;
+      return [...counts].map(([status, value]) => [`{${labels},status="${status}"}`, value] as const);
     });
     family('requests_total', 'counter', 'Requests answered.', requests);
     const refusals = [...this.#refusals].map(([code, value]) => [`{code="${code}"}`, value] as const);
@@ -45,4 +48,4 @@ const GAUGES: Readonly<Record<string, string>> = {
   connections: 'Open connections.',
 };
 
-const increment = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1);
+const increment = <Key>(counts: Map<Key, number>, key: Key) => counts.set(key, (counts.get(key) ?? 0) + 1);
