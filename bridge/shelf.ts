@@ -1,40 +1,8 @@
 /**
- * Where events are kept: a window over the indices first..last. What is sealed lies outside the JavaScript heap: a full
- * log is tens of thousands of strings, and each garbage collection would copy them about (half of the time of a send).
+ * Where sealed messages lie: in slabs outside the JavaScript heap. A full log is tens of thousands of strings, which
+ * each garbage collection would copy about: that was half of the time of a send.
  */
 import type { Ciphertext, Sealed } from './ids.ts';
-
-/** A queue that is also read by index. An event enters in `push` and leaves in `shift`. */
-export class Log<Event> {
-  first = 1;
-  #events: (Event | undefined)[] = [];
-  /** Entries before this one are gone; they are cut off when they are the most. */
-  #gone = 0;
-
-  get last(): number {
-    return this.first + this.#events.length - this.#gone - 1;
-  }
-
-  get(index: number): Event | undefined {
-    return index < this.first ? undefined : this.#events[this.#gone + index - this.first];
-  }
-
-  push(event: Event): void {
-    this.#events.push(event);
-  }
-
-  shift(): Event | undefined {
-    const event = this.get(this.first);
-    if (!event) return undefined;
-    this.#events[this.#gone++] = undefined;
-    this.first++;
-    if (this.#gone > 64 && this.#gone * 2 > this.#events.length) {
-      this.#events = this.#events.slice(this.#gone);
-      this.#gone = 0;
-    }
-    return event;
-  }
-}
 
 const MAX_SLAB_BYTES = 64 * 1024;
 const NONCE = 24;
@@ -69,15 +37,15 @@ class Kept implements Sealed {
     this.#end = end;
   }
 
-  get nonce(): string {
+  get nonce() {
     return this.#slab.toString('latin1', this.#start, this.#start + NONCE);
   }
 
-  get ciphertext(): Ciphertext {
+  get ciphertext() {
     return this.#slab.toString('latin1', this.#start + NONCE, this.#end - TAG) as Ciphertext;
   }
 
-  get tag(): string {
+  get tag() {
     return this.#slab.toString('latin1', this.#end - TAG, this.#end);
   }
 }
