@@ -8,7 +8,7 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
   ARG='' WANTED=''
   while [ $# -gt 0 ]; do
     case $1 in
-      --name) WANTED=${2:-} && shift ;;
+      --name) shift && WANTED=${1:--} ;; # none is refused, as - is
       --cacert) CACERT=${2:-} && shift && [ -r "$CACERT" ] || fail "can't read the file given with --cacert" ;;
       --*) fail "unknown option: there are --name NAME and --cacert FILE" ;;
       *) ARG=$1 ;;

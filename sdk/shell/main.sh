@@ -38,7 +38,8 @@ main() {
         *) "$command" "$@" ;;
       esac
       ;;
-    *) usage ;;
+    help | --help) usage ;;
+    *) fail "unknown command. Which there are: bash '$0' help" ;;
   esac
 }
 
