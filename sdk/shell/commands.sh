@@ -1,6 +1,11 @@
 # ---- commands ----
 
-next() { printf '. %s; agentalk_%s' "$ENV_FILE" "$1"; }
+word() { # PATH: as any shell reads it
+  local quote="'\\''"
+  case $1 in *[!A-Za-z0-9/._-]*) printf "'%s'" "${1//\'/$quote}" ;; *) printf %s "$1" ;; esac
+}
+
+next() { printf '. %s; agentalk_%s' "$(word "$ENV_FILE")" "$1"; }
 
 hand_off() { printf '\nTalk to my other Claude — curl this URL to start: %s/c/%s#k=%s\n\n' "$BRIDGE" "$CHANNEL" "$KEY"; }
 
@@ -38,6 +43,7 @@ open_session() { # create or join
   [ "$1" = join ] || CHANNEL=$(channel_of "$ACCESS")
   [ "$CHANNEL" = "$(channel_of "$ACCESS")" ] || fail "link and key don't belong together: a digit is wrong. Ask for the link again"
   mkdir -p "$home" 2>/dev/null
+  home=$(cd "$home" 2>/dev/null && pwd) || fail "there can be no such folder: set AGENTALK_HOME to one of yours"
   for ((i = 1; i < 100; i++)); do
     NAME=$WANTED
     [ "$i" -eq 1 ] || NAME=${WANTED:0:29}-$i
@@ -79,7 +85,7 @@ make_session() {
 }
 
 started() { # create or join: from here on the session is there
-  local key run="'$BASH' -p '$S/agentalk.sh'"
+  local key run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
   BORN_EPOCH=$EPOCH BORN=$JOINED_AT
   [ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
   commit
