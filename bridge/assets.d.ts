@@ -1,4 +1,4 @@
-// Texts that esbuild puts into the bundle.
+/** Texts that scripts/build.mjs puts into the bundle. */
 declare module '*.sh' {
   const text: string;
   export default text;
@@ -6,4 +6,8 @@ declare module '*.sh' {
 declare module '*.md' {
   const text: string;
   export default text;
+}
+declare module 'agentalk:docs' {
+  const texts: Readonly<Record<string, string>>; // by file name
+  export default texts;
 }

@@ -1,11 +1,12 @@
 /** What an operator can set: one table, from which flags, environment variables, defaults and the help are made. */
-import { LIMITS, TABLE, messageCharacters } from './limits.ts';
+import { TABLE, messageCharacters } from './limits.ts';
 import type { Limits } from './limits.ts';
 
 export interface Config {
   readonly host: string;
   readonly port: number;
-  readonly publicUrl: { readonly origin: string; readonly basePath: string } | undefined;
+  readonly publicUrl: string | undefined; // with its base path, no slash at its end
+  readonly basePath: string;
   readonly trustProxy: boolean;
   readonly limits: Limits;
 }
@@ -15,79 +16,69 @@ export class ConfigError extends Error {}
 
 interface Setting {
   readonly flag: string;
-  /** A switch is there or not; everything else has a value. */
-  readonly isSwitch?: boolean;
   readonly value: string;
   readonly about: string;
-  readonly isValid: (value: string) => boolean;
+  readonly isSwitch?: boolean; // there or not, instead of a value
+  isValid(value: string): boolean;
 }
 
-const UNITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
-  Bytes: { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 },
-  Seconds: { '': 1, s: 1, m: 60, h: 3600 },
-};
-const unitOf = (name: string) => /Bytes$|Seconds$/.exec(name)?.[0] ?? '';
+const UNITS: Readonly<Record<string, number>> = { k: 1024, m: 1024 ** 2, g: 1024 ** 3 };
+const TIMES: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
-function parseNumber(text: string, unit: string): number {
-  const [, digits, suffix = ''] = /^([0-9]{1,13})([a-z]?)$/i.exec(text) ?? [];
-  return Number(digits) * ((UNITS[unit] ?? { '': 1 })[suffix.toLowerCase()] ?? NaN);
+/** Digits and a unit: 64k, 2h. NaN for anything else. */
+function parseAmount(text: string, name: string): number {
+  const units = name.endsWith('Bytes') ? UNITS : name.endsWith('Seconds') ? TIMES : {};
+  const [, digits, unit = ''] = /^([0-9]{1,13})([a-z]?)$/i.exec(text) ?? [];
+  return Number(digits) * (unit === '' ? 1 : (units[unit.toLowerCase()] ?? NaN));
 }
 
-const LIMIT_SETTINGS = Object.entries(TABLE).map(([name, limit]) => {
-  const { flag, value, most, about } = limit;
-  const least = 'least' in limit ? limit.least : 1;
-  const unit = unitOf(name);
-  const isValid = (text: string) => parseNumber(text, unit) >= least && parseNumber(text, unit) <= most;
-  return { name, unit, flag, value: String(value), about: unit ? `${unit.toLowerCase()} ${about}` : about, isValid };
+const LIMIT_SETTINGS = Object.entries(TABLE).map(([name, [flag, value, least, most, about]]) => {
+  const unit = /Bytes|Seconds/.exec(name)?.[0] ?? '';
+  const isValid = (text: string) => parseAmount(text, name) >= least && parseAmount(text, name) <= most;
+  return { name, flag, value: String(value), about: unit === '' ? about : `${unit.toLowerCase()}: ${about}`, isValid };
 });
 
+/** What comes into pages and scripts has no other characters than these. */
+const PUBLIC_URL = /^https?:\/\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?$/i;
+
 const SETTINGS: readonly Setting[] = [
+  { flag: 'host', value: '127.0.0.1', about: 'address to listen on', isValid: (text) => /^[\w.:-]+$/.test(text) },
   {
-    flag: 'host',
-    value: '127.0.0.1',
-    about: 'address to listen on',
-    isValid: (text) => /^[A-Za-z0-9.:-]+$/.test(text),
+    ...{ flag: 'port', value: '8787', about: 'port to listen on; 0 is any that is free' },
+    isValid: (text) => /^[0-9]{1,5}$/.test(text) && Number(text) < 65_536,
   },
-  { flag: 'port', value: '8787', about: 'port to listen on, 0 for any that is free', isValid: isPort },
-  { flag: 'public-url', value: '', about: 'where clients reach this bridge, if not at that', isValid: isPublicUrl },
   {
-    ...{ flag: 'trust-proxy', isSwitch: true, value: '' },
-    ...{ about: 'believe X-Forwarded-Proto', isValid: (text) => /^(1|true|0|false|)$/.test(text) },
+    ...{ flag: 'public-url', value: '', about: 'where clients reach this bridge, if that is elsewhere' },
+    isValid: (text) => PUBLIC_URL.test(text) && URL.canParse(text),
+  },
+  {
+    ...{ flag: 'trust-proxy', value: '0', about: 'X-Forwarded-Proto is from a proxy of ours', isSwitch: true },
+    isValid: (text) => text === '0' || text === '1',
   },
   ...LIMIT_SETTINGS,
 ];
 
-const variableOf = (flag: string) => 'AGENTALK_' + flag.toUpperCase().replaceAll('-', '_');
+const variableOf = (flag: string) => `AGENTALK_${flag.toUpperCase().replaceAll('-', '_')}`;
 
 /** Flags win over the environment, and that over the defaults. Throws ConfigError. */
 export function readConfig(args: readonly string[], environment: Readonly<Record<string, string | undefined>>): Config {
-  const given = readFlags(args);
-  const values = new Map<string, string>();
+  const flags = readFlags(args);
+  const values: Record<string, string> = {};
   for (const { flag, value, isValid } of SETTINGS) {
-    const text = given.get(flag) ?? (environment[variableOf(flag)] || value);
-    if (text !== value && !isValid(text)) {
-      throw new ConfigError(`bad value for ${given.has(flag) ? '--' + flag : variableOf(flag)}; see --help`);
-    }
-    values.set(flag, text);
+    const text = flags.get(flag) ?? (environment[variableOf(flag)] || value);
+    const source = flags.has(flag) ? `--${flag}` : variableOf(flag);
+    if (text !== value && !isValid(text)) throw new ConfigError(`bad value for ${source}; see --help`);
+    values[flag] = text;
   }
-  const of = (flag: string) => values.get(flag) ?? '';
-  const numbers = LIMIT_SETTINGS.map(({ name, flag, unit }) => [name, parseNumber(of(flag), unit)]);
-  const limits: Limits = Object.freeze({ ...LIMITS, ...(Object.fromEntries(numbers) as Partial<Limits>) });
-  if (limits.channelBytes < 2 * messageCharacters(limits)) {
-    throw new ConfigError('--max-channel-bytes is too small for messages of --max-message-bytes');
-  }
-  if (limits.totalBytes < limits.channelBytes) {
-    throw new ConfigError('--max-total-bytes is smaller than --max-channel-bytes');
-  }
-  const url = of('public-url') === '' ? undefined : new URL(of('public-url'));
-  const publicUrl = url && { origin: url.origin, basePath: url.pathname.replace(/\/$/, '') };
-  return {
-    host: of('host'),
-    port: Number(of('port')),
-    publicUrl,
-    trustProxy: /^(1|true)$/.test(of('trust-proxy')),
-    limits,
-  };
+  const amounts = LIMIT_SETTINGS.map(({ name, flag }) => [name, parseAmount(values[flag] ?? '', name)] as const);
+  const limits = Object.freeze(Object.fromEntries(amounts) as Limits);
+  const least = 2 * messageCharacters(limits) + 8192;
+  if (limits.channelBytes < least) throw new ConfigError(`--max-channel-bytes has to be at least ${least}`);
+  if (limits.totalBytes < limits.channelBytes) throw new ConfigError('--max-total-bytes is below --max-channel-bytes');
+  const { host = '', port, 'public-url': url = '', 'trust-proxy': trust } = values;
+  const publicUrl = url === '' ? undefined : new URL(url).href.replace(/\/$/, '');
+  const basePath = publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
+  return { host, port: Number(port), publicUrl, basePath, trustProxy: trust === '1', limits };
 }
 
 function readFlags(args: readonly string[]): Map<string, string> {
@@ -95,7 +86,7 @@ function readFlags(args: readonly string[]): Map<string, string> {
   for (let i = 0; i < args.length; i++) {
     const [, flag = '', , inline] = /^--([a-z-]+)(=(.*))?$/s.exec(args[i] ?? '') ?? [];
     const setting = SETTINGS.find((each) => each.flag === flag);
-    if (!setting) throw new ConfigError(`unknown flag: argument ${i + 1}; see --help`);
+    if (!setting) throw new ConfigError(`argument ${i + 1} is no flag of this program; see --help`);
     const value = inline ?? (setting.isSwitch ? '1' : args[++i]);
     if (value === undefined || value === '') throw new ConfigError(`--${flag} needs a value; see --help`);
     given.set(flag, value);
@@ -103,31 +94,14 @@ function readFlags(args: readonly string[]): Map<string, string> {
   return given;
 }
 
-export function help(): string {
-  const rows = SETTINGS.map(({ flag, isSwitch, value, about }) => {
-    const left = `  --${flag}${isSwitch ? '' : ' …'}`;
-    return `${left.padEnd(24)}${about}${value === '' ? '' : ` (${value})`}`;
-  });
-  return `Usage: node bridge.js [flags]
+export const help = (): string => `Usage: node bridge.js [flags]
 
-A relay for coding agents that talk end-to-end encrypted: it sees ids, ciphertext, sizes and times.
+A relay for coding agents that talk end-to-end encrypted. It holds what it relays in memory only, and can't read it.
 
-${rows.join('\n')}
-  --help                this text
-  --version             name, version and commit
+${SETTINGS.map(({ flag, value, about }) => `  --${flag.padEnd(20)}${about}${value === '' ? '' : ` (${value})`}\n`).join('')}
+  --help                what you read
+  --version             name, version, commit
 
-Each flag is also an environment variable: --public-url is AGENTALK_PUBLIC_URL. Bytes may end in k, m or g, seconds in
-s, m or h. A channel, its messages and its participants are held in memory only.
+Bytes may end in k, m or g, seconds in s, m or h. Each flag is an environment variable too: --public-url is
+AGENTALK_PUBLIC_URL, --trust-proxy is AGENTALK_TRUST_PROXY=1.
 `;
-}
-
-function isPort(text: string): boolean {
-  return /^[0-9]{1,5}$/.test(text) && Number(text) < 65_536;
-}
-
-/** http or https, a host, perhaps a port and a plain path: what stands in pages and scripts has no other characters. */
-function isPublicUrl(text: string): boolean {
-  return (
-    /^https?:\/\/([a-z0-9-]+\.)*[a-z0-9-]+(:[0-9]{1,5})?(\/[A-Za-z0-9._~-]+)*\/?$/i.test(text) && URL.canParse(text)
-  );
-}

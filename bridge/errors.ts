@@ -29,19 +29,15 @@ const REFUSALS = {
 
 export type Code = keyof typeof REFUSALS;
 
-/** An expected "no". `field` is what is wrong about the request, in words of ours. */
+/** An expected "no". `field` names what is wrong about the request, in words of ours. */
 export class Refusal extends Error {
-  readonly code: Code;
-  readonly status: number;
-  readonly hint: string;
-  readonly retryAfterSeconds: number | undefined;
+  readonly words: Words;
 
-  constructor(code: Code, field?: string) {
-    const [status, message, hint, retryAfterSeconds]: Words = REFUSALS[code];
-    super(field === undefined ? message : `${field} is missing or malformed.`);
-    this.code = code;
-    this.status = status;
-    this.hint = hint;
-    this.retryAfterSeconds = retryAfterSeconds;
+  constructor(
+    readonly code: Code,
+    field?: string,
+  ) {
+    super(field === undefined ? REFUSALS[code][1] : `${field} is missing or malformed.`);
+    this.words = REFUSALS[code];
   }
 }

@@ -1,55 +1,37 @@
 /**
- * Every limit of the bridge, once: its default, its bounds, its flag and what it is for. config.ts makes the flags, the
+ * Every limit of the bridge, once: its flag, its default, its bounds, what it is for. config.ts makes the flags, the
  * environment variables and the help from this table. A name that ends in Bytes or Seconds is measured in them.
  */
-interface Limit {
-  readonly flag: string;
-  readonly value: number;
-  readonly least?: number;
-  readonly most: number;
-  readonly about: string;
-}
-
 const KiB = 1024;
 const MiB = 1024 * KiB;
+const DAY = 86_400;
 
 export const TABLE = {
-  messageBytes: { flag: 'max-message-bytes', value: 64 * KiB, most: MiB, about: 'text in one message' },
-  participants: { flag: 'max-participants', value: 50, most: 500, about: 'participants in a channel' },
-  channelBytes: { flag: 'max-channel-bytes', value: 16 * MiB, most: 1024 * MiB, about: 'held for one channel' },
-  totalBytes: { flag: 'max-total-bytes', value: 512 * MiB, most: 2 ** 40, about: 'held for all channels together' },
-  channels: { flag: 'max-channels', value: 20_000, most: 1_000_000, about: 'channels at a time' },
-  connections: { flag: 'max-connections', value: 20_000, most: 1_000_000, about: 'open connections' },
-  waitingPolls: { flag: 'max-polls', value: 4, most: 100, about: 'waiting polls of one participant' },
-  answerBytes: { flag: 'max-answer-bytes', value: MiB, most: 64 * MiB, about: 'events in one answer to a poll, about' },
-  headerBytes: { flag: 'max-header-bytes', value: 8 * KiB, least: KiB, most: MiB, about: 'request line and headers' },
-  pollSeconds: { flag: 'max-poll-seconds', value: 50, most: 600, about: 'the longest wait of a poll' },
-  leaveSeconds: { flag: 'max-leave-seconds', value: 3600, most: 86_400, about: 'the longest after_seconds of a leave' },
-  liveSeconds: {
-    flag: 'live-window',
-    value: 120,
-    most: 3600,
-    about: 'without a request, then it holds back no memory',
-  },
-  awaySeconds: { flag: 'away-window', value: 300, most: 86_400, about: 'without a request, then it is told as away' },
-  idleSeconds: { flag: 'idle-window', value: 7200, most: 2_592_000, about: 'without a request, then it is out' },
-  headersSeconds: { flag: 'headers-timeout', value: 10, most: 600, about: 'to send the headers of a request' },
-  requestSeconds: { flag: 'request-timeout', value: 30, most: 600, about: 'to send a whole request' },
-  keepAliveSeconds: { flag: 'keep-alive', value: 75, most: 3600, about: 'that an idle connection stays open' },
-  drainSeconds: {
-    flag: 'drain-window',
-    value: 1,
-    least: 0,
-    most: 600,
-    about: 'not ready but still open, when stopping',
-  },
-  stopSeconds: { flag: 'stop-timeout', value: 5, most: 600, about: 'for answers on their way out, when stopping' },
-} as const satisfies Record<string, Limit>;
+  messageBytes: ['max-message-bytes', 64 * KiB, 1, MiB, 'text in one message'],
+  participants: ['max-participants', 50, 1, 500, 'participants in a channel'],
+  waitingPolls: ['max-polls', 4, 1, 100, 'waiting polls of one participant'],
+  channelBytes: ['max-channel-bytes', 16 * MiB, 1, 1024 * MiB, 'held for one channel'],
+  totalBytes: ['max-total-bytes', 512 * MiB, 1, 2 ** 40, 'held for all channels together'],
+  channels: ['max-channels', 20_000, 1, 1_000_000, 'channels at a time'],
+  connections: ['max-connections', 20_000, 1, 1_000_000, 'connections at a time'],
+  answerBytes: ['max-answer-bytes', MiB, 1, 64 * MiB, 'events in one answer to a poll, about'],
+  headerBytes: ['max-header-bytes', 8 * KiB, KiB, MiB, 'request line and headers'],
+  pollSeconds: ['max-poll-seconds', 50, 1, 600, 'the longest wait of a poll'],
+  leaveSeconds: ['max-leave-seconds', 3600, 1, DAY, 'the longest after_seconds of a leave'],
+  liveSeconds: ['live-window', 120, 1, DAY, 'since its last request, while a participant holds back memory'],
+  awaySeconds: ['away-window', 300, 1, DAY, 'since its last request, until a participant is told as away'],
+  idleSeconds: ['idle-window', 7200, 1, 30 * DAY, 'since its last request, until a participant is out'],
+  headersSeconds: ['headers-timeout', 10, 1, 600, 'for the headers of a request to come'],
+  requestSeconds: ['request-timeout', 30, 1, 600, 'for a whole request to come'],
+  keepAliveSeconds: ['keep-alive', 75, 1, 3600, 'that an idle connection stays open'],
+  drainSeconds: ['drain-window', 1, 0, 600, 'from not ready to closed, when stopping'],
+  stopSeconds: ['stop-timeout', 5, 1, 600, 'for answers on their way out, when stopping'],
+} as const satisfies Record<string, readonly [flag: string, value: number, least: number, most: number, about: string]>;
 
 export type Limits = Readonly<Record<keyof typeof TABLE, number>>;
 
 export const LIMITS: Limits = Object.freeze(
-  Object.fromEntries(Object.entries(TABLE).map(([name, { value }]) => [name, value])) as Limits,
+  Object.fromEntries(Object.entries(TABLE).map(([name, [, value]]) => [name, value])) as Limits,
 );
 
 /** Headers of a frame and the empty line after them (docs/protocol.md, Frames). */

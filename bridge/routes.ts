@@ -1,33 +1,32 @@
 /**
- * The table of routes, and for each the way from a checked request to a channel's method and back. What is answered is
- * put together as text, without a tree in between: every word is a checked id, a number or base64.
+ * The table of routes, and for each the way from a checked request to a channel's method and back. Answers are put
+ * together as text, without a tree in between: every word is a checked id, a number, base64 or ours.
  */
-import { Refusal } from './errors.ts';
-import { Exchange, count, field, readFields } from './http.ts';
-import type { Fields } from './http.ts';
-import { EVERYBODY, isCiphertext, isEpoch, isNonce, isParticipantId, isTag, isToken } from './ids.ts';
-import { opens, sha256 } from './ids.ts';
-import type { ChannelId, Recipient, Sealed } from './ids.ts';
 import type { Batch, Channel, Channels, Event, Participant, Presence, Waiter } from './channels.ts';
+import { Refusal } from './errors.ts';
+import { Exchange, count, field, isObject, readFields } from './http.ts';
+import type { Fields, Headers } from './http.ts';
+import { isCiphertext, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens, sha256 } from './ids.ts';
+import type { ChannelId, Sealed } from './ids.ts';
 import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
 import type { Metrics } from './metrics.ts';
-import type { Pages } from './pages.ts';
+import type { Page } from './pages.ts';
 
 type Handler = (exchange: Exchange, id: ChannelId, fields: Fields) => void;
 
 export interface Bridge {
   readonly channels: Channels;
   readonly metrics: Metrics;
-  readonly pages: Pages;
-  readonly isStopping: () => boolean;
-  readonly connections: () => number;
+  readonly pages: Readonly<Record<string, Page>>;
+  readonly basePath: string; // what a proxy may have left in front of each path
+  isStopping(): boolean;
+  connections(): number;
   /** Is told of what was not expected, and gives it a number to be found by. */
-  readonly report: (error: unknown) => string;
+  report(error: unknown): string;
 }
 
-/** A bridge's answer to any request. `basePath` is what a proxy may leave in front of each path. */
-export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) => void {
-  const { channels, metrics, pages } = bridge;
+/** A bridge's answer to any request. */
+export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge): (exchange: Exchange) => void {
   const { limits } = channels;
   const maxCiphertext = messageCharacters(limits);
   const maxBodyBytes = maxCiphertext + 4096;
@@ -38,42 +37,37 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     '/channels/:id/send': { POST: send },
     '/channels/:id/poll': { GET: poll },
     '/channels/:id/leave': { POST: leave },
-    '/c/:id': page((exchange, id) => pages.join(exchange, id)),
-    '/': page((exchange) => pages.guide(exchange)),
-    '/llms.txt': page((exchange) => pages.llms(exchange)),
-    '/agentalk.sh': page((exchange) => pages.client(exchange)),
-    '/bridge.js': page((exchange) => pages.bridge(exchange)),
-    '/health': page((exchange) => plain(exchange, 200, 'ok\n')),
-    '/ready': page((exchange) =>
-      bridge.isStopping() ? plain(exchange, 503, 'stopping\n') : plain(exchange, 200, 'ready\n'),
-    ),
-    '/metrics': page((exchange) =>
-      plain(exchange, 200, metrics.render(gauges()), 'text/plain; version=0.0.4; charset=utf-8'),
-    ),
+    '/health': { GET: (exchange) => exchange.hand('ok\n') },
+    '/ready': { GET: ready },
+    '/metrics': { GET: tell },
   };
-  const patterns = new Map(
-    Object.entries(table).map(([pattern, methods]) => [pattern, new Map(Object.entries(methods))]),
-  );
+  for (const [pattern, page] of Object.entries(pages)) table[pattern] = { GET: page, HEAD: page };
+  const handlers = new Map<string, ReadonlyMap<string, { route: string; handler: Handler }>>();
+  for (const [pattern, methods] of Object.entries(table)) {
+    const rows = Object.entries(methods).map(([method, handler]) => [
+      method,
+      { route: `${method} ${pattern}`, handler },
+    ]);
+    handlers.set(pattern, new Map(rows as [string, { route: string; handler: Handler }][]));
+  }
 
   function handle(exchange: Exchange): void {
     const { request } = exchange;
-    let path = exchange.path;
-    if (basePath !== '' && path.startsWith(basePath + '/')) path = path.slice(basePath.length);
-    const [, room, id = '', action] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
-    const pattern = room === undefined ? path : `/${room}/:id${action ?? ''}`;
-    const methods = patterns.get(pattern);
+    const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
+    const [, room, id = '', action = ''] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
+    const methods = handlers.get(room === undefined ? path : `/${room}/:id${action}`);
     if (!methods) throw new Refusal('not_found');
-    const handler = methods.get(request.method ?? '');
-    if (!handler) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
-    exchange.route = `${request.method} ${pattern}`;
+    const row = methods.get(request.method ?? '');
+    if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
+    exchange.route = row.route;
     if (room === 'channels' && bridge.isStopping()) throw new Refusal('stopping');
-    if (request.method !== 'POST') return handler(exchange, id as ChannelId, {});
-    const fail = (error: unknown) => refuse(exchange, error);
-    readFields(request, maxBodyBytes, (fields) => handler(exchange, id as ChannelId, fields), fail);
+    if (request.method !== 'POST') return row.handler(exchange, id as ChannelId, {});
+    const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields);
+    readFields(request, maxBodyBytes, done, (error) => refuse(exchange, error));
   }
 
   /** The one place where whatever went wrong becomes an answer. */
-  function refuse(exchange: Exchange, error: unknown, headers: readonly string[] = []): void {
+  function refuse(exchange: Exchange, error: unknown, headers: Headers = []): void {
     const refusal = error instanceof Refusal ? error : new Refusal('internal');
     metrics.countRefusal(refusal.code);
     const number = error === refusal ? [] : ['X-Request-Id', bridge.report(error)];
@@ -86,29 +80,25 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     const { channel, isNew } = channels.open(id);
     const { messageBytes, participants, pollSeconds, idleSeconds } = limits;
     const facts = { message_bytes: messageBytes, participants, poll_seconds: pollSeconds, idle_seconds: idleSeconds };
-    exchange.answer(isNew ? 201 : 200, {
-      json: () => `{"epoch":"${channel.epoch}","limits":${JSON.stringify(facts)}}`,
-      text: () => `channel ${channel.epoch} ${isNew ? 'created' : 'found'} ${Object.values(facts).join(' ')}\n`,
-    });
+    const text = `channel ${channel.epoch} ${isNew ? 'created' : 'found'} ${Object.values(facts).join(' ')}\n`;
+    const json = `{"epoch":"${channel.epoch}","limits":${JSON.stringify(facts)}}`;
+    exchange.answer(isNew ? 201 : 200, exchange.wantsText ? text : json);
   }
 
   function join(exchange: Exchange, id: ChannelId, fields: Fields): void {
     checkAccess(exchange, id);
     const participantId = field('participant_id', fields['participant_id'], isParticipantId);
     const token = field('token', fields['token'], isToken);
-    const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null;
     const card = sealed(field('card', fields['card'], isObject), CARD_CHARACTERS, 'card.');
     const channel = channels.get(id);
     const { participant, isResumed } = channel.join(participantId, sha256(token), card);
     const { fetched, joined } = participant;
-    exchange.answer(200, {
-      json: () =>
-        `{"epoch":"${channel.epoch}","cursor":${fetched},"index":${joined},"resumed":${isResumed},` +
-        `"participants":[${everybody(channel, memberJson)}]}`,
-      text: () =>
-        `${everybody(channel, memberText, '')}` +
-        `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`,
-    });
+    if (exchange.wantsText) {
+      const last = `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`;
+      return exchange.answer(200, members(channel, memberText).join('') + last);
+    }
+    const first = `{"epoch":"${channel.epoch}","cursor":${fetched},"index":${joined},"resumed":${isResumed}`;
+    exchange.answer(200, `${first},"participants":[${members(channel, memberJson)}]}`);
   }
 
   function send(exchange: Exchange, id: ChannelId, fields: Fields): void {
@@ -119,12 +109,10 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     const since = count('since', fields['since'] ?? exchange.parameter('since'));
     if (since !== undefined) channel.present(participant, since);
     const { index, recipients, isNew } = channel.send(participant, to, message);
-    if (isNew) metrics.messages++;
-    if (isNew) metrics.messageBytes += message.ciphertext.length;
-    exchange.answer(200, {
-      json: () => `{"epoch":"${channel.epoch}","index":${index},"recipients":[${recipients.map(presenceJson).join()}]}`,
-      text: () => recipients.map(presenceText).join('') + `sent ${index} ${channel.epoch}\n`,
-    });
+    if (isNew) metrics.countMessage(message.ciphertext.length);
+    const text = () => `${recipients.map(presenceText).join('')}sent ${index} ${channel.epoch}\n`;
+    const json = () => `{"epoch":"${channel.epoch}","index":${index},"recipients":[${recipients.map(presenceJson)}]}`;
+    exchange.answer(200, exchange.wantsText ? text() : json());
   }
 
   function poll(exchange: Exchange, id: ChannelId): void {
@@ -133,8 +121,7 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     if (since === undefined) throw new Refusal('bad_request', 'since');
     const waitSeconds = Math.min(count('wait', exchange.parameter('wait')) ?? 0, limits.pollSeconds);
     channel.present(participant, since);
-    const answer = (batch: Batch) =>
-      exchange.answer(200, { json: () => batchJson(channel, batch), text: () => batchText(channel, batch) });
+    const answer = (batch: Batch) => exchange.answer(200, (exchange.wantsText ? batchText : batchJson)(channel, batch));
     const batch = channel.read(participant, since);
     if (batch.cursor > since || waitSeconds === 0) return answer(batch);
 
@@ -148,9 +135,7 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
       },
     };
     channel.wait(participant, waiter);
-    const timer = setTimeout(() => {
-      if (channel.endWait(participant, waiter)) answer(batch);
-    }, waitSeconds * 1000);
+    const timer = setTimeout(() => channel.endWait(participant, waiter) && answer(batch), waitSeconds * 1000);
     exchange.response.on('close', () => {
       clearTimeout(timer);
       channel.endWait(participant, waiter);
@@ -159,11 +144,9 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
 
   function status(exchange: Exchange, id: ChannelId): void {
     const { channel } = enter(exchange, id, {});
-    exchange.answer(200, {
-      json: () =>
-        `{"epoch":"${channel.epoch}","cursor":${channel.last},"participants":[${everybody(channel, memberJson)}]}`,
-      text: () => `${everybody(channel, memberText, '')}cursor ${channel.last} ${channel.epoch}\n`,
-    });
+    const text = () => `${members(channel, memberText).join('')}cursor ${channel.last} ${channel.epoch}\n`;
+    const first = `{"epoch":"${channel.epoch}","cursor":${channel.last}`;
+    exchange.answer(200, exchange.wantsText ? text() : `${first},"participants":[${members(channel, memberJson)}]}`);
   }
 
   function leave(exchange: Exchange, id: ChannelId, fields: Fields): void {
@@ -171,10 +154,17 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     const afterSeconds = count('after_seconds', fields['after_seconds']) ?? 0;
     if (afterSeconds > limits.leaveSeconds) throw new Refusal('bad_request', 'after_seconds');
     channel.leave(participant, afterSeconds);
-    exchange.answer(200, {
-      json: () => `{"epoch":"${channel.epoch}","left":true}`,
-      text: () => `left ${channel.epoch}\n`,
-    });
+    exchange.answer(200, exchange.wantsText ? `left ${channel.epoch}\n` : `{"epoch":"${channel.epoch}","left":true}`);
+  }
+
+  function ready(exchange: Exchange): void {
+    if (bridge.isStopping()) throw new Refusal('stopping');
+    exchange.hand('ready\n');
+  }
+
+  function tell(exchange: Exchange): void {
+    const numbers = metrics.render({ ...channels.gauges(), connections: bridge.connections() });
+    exchange.hand(numbers, ['Content-Type', 'text/plain; version=0.0.4; charset=utf-8', 'Cache-Control', 'no-store']);
   }
 
   /** Only who has the key may make or join a channel. Throws no_token, wrong_key. */
@@ -182,34 +172,20 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
   }
 
-  /** The participant that asks. Throws before anything counts if it means another incarnation of the channel. */
+  /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
   function enter(exchange: Exchange, id: ChannelId, fields: Fields): { channel: Channel; participant: Participant } {
     const token = exchange.bearer();
-    const who = field(
-      'participant_id',
-      fields['participant_id'] ?? exchange.parameter('participant_id'),
-      isParticipantId,
-    );
-    const epoch = fields['epoch'] ?? exchange.parameter('epoch');
+    const given = (name: string) => fields[name] ?? exchange.parameter(name);
+    const participantId = field('participant_id', given('participant_id'), isParticipantId);
+    const epoch = given('epoch');
     const channel = channels.get(id);
     if (epoch !== undefined && field('epoch', epoch, isEpoch) !== channel.epoch) throw new Refusal('other_epoch');
-    return { channel, participant: channel.enter(who, sha256(token)) };
-  }
-
-  function gauges() {
-    const { size, participants, waiting, bytes } = channels;
-    return {
-      channels: size,
-      participants,
-      waiting_polls: waiting,
-      held_bytes: bytes,
-      connections: bridge.connections(),
-    };
+    return { channel, participant: channel.enter(participantId, sha256(token)) };
   }
 
   return (exchange) => {
     exchange.onAnswer = (status) => metrics.countRequest(exchange.route, status);
-    if (bridge.isStopping()) exchange.isLast = true;
+    exchange.isLast = bridge.isStopping();
     try {
       handle(exchange);
     } catch (error) {
@@ -217,13 +193,6 @@ export function routes(bridge: Bridge, basePath: string): (exchange: Exchange) =
     }
   };
 }
-
-const page = (handler: Handler) => ({ GET: handler, HEAD: handler });
-
-const plain = (exchange: Exchange, status: number, text: string, type = 'text/plain; charset=utf-8') =>
-  exchange.hand(Buffer.from(text), ['Content-Type', type, 'Cache-Control', 'no-store'], status);
-
-const isRecipient = (value: unknown): value is Recipient => value === EVERYBODY || isParticipantId(value);
 
 /** Throws bad_request with the field's name, too_large. */
 function sealed(fields: Fields, maxCharacters: number, prefix = ''): Sealed {
@@ -234,34 +203,28 @@ function sealed(fields: Fields, maxCharacters: number, prefix = ''): Sealed {
   return { nonce, ciphertext, tag };
 }
 
-// The shapes of docs/protocol.md, each in both forms.
+// The shapes of docs/protocol.md, in both forms.
 
-type Member = Presence & { readonly participant: Participant };
-
-const everybody = (channel: Channel, form: (member: Member) => string, separator = ','): string =>
-  Array.from(channel.participants, (participant) => form({ ...channel.presence(participant), participant })).join(
-    separator,
-  );
-
-const sealedJson = ({ nonce, ciphertext, tag }: Sealed) =>
-  `"nonce":"${nonce}","ciphertext":"${ciphertext}","tag":"${tag}"`;
+const sealedJson = (box: Sealed) => `"nonce":"${box.nonce}","ciphertext":"${box.ciphertext}","tag":"${box.tag}"`;
 const sealedText = ({ nonce, ciphertext, tag }: Sealed) => `${nonce} ${ciphertext} ${tag}\n`;
 
-const presenceJson = ({ id, listening, seenSeconds }: Presence) =>
-  `{"participant_id":"${id}","listening":${listening},"seen_seconds":${seenSeconds}}`;
-const presenceText = ({ id, listening, seenSeconds }: Presence) =>
-  `recipient ${id} ${listening ? 'listening' : 'idle'} ${seenSeconds}\n`;
+const seenJson = ({ listening, seenSeconds }: Presence) => `"listening":${listening},"seen_seconds":${seenSeconds}`;
+const seenText = ({ listening, seenSeconds }: Presence) => `${listening ? 'listening' : 'idle'} ${seenSeconds}`;
+const presenceJson = (presence: Presence) => `{"participant_id":"${presence.id}",${seenJson(presence)}}`;
+const presenceText = (presence: Presence) => `recipient ${presence.id} ${seenText(presence)}\n`;
 
-const memberJson = ({ id, listening, seenSeconds, participant: { card, fetched } }: Member) =>
-  `{"participant_id":"${id}","card":{${sealedJson(card)}},"listening":${listening},` +
-  `"seen_seconds":${seenSeconds},"fetched":${fetched}}`;
-const memberText = ({ id, listening, seenSeconds, participant: { card, fetched } }: Member) =>
-  `participant ${id} ${listening ? 'listening' : 'idle'} ${seenSeconds} ${fetched} ${sealedText(card)}`;
+type Form = (participant: Participant, presence: Presence) => string;
+const members = (channel: Channel, form: Form): string[] =>
+  Array.from(channel.participants.values(), (participant) => form(participant, channel.presence(participant)));
+const memberJson: Form = ({ id, card, fetched }, presence) =>
+  `{"participant_id":"${id}","card":{${sealedJson(card)}},${seenJson(presence)},"fetched":${fetched}}`;
+const memberText: Form = ({ id, card, fetched }, presence) =>
+  `participant ${id} ${seenText(presence)} ${fetched} ${sealedText(card)}`;
 
 function batchJson({ epoch }: Channel, { cursor, gap, events }: Batch): string {
   const all = events.map(eventJson);
   if (gap) all.unshift(`{"type":"gap","since":${gap.since},"until":${gap.until}}`);
-  return `{"epoch":"${epoch}","cursor":${cursor},"events":[${all.join()}]}`;
+  return `{"epoch":"${epoch}","cursor":${cursor},"events":[${all}]}`;
 }
 
 function batchText({ epoch }: Channel, { cursor, gap, events }: Batch): string {

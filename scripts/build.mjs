@@ -16,7 +16,7 @@ const STAMP = at('dist', '.built-from');
 const SHELL_PARTS = ['crypto', 'frame', 'session', 'http', 'send', 'receive', 'files', 'show', 'commands', 'main'];
 
 /** What the result depends on. */
-const SOURCES = ['bridge.ts', 'bridge', 'sdk', 'package.json', 'package-lock.json', 'scripts/build.mjs'];
+const SOURCES = ['bridge.ts', 'bridge', 'sdk', 'docs', 'package.json', 'package-lock.json', 'scripts/build.mjs'];
 
 function filesOf(path) {
   if (!existsSync(path)) return [];
@@ -62,7 +62,7 @@ function joinClient() {
     .map((name) => name.slice(0, -3));
   const stray = there.filter((name) => !SHELL_PARTS.includes(name));
   if (stray.length > 0) throw new Error(`sdk/shell/${stray[0]}.sh has no place in SHELL_PARTS of scripts/build.mjs`);
-  if (!there.includes('main')) console.error('sdk/shell/main.sh is missing');
+  if (!there.includes('main')) throw new Error('sdk/shell/main.sh is missing');
   const parts = SHELL_PARTS.filter((name) => there.includes(name));
   return parts.map((name) => readFileSync(at('sdk', 'shell', `${name}.sh`), 'utf8')).join('\n');
 }
@@ -79,6 +79,21 @@ const keepComments = {
   },
 };
 const asWritten = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
+
+/** The documents, by file name, as one module. */
+const documents = {
+  name: 'documents',
+  setup(build) {
+    build.onResolve({ filter: /^agentalk:docs$/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
+    build.onLoad({ filter: /.*/, namespace: 'agentalk' }, () => {
+      const names = readdirSync(at('docs'))
+        .filter((name) => name.endsWith('.md'))
+        .sort();
+      const texts = names.map((name) => [name, readFileSync(at('docs', name), 'utf8')]);
+      return { contents: JSON.stringify(Object.fromEntries(texts)), loader: 'json' };
+    });
+  },
+};
 
 /** Replaces a file at once: somebody may be running it. */
 function put(name, contents, mode = 0o644) {
@@ -112,7 +127,7 @@ export async function build() {
     banner: {
       js: `#!/usr/bin/env node\n// ${release}, ${license} licence. One file; needs Node 20 or later and nothing else.`,
     },
-    plugins: [keepComments],
+    plugins: [keepComments, documents],
     logLevel: 'warning',
   });
   put('bridge.js', asWritten(outputFiles[0].text), 0o755);

@@ -73,7 +73,7 @@ new_row() { # the first columns of ROW -> PEER
   PEER=$i
   ((PEERS += 1))
   # shellcheck disable=SC2086,SC2229
-  read -r $ROW < <(printf '%s ' "$@" 0 0 0 0:0 -)
+  read -r $ROW < <(printf '%s ' "$@" 0 0 0 0:0 $'-\n')
 }
 
 check_card() { # ID

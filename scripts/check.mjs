@@ -1,0 +1,71 @@
+/**
+ * What can be said of the sources without running them: types, shell, formatting. Each check says what it found; the
+ * status is 1 when one failed. A tool that is not installed is skipped loudly, and under AGENTALK_REQUIRE_ALL=1 failed.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { lintFiles } from './bash32.mjs';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+process.chdir(ROOT);
+const isStrict = !['', '0', undefined].includes(process.env.AGENTALK_REQUIRE_ALL);
+
+const CLIENT = 'dist/agentalk.sh';
+const parts = filesIn('sdk/shell').filter((path) => path.endsWith('.sh'));
+const scripts = filesIn('.').filter((path) => !parts.includes(path) && isShell(path));
+
+/** Of the parts alone shellcheck can't tell: a variable set in one is used in another. The joined client tells. */
+const SHARED = ['SC2034', 'SC2153', 'SC2154'];
+const SHELLCHECK_EXCEPTIONS = [
+  'SC2015', // `A && B || C`: C is meant for when either fails
+];
+
+function filesIn(folder) {
+  return readdirSync(folder, { withFileTypes: true })
+    .filter(({ name }) => !['node_modules', 'dist', '.git'].includes(name))
+    .flatMap((entry) => {
+      const path = folder === '.' ? entry.name : join(folder, entry.name);
+      return entry.isDirectory() ? filesIn(path) : entry.isFile() ? [path] : [];
+    })
+    .sort();
+}
+
+function isShell(path) {
+  return path.endsWith('.sh') || /^#!.*\b(?:ba|da|z|k)?sh\b/.test(readFileSync(path, 'latin1').split('\n', 1)[0]);
+}
+
+/** Runs a command. Null: all is well; a string: what is wrong; undefined: not installed. */
+function run(command, ...args) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { maxBuffer: 64 << 20 });
+  if (error?.code === 'ENOENT') return undefined;
+  if (error) throw error;
+  return status === 0 ? null : `${stdout}${stderr}`.trimEnd() || `${command} ended with status ${status}`;
+}
+const tool = (name, ...args) => run(join('node_modules', '.bin', name), ...args);
+const shellcheck = (...args) => run('shellcheck', '-s', 'bash', '-e', SHELLCHECK_EXCEPTIONS.join(), ...args);
+
+const checks = {
+  types: () => tool('tsc', '-p', '.'),
+  'shellcheck, the parts of the client': () => shellcheck('-e', SHARED.join(), ...parts),
+  'shellcheck, the client': () =>
+    existsSync(CLIENT) ? shellcheck('-i', SHARED.join(), CLIENT) : `${CLIENT} is missing: npm run build`,
+  'shellcheck, other scripts': () => (scripts.length === 0 ? null : shellcheck(...scripts)),
+  shfmt: () => run('shfmt', '-d', '-ln', 'bash', '-i', '2', '-ci', ...parts, ...scripts),
+  'bash 3.2': () => lintFiles(parts).join('\n') || null,
+  formatting: () => tool('prettier', '--check', '--log-level', 'warn', '.'),
+};
+
+let failed = 0;
+for (const [name, check] of Object.entries(checks)) {
+  const found = check();
+  if (found === null) console.log(`ok       ${name}`);
+  else if (found === undefined && !isStrict) console.log(`SKIPPED  ${name}: not installed here`);
+  else {
+    failed++;
+    console.log(`FAILED   ${name}\n${(found ?? 'not installed here').replace(/^/gm, '         ')}`);
+  }
+}
+console.log(failed === 0 ? 'all checks passed' : `${failed} of ${Object.keys(checks).length} checks failed`);
+process.exitCode = failed === 0 ? 0 : 1;

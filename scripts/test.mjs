@@ -1,0 +1,86 @@
+/**
+ * Runs the tests: bundles every tests/**\/*.test.ts into dist/tests and gives them to node's own runner.
+ *
+ * npm test                       all
+ * npm test -- protocol bridge    those whose file name has one of these words
+ * npm test -- --test-only        what starts with - goes to node
+ *
+ * AGENTALK_REQUIRE_ALL=1 takes a skipped test for a failure: nothing that CI should have shown may be left out.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const SOURCES = join(ROOT, 'tests');
+const BUNDLES = join(ROOT, 'dist', 'tests');
+/** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
+const TIMEOUT_MS = 15 * 60_000;
+
+const isTrue = (value) => value !== undefined && value !== '' && value !== '0';
+const options = process.argv.slice(2).filter((word) => word.startsWith('-'));
+const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
+
+const filesIn = (folder, ending) =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(ending))
+    .sort();
+const all = filesIn(SOURCES, '.test.ts');
+const chosen = all.filter((name) => words.length === 0 || words.some((word) => name.includes(word)));
+if (chosen.length === 0) {
+  console.error(`no test file has that in its name; there are:\n${all.map((name) => `  ${name}`).join('\n')}`);
+  process.exit(1);
+}
+
+const bundleOf = (name) => name.replace(/\.ts$/, '.mjs');
+mkdirSync(BUNDLES, { recursive: true });
+// Only what has no source any more: a second run may be using the others.
+for (const name of filesIn(BUNDLES, '.test.mjs')) {
+  if (!all.map(bundleOf).includes(name)) rmSync(join(BUNDLES, name));
+}
+await build({
+  entryPoints: chosen.map((name) => join(SOURCES, name)),
+  outdir: BUNDLES,
+  outbase: SOURCES,
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  packages: 'external',
+  platform: 'node',
+  target: 'node20',
+  format: 'esm',
+  sourcemap: 'inline',
+  logLevel: 'warning',
+});
+
+const notes = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
+const skips = join(notes, 'skips');
+const { status, signal } = spawnSync(
+  process.execPath,
+  [
+    '--enable-source-maps',
+    '--test',
+    `--test-concurrency=${Math.max(1, Math.min(4, availableParallelism()))}`,
+    `--test-timeout=${TIMEOUT_MS}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${new URL('skips.mjs', import.meta.url)}`,
+    `--test-reporter-destination=${skips}`,
+    ...options,
+    ...chosen.map((name) => join(relative(process.cwd(), BUNDLES), bundleOf(name))),
+  ],
+  { stdio: 'inherit' },
+);
+const skipped = readFileSync(skips, 'utf8').split('\n').filter(Boolean);
+rmSync(notes, { recursive: true });
+
+const isStrict = isTrue(process.env.AGENTALK_REQUIRE_ALL);
+if (skipped.length > 0) {
+  console.log(`\nskipped ${skipped.length}, so nothing is known about:`);
+  for (const line of skipped) console.log(`  ${line}`);
+  if (isStrict) console.log('AGENTALK_REQUIRE_ALL is set: that counts as failed.');
+}
+if (signal) console.error(`the runner was ended by ${signal}`);
+process.exitCode = status !== 0 || (isStrict && skipped.length > 0) ? 1 : 0;
