@@ -231,7 +231,7 @@ listen() {
 
 who() {
   local word id presence seen rest mine
-  request GET "/channels/$CHANNEL?participant_id=$ID&epoch=$EPOCH" "$S/token" 15 && last_line cursor || fail "$MESSAGE. agentalk_wait mends what can be mended"
+  request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
   say "you are $NAME; channel $CHANNEL on $BRIDGE."
   while read -r word id presence seen rest <&3; do
     [ "$word" = participant ] && is_decimal "$seen" && find_peer ID "$id" || continue
@@ -267,7 +267,7 @@ leave() {
   signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
   flush "$N" 15 || say "no goodbye: $MESSAGE"
   printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
-  request POST "/channels/$CHANNEL/leave?epoch=$EPOCH" "$S/token" 15 "$TMP/leave"
+  request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
   add_said
   commit
   printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" >"$TMP/session" && mv "$TMP/session" "$S/session"

@@ -14,7 +14,7 @@ set_bridge() { # URL as a person gives it -> BRIDGE
 # with WORD, or it was cut off, and leaves its other words in A1 to A4. Status 1: CODE, MESSAGE, and RETRY (seconds).
 # Tokens reach curl in a file. An answer of more than 16 MiB ends the transfer.
 request() { # WORD METHOD PATH [BODY_FILE [TOKEN_FILE [SECONDS]]]
-  local status='' failed=0 word='' a b c d
+  local status='' failed=0 word='' last='' a b c d
   CODE=unreachable RETRY='' MESSAGE="the answer of $BRIDGE was cut off or makes no sense"
   : >"$TMP/answer" && : >"$TMP/headers" || disk_full
   if [ -n "${WATCH:-}" ]; then watched "$@"; else status=$(transfer "$@"); fi 2>"$TMP/trouble" || failed=$?

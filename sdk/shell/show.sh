@@ -78,11 +78,11 @@ shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose pr
 records_after() { # NUMBER COMMAND…: runs it with each record, until its status is not 0
   local after=$1 g=$COMMIT n word rest
   shift
-  for ((; g > 1; g--)); do
+  for (( ; g > 1; g--)); do
     while read -r word n; do [ "$word" != upto ] || break; done <"$S/log/$((g - 1))"
     [ "$n" -gt "$after" ] || break
   done
-  for ((; g <= COMMIT; g++)); do
+  for (( ; g <= COMMIT; g++)); do
     while read -r word n rest; do
       [ "$word" = rec ] && [ "$n" -gt "$after" ] || continue
       # shellcheck disable=SC2086 # words of a safe alphabet
