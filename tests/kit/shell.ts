@@ -1,0 +1,294 @@
+/**
+ * Agents at their shells: the real client, dist/agentalk.sh, run as an agent runs it. Each has a folder of its own, and
+ * each call is a new shell that sources the session file. AGENTALK_TEST_BASH names another bash to run it all with.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+} from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ROOT } from './root.ts';
+
+export const BASH = process.env['AGENTALK_TEST_BASH'] || 'bash';
+export const CLIENT = join(ROOT, 'dist', 'agentalk.sh');
+const DEADLINE_MS = 30_000;
+/** Who runs what must not be run as root; nobody, by its number everywhere. */
+const NOBODY = 65534;
+
+const running = new Set<Running>();
+const folders: string[] = [];
+
+process.on('exit', () => {
+  for (const each of running) each.end('SIGKILL');
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => process.exit(128 + constants.signals[signal]));
+}
+
+/** A new folder that lasts as long as this process. */
+export function makeFolder(): string {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'agentalk-test-')));
+  folders.push(folder);
+  return folder;
+}
+
+export interface Result {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Standard output as it came. */
+  readonly bytes: Buffer;
+}
+
+export interface Options {
+  readonly cwd?: string;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string | Uint8Array;
+  /** The shell that sources the session file. */
+  readonly shell?: string;
+}
+
+/** A process at the head of a group of its own, which ends with it. */
+export class Running {
+  readonly ended: Promise<Result>;
+  readonly #child: ChildProcess;
+  readonly #stdout: Buffer[] = [];
+  readonly #stderr: Buffer[] = [];
+  readonly #watchers = new Set<() => void>();
+  #isOver = false;
+
+  constructor(program: string, args: readonly string[], options: Options & { env: Readonly<Record<string, string>> }) {
+    const { cwd, env, input } = options;
+    this.#child = spawn(program, args, { cwd, env, stdio: 'pipe', detached: true });
+    running.add(this);
+    this.#child.stdin?.on('error', () => {}); // it may end before it has read all
+    this.#child.stdin?.end(input ?? '');
+    const take = (parts: Buffer[]) => (part: Buffer) => {
+      parts.push(part);
+      this.#tell();
+    };
+    this.#child.stdout?.on('data', take(this.#stdout));
+    this.#child.stderr?.on('data', take(this.#stderr));
+    this.ended = new Promise((resolve, reject) => {
+      this.#child.on('error', reject);
+      this.#child.on('close', (status) => {
+        this.#isOver = true;
+        running.delete(this);
+        this.#tell();
+        resolve({ status, stdout: this.stdout, stderr: this.stderr, bytes: Buffer.concat(this.#stdout) });
+      });
+    });
+  }
+
+  get pid(): number {
+    assert.ok(this.#child.pid);
+    return this.#child.pid;
+  }
+
+  get stdout(): string {
+    return Buffer.concat(this.#stdout).toString();
+  }
+
+  get stderr(): string {
+    return Buffer.concat(this.#stderr).toString();
+  }
+
+  /** The first whole line of output that matches, whether it is there or still comes. */
+  line(pattern: RegExp): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => settle(() => reject(this.#missing(pattern, 'in time'))), DEADLINE_MS);
+      const settle = (how: () => void) => {
+        clearTimeout(timer);
+        this.#watchers.delete(look);
+        how();
+      };
+      const look = () => {
+        const lines = `${this.stdout}\n${this.stderr}`.split('\n');
+        const found = lines.find((line) => pattern.test(line));
+        if (found !== undefined) settle(() => resolve(found));
+        else if (this.#isOver) settle(() => reject(this.#missing(pattern, 'before it ended')));
+      };
+      this.#watchers.add(look);
+      look();
+    });
+  }
+
+  /** Sends a signal to it and all that it started. */
+  end(signal: NodeJS.Signals = 'SIGTERM'): Promise<Result> {
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // It has ended already.
+    }
+    return this.ended;
+  }
+
+  #missing(pattern: RegExp, when: string): Error {
+    return new Error(`no line like ${String(pattern)} ${when}:\n${this.stdout}${this.stderr}`);
+  }
+
+  #tell(): void {
+    for (const watcher of this.#watchers) watcher();
+  }
+}
+
+/** What an agent's shell has in its environment: nothing of this process but its PATH. */
+const ENVIRONMENT = { PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8' };
+
+export interface AgentOptions {
+  /** Which of the folder's sessions; also its name in the channel. */
+  readonly name?: string;
+  readonly home?: string;
+  readonly shell?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Runs as nobody where this process is root. */
+  readonly unprivileged?: boolean;
+  /** Program and arguments to be put in front of all that it runs. */
+  readonly inside?: readonly string[];
+}
+
+export class Agent {
+  readonly home: string;
+  readonly client: string;
+  readonly #options: AgentOptions;
+  /** The name that it asks for; then the one that it has. */
+  name: string;
+  /** The whole join URL, once there is one. */
+  link = '';
+
+  constructor(options: AgentOptions = {}) {
+    this.#options = options;
+    this.name = options.name ?? 'laptop';
+    this.home = options.home ?? makeFolder();
+    this.client = join(this.home, 'agentalk.sh');
+    copyFileSync(CLIENT, this.client);
+    chmodSync(this.client, 0o644);
+    if (options.unprivileged && process.getuid?.() === 0) chownSync(this.home, NOBODY, NOBODY);
+  }
+
+  get sessionFile(): string {
+    return `${this.folder}.env`;
+  }
+
+  get folder(): string {
+    return join(this.home, `agentalk-session-${this.name}`);
+  }
+
+  get key(): string {
+    return this.link.replace(/^.*#k=/, '');
+  }
+
+  /** What stands in its folder and belongs to a session, whole or half-done. */
+  traces(): string[] {
+    return readdirSync(this.home).filter((name) => name.startsWith('agentalk-session-'));
+  }
+
+  /** Starts any program as this agent. */
+  start(program: string, args: readonly string[], { env = {}, ...options }: Options = {}): Running {
+    const drop = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+    const outer = this.#options.unprivileged && process.getuid?.() === 0 ? drop : [];
+    const [first = program, ...rest] = [...(this.#options.inside ?? []), ...outer, program, ...args];
+    const own = { HOME: this.home, AGENTALK_HOME: this.home, ...this.#options.env };
+    return new Running(first, rest, { cwd: this.home, ...options, env: { ...ENVIRONMENT, ...own, ...env } });
+  }
+
+  /** Runs `bash agentalk.sh …` to its end, whatever that is. */
+  run(args: readonly string[], options: Options = {}): Promise<Result> {
+    return this.start(BASH, [this.client, ...args], options).ended;
+  }
+
+  /** Opens a channel. */
+  async create(bridge: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
+    const result = expectDone(await this.run(['create', bridge, ...args]));
+    this.link = /\S+#k=[0-9a-f]{64}$/m.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
+    return result;
+  }
+
+  /** Joins a channel under the name that it then has. */
+  async join(link: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
+    const before = new Set(this.traces());
+    const result = expectDone(await this.run(['join', link, ...args]));
+    const made = this.traces().find((name) => name.endsWith('.env') && !before.has(name));
+    this.name = made?.slice('agentalk-session-'.length, -'.env'.length) ?? assert.fail(`no session:\n${result.stdout}`);
+    this.link = link;
+    return result;
+  }
+
+  /** Sources the session file in a new shell and runs a line of code there; $1, $2 … are `args`. */
+  shell(code: string, args: readonly string[] = [], options: Options = {}): Running {
+    const shell = options.shell ?? this.#options.shell ?? BASH;
+    return this.start(shell, ['-c', `. "$0"; ${code}`, this.sessionFile, ...args], options);
+  }
+
+  /** Starts a function of the session file, such as `listen`. */
+  begin(command: string, ...args: readonly string[]): Running {
+    return this.shell(`agentalk_${command} "$@"`, args);
+  }
+
+  /** Calls a function of the session file, which must succeed. */
+  async call(command: string, ...args: readonly string[]): Promise<Result> {
+    return expectDone(await this.begin(command, ...args).ended);
+  }
+
+  /** `say`, with the text through standard input. */
+  async pipe(text: string | Uint8Array, command = 'say', ...args: readonly string[]): Promise<Result> {
+    return expectDone(await this.shell(`agentalk_${command} "$@"`, args, { input: text }).ended);
+  }
+
+  /** Waits as an agent does, call after call, until all of these came; returns what it has read meanwhile. */
+  async hears(...patterns: readonly RegExp[]): Promise<string> {
+    const end = Date.now() + DEADLINE_MS;
+    let heard = '';
+    for (;;) {
+      const missing = patterns.filter((pattern) => !pattern.test(heard));
+      if (missing.length === 0) return heard;
+      if (Date.now() > end) assert.fail(`${this.name} waits in vain for ${missing.join(' and ')} and heard:\n${heard}`);
+      heard += (await this.call('wait', '5')).stdout;
+    }
+  }
+
+  /** The files of its inbox in the order in which they came. */
+  inbox(): { readonly name: string; readonly path: string; readonly bytes: Buffer }[] {
+    const folder = join(this.folder, 'inbox');
+    const names = readdirSync(folder).sort((a, b) => parseInt(a, 10) - parseInt(b, 10));
+    return names.map((name) => ({ name, path: join(folder, name), bytes: readFileSync(join(folder, name)) }));
+  }
+}
+
+export function expectDone(result: Result): Result {
+  assert.equal(result.status, 0, `status ${result.status}:\n${result.stdout}${result.stderr}`);
+  return result;
+}
+
+/** What each failure has to look like: a single line that says what to do, nothing else, and a status that shows it. */
+export function expectFailure(result: Result, words: RegExp): void {
+  assert.match(result.stderr, /^agentalk: error: [^\n]+\n$/);
+  assert.match(result.stderr, words);
+  assert.ok(result.status !== 0 && result.status !== null, `status ${result.status}`);
+}
+
+/** Opens a channel and pairs the agents: each that joins hears PAIRED from all that were there, and they from it. */
+export async function pair(bridge: string, ...[first, ...others]: readonly [Agent, ...Agent[]]): Promise<void> {
+  await first.create(bridge);
+  const there = [first];
+  for (const other of others) {
+    const waiting = there.map((agent) => agent.hears(/PAIRED with/));
+    const { stdout } = await other.join(first.link);
+    await Promise.all(waiting);
+    const paired = there.map(({ name }) => new RegExp(`PAIRED with ${name}\\.`));
+    await other.hears(...paired.filter((pattern) => !pattern.test(stdout)));
+    there.push(other);
+  }
+}
