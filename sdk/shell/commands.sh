@@ -132,7 +132,7 @@ take_text() { # standard input -> $TMP/body
 }
 
 recipient() { # NAME -> PEER
-  find_peer NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
+  find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
   [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
@@ -144,7 +144,7 @@ hand_over() { # N: what the sender needs to know
     return
   fi
   while read -r id presence seconds; do
-    find_peer ID "${id:-none}" && is_decimal "$seconds" || continue
+    find_peer P_ID "${id:-none}" && is_decimal "$seconds" || continue
     line="$line, ${P_NAME[PEER]} $([ "$presence" = listening ] && echo is listening || echo was here "$(ago "$seconds")")"
   done < <(printf '%s\n' "$PRESENT")
   case $SKIPPED in *" $1 "*) line=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
@@ -234,7 +234,7 @@ who() {
   request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
   say "you are $NAME; channel $CHANNEL on $BRIDGE."
   while read -r word id presence seen rest <&3; do
-    [ "$word" = participant ] && is_decimal "$seen" && find_peer ID "$id" || continue
+    [ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
     last_of "$PEER"
     mine=$((ALL + SEQ))
     rest="last seen $(ago "$seen")"

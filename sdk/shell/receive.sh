@@ -61,7 +61,7 @@ card() { # ID NONCE CIPHERTEXT TAG
   for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
     [ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
   done
-  ! find_peer ID "$1" || record keys "$F_name"
+  ! find_peer P_ID "$1" || record keys "$F_name"
   # Who was there before us has said things that are not for us: its first message shows where ours begin.
   i=-
   [ "$BORN" = 0 ] || i=0
@@ -98,7 +98,7 @@ presence() { # WORD INDEX ID REST
       P_STATE[PEER]=here
       ;;
     away | back | leave)
-      early "$2" || ! find_peer ID "$3" || [ "${P_STATE[PEER]}" = gone ] && return
+      early "$2" || ! find_peer P_ID "$3" || [ "${P_STATE[PEER]}" = gone ] && return
       case $1 in away) P_STATE[PEER]=away ;; back) P_STATE[PEER]=here ;; leave) P_STATE[PEER]=gone ;; esac
       [ "$4" = expired ] || set -- "$1" '' '' ''
       record "$1" "${P_NAME[PEER]}" "$4"
