@@ -10,7 +10,7 @@ import { startBridge } from './bridge/server.ts';
 
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs
 
-async function main(args: readonly string[]): Promise<void> {
+async function main(args: string[]): Promise<void> {
   if (args.includes('--help')) return void process.stdout.write(help());
   if (args.includes('--version')) return void process.stdout.write(`${RELEASE}\n`);
   const config = readConfig(args, process.env);

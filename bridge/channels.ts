@@ -10,28 +10,24 @@ import { Refusal } from './errors.ts';
 import { EVERYBODY, isSameHash } from './ids.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from './ids.ts';
 import type { Limits } from './limits.ts';
-import { Shelf } from './shelf.ts';
+import { Shelf, nonceOf, textOf } from './shelf.ts';
+import type { Kept } from './shelf.ts';
 
-type Kind =
-  | { readonly type: 'message' | 'join'; readonly sealed: Sealed }
-  | { readonly type: 'leave'; readonly reason: 'left' | 'expired' }
-  | { readonly type: 'away' | 'back' };
-type Envelope = { readonly index: number; readonly at: number; readonly from: ParticipantId; readonly to: Recipient };
-/** `at` is Unix milliseconds, like all times here. */
-export type Event = Kind & Envelope;
-
-/** What a poll is given. The gap says that visible events after `since` up to `until` are no longer held. */
-export interface Batch {
-  readonly cursor: number;
-  readonly gap: { readonly since: number; readonly until: number } | undefined;
-  readonly events: readonly Event[];
+export interface Event {
+  readonly type: 'message' | 'join' | 'leave' | 'away' | 'back';
+  readonly index: number;
+  readonly at: number; // Unix milliseconds, like all times here
+  readonly from: ParticipantId;
+  readonly to: Recipient;
+  readonly kept: Kept | undefined; // a message, or the card of a join
+  readonly reason: 'left' | 'expired' | undefined; // of a leave
 }
 
-/** A poll that waits. It is settled once: with what it waited for, or with the reason why that will not come. */
-export interface Waiter {
-  readonly since: number;
-  settle(outcome: Batch | Refusal): void;
-}
+/** What a poll is given. The gap says that visible events after its `since` up to `gap` are no longer held. */
+export type Batch = { since: number; gap: number | undefined; events: readonly Event[]; cursor: number };
+
+/** A poll that waits; settled once, with what it waited for or the reason why that will not come. */
+export type Waiter = { readonly since: number; settle(outcome: Batch | Refusal): void };
 
 export interface Participant {
   readonly id: ParticipantId;
@@ -47,19 +43,19 @@ export interface Participant {
   leaveAt: number; // when it leaves, unless it is heard of before
 }
 
-export type Presence = { readonly id: ParticipantId; readonly listening: boolean; readonly seenSeconds: number };
-
 // What things take beside their ciphertext, rounded up, so that the limits in bytes mean memory.
 const EVENT_BYTES = 512;
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;
-const bytesOf = (event: Kind) => EVENT_BYTES + ('sealed' in event ? event.sealed.ciphertext.length : 0);
+const sizeOf = ({ kept }: Event) => EVENT_BYTES + (kept ? kept.end - kept.start : 0);
+const lengthOf = ({ nonce, ciphertext, tag }: Sealed) => nonce.length + ciphertext.length + tag.length;
 
 const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === EVERYBODY || to === id);
 
 export class Channel {
   readonly participants = new Map<ParticipantId, Participant>();
-  readonly #log = new Map<number, Event>(); // by index; they enter in #push and leave in #dropOldest
+  #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
+  #base = 1;
   readonly #sent = new Map<string, Event>(); // the messages of the log by sender and nonce
   readonly #shelf = new Shelf();
   #first = 1;
@@ -73,88 +69,84 @@ export class Channel {
     readonly house: Channels,
   ) {}
 
-  presence({ id, waiters, seenAt }: Participant): Presence {
-    const listening = waiters.size > 0;
-    return { id, listening, seenSeconds: listening ? 0 : Math.max(0, Math.floor((this.house.now() - seenAt) / 1000)) };
-  }
-
   /**
    * Lets a participant in, or finds it there when it comes back with its token; the card of its first joining stays.
    * Throws name_taken, participants_full, channel_full, bridge_full.
    */
-  join(id: ParticipantId, tokenHash: Buffer, card: Sealed): { participant: Participant; isResumed: boolean } {
-    const known = this.participants.get(id);
-    if (known) {
-      if (!isSameHash(known.tokenHash, tokenHash)) throw new Refusal('name_taken');
-      this.#heardOf(known);
-      return { participant: known, isResumed: true };
-    }
-    if (this.participants.size >= this.house.limits.participants) throw new Refusal('participants_full');
+  join(id: ParticipantId, tokenHash: Buffer, card: Sealed): Participant {
+    const { limits, now } = this.house;
+    if (this.participants.has(id)) return this.enter(id, tokenHash, 'name_taken');
+    if (this.participants.size >= limits.participants) throw new Refusal('participants_full');
     this.house.use(this);
-    this.#reserve(PARTICIPANT_BYTES + EVENT_BYTES + 2 * card.ciphertext.length);
+    this.#reserve(EVENT_BYTES + PARTICIPANT_BYTES + 2 * lengthOf(card));
     const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
-    const presence = { waiters: new Set<Waiter>(), seenAt: this.house.now(), isAway: false, leaveAt: Infinity };
+    const presence = { waiters: new Set<Waiter>(), seenAt: now(), isAway: false, leaveAt: Infinity };
     const participant: Participant = { id, tokenHash, card, ...cursors, ...presence };
     this.participants.set(id, participant);
-    this.#push({ type: 'join', sealed: card }, id);
-    return { participant, isResumed: false };
+    this.#push('join', id, EVERYBODY, this.#shelf.put(card, this.bytes));
+    return participant;
   }
 
   /** The participant with this id and token; that it was heard of is noted. Throws no_participant, bad_token. */
-  enter(id: ParticipantId, tokenHash: Buffer): Participant {
+  enter(id: ParticipantId, tokenHash: Buffer, otherwise: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
     const participant = this.participants.get(id);
     if (!participant) throw new Refusal('no_participant');
-    if (!isSameHash(participant.tokenHash, tokenHash)) throw new Refusal('bad_token');
-    this.#heardOf(participant);
+    if (!isSameHash(participant.tokenHash, tokenHash)) throw new Refusal(otherwise);
+    this.house.use(this);
+    participant.seenAt = this.house.now();
+    participant.leaveAt = Infinity;
+    if (participant.isAway) this.#announce('back', id);
+    participant.isAway = false;
     return participant;
   }
 
   /** Notes how far a participant has fetched. Throws bad_request for a cursor that no answer can have given. */
   present(participant: Participant, since: number): void {
     if (since > this.last) throw new Refusal('bad_request', 'since');
-    if (since <= participant.fetched) return;
-    participant.fetched = since;
+    participant.fetched = Math.max(participant.fetched, since);
     participant.next = Math.max(participant.next, since + 1);
   }
 
+  /** Those to whom a message would go. */
+  recipients(sender: Participant, to: Recipient): Participant[] {
+    const all = to === EVERYBODY ? [...this.participants.values()] : [this.participants.get(to)];
+    return all.filter((participant) => participant !== undefined && participant !== sender) as Participant[];
+  }
+
   /**
-   * Appends a message, or finds the one with the same nonce. Presence is as it was before the message came.
+   * Appends a message, or finds the one with the same nonce; returns its index.
    * Throws nonce_reused, no_recipient, channel_full, bridge_full.
    */
-  send(sender: Participant, to: Recipient, sealed: Sealed): { index: number; recipients: Presence[]; isNew: boolean } {
-    const recipients: Presence[] = [];
-    for (const other of this.participants.values()) {
-      if (other !== sender && (to === EVERYBODY || to === other.id)) recipients.push(this.presence(other));
-    }
-    const key = sender.id + sealed.nonce;
+  send({ id }: Participant, to: Recipient, sealed: Sealed): number {
+    const key = id + sealed.nonce;
     const sent = this.#sent.get(key);
     if (sent) {
-      if (!isSame(sent, to, sealed)) throw new Refusal('nonce_reused');
-      return { index: sent.index, recipients, isNew: false };
+      const isSame = sent.to === to && sent.kept && textOf(sent.kept) === textOf(sealed);
+      if (!isSame) throw new Refusal('nonce_reused');
+      return sent.index;
     }
-    if (to !== EVERYBODY && recipients.length === 0) throw new Refusal('no_recipient');
-    this.#reserve(EVENT_BYTES + sealed.ciphertext.length);
-    const kept = this.#shelf.put(sealed, this.bytes);
-    this.#sent.set(key, this.#push({ type: 'message', sealed: kept }, sender.id, to));
-    return { index: this.last, recipients, isNew: true };
+    if (to !== EVERYBODY && !this.participants.has(to)) throw new Refusal('no_recipient');
+    this.#reserve(EVENT_BYTES + lengthOf(sealed));
+    this.#sent.set(key, this.#push('message', id, to, this.#shelf.put(sealed, this.bytes)));
+    return this.last;
   }
 
   /** The visible events after `since`, as many as fit into an answer. Each invisible event is passed over only once. */
   read(participant: Participant, since: number): Batch {
-    const gap = since < participant.lost ? { since, until: participant.lost } : undefined;
+    const gap = since < participant.lost ? participant.lost : undefined;
     const events: Event[] = [];
-    let cursor = gap ? gap.until : since;
+    let cursor = gap ?? since;
     let bytes = 0;
     const start = Math.max(cursor + 1, this.#first, since >= participant.fetched ? participant.next : 0);
     for (let index = start; index <= this.last && bytes < this.house.limits.answerBytes; index++) {
-      const event = this.#log.get(index);
+      const event = this.#log[index - this.#base];
       if (!event || !isVisible(event, participant)) continue;
       events.push(event);
       cursor = index;
-      bytes += bytesOf(event);
+      bytes += sizeOf(event);
     }
     if (since === participant.fetched) participant.next = events[0]?.index ?? this.last + 1;
-    return { cursor, gap, events };
+    return { since, gap, events, cursor };
   }
 
   /** Throws too_many_polls. */
@@ -170,12 +162,12 @@ export class Channel {
     return true;
   }
 
-  /** Settles waiting polls that will get nothing: with the reason, or with their own cursor. */
+  /** Settles waiting polls that get nothing: with the reason, or with their own cursor. */
   release(participants: Iterable<Participant>, reason?: Refusal): void {
     for (const participant of participants) {
       for (const waiter of participant.waiters) {
         this.endWait(participant, waiter);
-        waiter.settle(reason ?? { cursor: waiter.since, gap: undefined, events: [] });
+        waiter.settle(reason ?? { since: waiter.since, gap: undefined, events: [], cursor: waiter.since });
       }
     }
   }
@@ -187,50 +179,42 @@ export class Channel {
   }
 
   /** What time alone brings about. A waiting poll is a request that goes on; when it ends, the silence begins. */
-  sweep(): void {
+  sweep(now: number): void {
     const { idleSeconds, awaySeconds } = this.house.limits;
-    const now = this.house.now();
-    if (this.participants.size === 0 && now - this.usedAt >= idleSeconds * 1000) return this.house.end(this);
+    if (this.participants.size === 0 && now - this.usedAt >= idleSeconds * 1000) this.house.end(this);
     for (const participant of this.participants.values()) {
       const silentMs = participant.waiters.size > 0 ? 0 : now - participant.seenAt;
       if (now >= participant.leaveAt) this.#remove(participant, 'left');
       else if (silentMs >= idleSeconds * 1000) this.#remove(participant, 'expired');
       else if (silentMs >= awaySeconds * 1000 && !participant.isAway) {
         participant.isAway = true;
-        this.#announce({ type: 'away' }, participant);
+        this.#announce('away', participant.id);
       }
     }
-  }
-
-  #heardOf(participant: Participant): void {
-    this.house.use(this);
-    participant.seenAt = this.house.now();
-    participant.leaveAt = Infinity;
-    if (!participant.isAway) return;
-    participant.isAway = false;
-    this.#announce({ type: 'back' }, participant);
   }
 
   /** The one place where a participant goes; the last one takes the channel along. */
   #remove(participant: Participant, reason: 'left' | 'expired'): void {
     this.participants.delete(participant.id);
     this.release([participant], new Refusal('no_participant'));
-    this.house.count(this, -PARTICIPANT_BYTES - participant.card.ciphertext.length);
+    this.house.count(this, -PARTICIPANT_BYTES - lengthOf(participant.card));
     if (this.participants.size === 0) this.house.end(this);
-    else this.#announce({ type: 'leave', reason }, participant);
+    else this.#announce('leave', participant.id, reason);
   }
 
   /** Presence can't be refused. It may take a sixteenth more room than messages, and beyond that the oldest goes. */
-  #announce(kind: Kind, { id }: Participant): void {
-    while (this.bytes + EVENT_BYTES > (this.house.limits.channelBytes * 17) / 16 && this.#dropOldest());
+  #announce(type: Event['type'], from: ParticipantId, reason?: Event['reason']): void {
+    while (this.bytes + EVENT_BYTES > (this.house.limits.channelBytes * 17) / 16 && this.#first <= this.last) {
+      this.#dropOldest();
+    }
     this.house.count(this, EVENT_BYTES);
-    this.#push(kind, id);
+    this.#push(type, from, EVERYBODY, undefined, reason);
   }
 
   /** Makes room, and counts it. Throws channel_full if that would take from somebody who is alive; bridge_full. */
   #reserve(bytes: number): void {
     while (this.bytes + bytes > this.house.limits.channelBytes) {
-      const oldest = this.#log.get(this.#first);
+      const oldest = this.#log[this.#first - this.#base];
       if (!oldest || this.#isAwaited(oldest)) throw new Refusal('channel_full');
       this.#dropOldest();
     }
@@ -248,22 +232,25 @@ export class Channel {
   }
 
   /** The one place where an event, and its nonce with it, is given up. */
-  #dropOldest(): boolean {
-    const event = this.#log.get(this.#first);
-    if (!event) return false;
-    this.#log.delete(this.#first++);
-    if (event.type === 'message') this.#sent.delete(event.from + event.sealed.nonce);
-    this.house.count(this, -bytesOf(event));
+  #dropOldest(): void {
+    const event = this.#log[this.#first - this.#base];
+    if (!event) return;
+    this.#log[this.#first++ - this.#base] = undefined;
+    if (this.#first - this.#base > 64 + this.#log.length / 2) {
+      this.#log = this.#log.slice(this.#first - this.#base);
+      this.#base = this.#first;
+    }
+    if (event.kept && event.type === 'message') this.#sent.delete(event.from + nonceOf(event.kept));
+    this.house.count(this, -sizeOf(event));
     for (const participant of this.participants.values()) {
       if (isVisible(event, participant)) participant.lost = event.index;
     }
-    return true;
   }
 
   /** The one place where an event enters; whoever waits for it has it at once. */
-  #push(kind: Kind, from: ParticipantId, to: Recipient = EVERYBODY): Event {
-    const event: Event = { ...kind, index: ++this.last, at: this.house.now(), from, to };
-    this.#log.set(event.index, event);
+  #push(type: Event['type'], from: ParticipantId, to: Recipient, kept?: Kept, reason?: Event['reason']): Event {
+    const event = { type, index: ++this.last, at: this.house.now(), from, to, kept, reason };
+    this.#log.push(event);
     for (const participant of this.participants.values()) {
       if (participant.waiters.size === 0 || !isVisible(event, participant)) continue;
       for (const waiter of participant.waiters) {
@@ -275,13 +262,9 @@ export class Channel {
   }
 }
 
-const isSame = (event: Event, to: Recipient, { ciphertext, tag }: Sealed) =>
-  event.type === 'message' && event.to === to && event.sealed.tag === tag && event.sealed.ciphertext === ciphertext;
-
 /** All channels. They share nothing but the memory that is counted here. */
 export class Channels {
   readonly #channels = new Map<ChannelId, Channel>(); // the least recently used first
-  #newest: Channel | undefined;
   #bytes = 0;
 
   constructor(
@@ -290,6 +273,10 @@ export class Channels {
     readonly randomHex: (bytes: number) => string,
   ) {}
 
+  has(id: ChannelId): boolean {
+    return this.#channels.has(id);
+  }
+
   /** Throws no_channel. */
   get(id: ChannelId): Channel {
     const channel = this.#channels.get(id);
@@ -297,21 +284,19 @@ export class Channels {
     return channel;
   }
 
-  /** Makes a channel or finds it. Throws bridge_full. */
-  open(id: ChannelId): { channel: Channel; isNew: boolean } {
+  /** Makes a channel, or finds it. */
+  open(id: ChannelId): Channel {
     const known = this.#channels.get(id);
     const channel = known ?? new Channel(id, this.randomHex(16), this);
     this.use(channel);
-    if (known) return { channel, isNew: false };
+    if (known) return known;
     this.makeRoom(channel, CHANNEL_BYTES);
     this.count(channel, CHANNEL_BYTES);
-    return { channel, isNew: true };
+    return channel;
   }
 
   use(channel: Channel): void {
     channel.usedAt = this.now();
-    if (channel === this.#newest) return;
-    this.#newest = channel;
     this.#channels.delete(channel.id);
     this.#channels.set(channel.id, channel);
   }
@@ -333,14 +318,13 @@ export class Channels {
   /** The one place where a channel ends: everybody left or expired, or its memory was needed. */
   end(channel: Channel): void {
     this.#channels.delete(channel.id);
-    if (this.#newest === channel) this.#newest = undefined;
     this.#bytes -= channel.bytes;
     channel.release(channel.participants.values(), new Refusal('no_channel'));
   }
 
   /** To be called about once a second. */
   sweep(): void {
-    for (const channel of this.#channels.values()) channel.sweep();
+    for (const channel of this.#channels.values()) channel.sweep(this.now());
   }
 
   /** Answers every waiting poll with nothing new, so that the process can end. */
@@ -348,12 +332,9 @@ export class Channels {
     for (const channel of this.#channels.values()) channel.release(channel.participants.values());
   }
 
-  gauges(): { channels: number; participants: number; waiting_polls: number; held_bytes: number } {
-    const gauges = { channels: this.#channels.size, participants: 0, waiting_polls: 0, held_bytes: this.#bytes };
-    for (const { participants } of this.#channels.values()) {
-      gauges.participants += participants.size;
-      for (const { waiters } of participants.values()) gauges.waiting_polls += waiters.size;
-    }
-    return gauges;
+  gauges() {
+    const all = [...this.#channels.values()].flatMap(({ participants }) => [...participants.values()]);
+    const waiting = all.reduce((sum, { waiters }) => sum + waiters.size, 0);
+    return { channels: this.#channels.size, participants: all.length, waiting_polls: waiting, held_bytes: this.#bytes };
   }
 }

@@ -1,4 +1,5 @@
 /** What an operator can set: one table, from which flags, environment variables, defaults and the help are made. */
+import { parseArgs } from 'node:util';
 import { TABLE, messageCharacters } from './limits.ts';
 import type { Limits } from './limits.ts';
 
@@ -61,14 +62,14 @@ const SETTINGS: readonly Setting[] = [
 const variableOf = (flag: string) => `AGENTALK_${flag.toUpperCase().replaceAll('-', '_')}`;
 
 /** Flags win over the environment, and that over the defaults. Throws ConfigError. */
-export function readConfig(args: readonly string[], environment: Readonly<Record<string, string | undefined>>): Config {
+export function readConfig(args: string[], environment: Readonly<Record<string, string | undefined>>): Config {
   const flags = readFlags(args);
   const values: Record<string, string> = {};
   for (const { flag, value, isValid } of SETTINGS) {
-    const text = flags.get(flag) ?? (environment[variableOf(flag)] || value);
-    const source = flags.has(flag) ? `--${flag}` : variableOf(flag);
-    if (text !== value && !isValid(text)) throw new ConfigError(`bad value for ${source}; see --help`);
-    values[flag] = text;
+    const given = flags[flag] === true ? '1' : flags[flag];
+    values[flag] = String(given ?? (environment[variableOf(flag)] || value));
+    const source = given === undefined ? variableOf(flag) : `--${flag}`;
+    if (values[flag] !== value && !isValid(values[flag])) throw new ConfigError(`bad value for ${source}; see --help`);
   }
   const amounts = LIMIT_SETTINGS.map(({ name, flag }) => [name, parseAmount(values[flag] ?? '', name)] as const);
   const limits = Object.freeze(Object.fromEntries(amounts) as Limits);
@@ -81,17 +82,13 @@ export function readConfig(args: readonly string[], environment: Readonly<Record
   return { host, port: Number(port), publicUrl, basePath, trustProxy: trust === '1', limits };
 }
 
-function readFlags(args: readonly string[]): Map<string, string> {
-  const given = new Map<string, string>();
-  for (let i = 0; i < args.length; i++) {
-    const [, flag = '', , inline] = /^--([a-z-]+)(=(.*))?$/s.exec(args[i] ?? '') ?? [];
-    const setting = SETTINGS.find((each) => each.flag === flag);
-    if (!setting) throw new ConfigError(`argument ${i + 1} is no flag of this program; see --help`);
-    const value = inline ?? (setting.isSwitch ? '1' : args[++i]);
-    if (value === undefined || value === '') throw new ConfigError(`--${flag} needs a value; see --help`);
-    given.set(flag, value);
+function readFlags(args: string[]) {
+  const options = SETTINGS.map(({ flag, isSwitch }) => [flag, { type: isSwitch ? 'boolean' : 'string' }] as const);
+  try {
+    return parseArgs({ args, options: Object.fromEntries(options) }).values;
+  } catch (error) {
+    throw new ConfigError(`${(error as Error).message.split('\n')[0]}; see --help`); // node says it well
   }
-  return given;
 }
 
 export const help = (): string => `Usage: node bridge.js [flags]

@@ -15,18 +15,15 @@ const SECURITY: Headers = [
   ...['Cross-Origin-Resource-Policy', 'same-origin'],
   ...['Content-Security-Policy', "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"],
 ];
-const NO_STORE: Headers = ['Cache-Control', 'no-store'];
+export const NO_STORE: Headers = ['Cache-Control', 'no-store'];
+export const TEXT: Headers = ['Content-Type', 'text/plain; charset=utf-8', ...NO_STORE];
 const JSON_TYPE: Headers = ['Content-Type', 'application/json', ...NO_STORE];
-const TEXT_TYPE: Headers = ['Content-Type', 'text/plain; charset=utf-8', ...NO_STORE];
 
 /** One request and its answer. */
 export class Exchange {
   readonly path: string;
-  readonly #query: string;
-  #parameters: URLSearchParams | undefined;
-  route = 'ANY unknown'; // for the metrics: method and pattern, never the path itself
+  readonly #query: URLSearchParams | undefined;
   isLast = false; // the connection ends with this answer
-  onAnswer: ((status: number) => void) | undefined;
 
   constructor(
     readonly request: IncomingMessage,
@@ -35,13 +32,11 @@ export class Exchange {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
-    this.#query = mark < 0 ? '' : url.slice(mark + 1);
+    if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
   }
 
   parameter(name: string): string | undefined {
-    if (this.#query === '') return undefined;
-    this.#parameters ??= new URLSearchParams(this.#query);
-    return this.#parameters.get(name) ?? undefined;
+    return this.#query?.get(name) ?? undefined;
   }
 
   /** Throws no_token. */
@@ -56,30 +51,20 @@ export class Exchange {
     return preferred(accept, ['application/json', 'text/plain']) === 'text/plain';
   }
 
-  /** Answers in the form that was asked for: both are ASCII, made of ids, numbers, base64 and words of ours. */
-  answer(status: number, body: string, headers: Headers = []): void {
-    this.#begin(status, body.length, [...(this.wantsText ? TEXT_TYPE : JSON_TYPE), ...headers]);
+  /** @param headers the type of the body and how it may be kept; by default it is in the form that was asked for */
+  answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_TYPE): void {
+    const own = ['Content-Length', String(Buffer.byteLength(body)), ...(this.isLast ? ['Connection', 'close'] : [])];
+    this.response.writeHead(status, [...SECURITY, ...headers, ...own]);
     this.response.end(body, 'latin1');
   }
 
-  /** Hands out a page or a file; `headers` say its type and how it may be cached, else it is text for now. */
-  hand(body: string | Buffer, headers: Headers = TEXT_TYPE, status = 200): void {
-    this.#begin(status, Buffer.byteLength(body), headers);
-    this.response.end(body);
-  }
-
-  refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, headers: Headers = []): void {
+  refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, more: Headers = []): void {
     if (!this.request.complete) this.isLast = true; // the rest of its body would be taken for the next request
     const later = retryAfterSeconds === undefined ? [] : ['Retry-After', String(retryAfterSeconds)];
-    const json = () => JSON.stringify({ error: { code, message, hint } });
-    const body = this.wantsText ? `error ${code} ${message}\nhint ${hint}\n` : json();
-    this.answer(status, body, [...headers, ...later, ...(status === 401 ? ['WWW-Authenticate', 'Bearer'] : [])]);
-  }
-
-  #begin(status: number, length: number, headers: Headers): void {
-    this.onAnswer?.(status);
-    const connection = this.isLast ? ['Connection', 'close'] : [];
-    this.response.writeHead(status, [...SECURITY, 'Content-Length', String(length), ...headers, ...connection]);
+    const who = status === 401 ? ['WWW-Authenticate', 'Bearer'] : [];
+    const json = JSON.stringify({ error: { code, message, hint } });
+    const headers = [...(this.wantsText ? TEXT : JSON_TYPE), ...later, ...who, ...more];
+    this.answer(status, this.wantsText ? `error ${code} ${message}\nhint ${hint}\n` : json, headers);
   }
 }
 

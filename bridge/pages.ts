@@ -28,7 +28,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     const values: Record<string, string> = { BRIDGE: url, CHANNEL: id, SHA256: checksum };
     const filled = text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name) => values[name] ?? placeholder);
     const body = form === HTML ? html(filled, url + path.replace(':id', id)) : filled;
-    exchange.hand(body, ['Content-Type', `${form}; charset=utf-8`, ...CACHING, 'Vary', 'Accept, User-Agent']);
+    exchange.answer(200, body, ['Content-Type', `${form}; charset=utf-8`, ...CACHING, 'Vary', 'Accept, User-Agent']);
   };
   const documents = Object.entries(docs).map(([name, text]) => [`/docs/${name}`, page(text, `/docs/${name}`)]);
   return {
@@ -46,8 +46,8 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
 function file(body: Buffer, type: string): Page {
   const headers = [...CACHING, 'ETag', `"${sha256(body)}"`];
   return (exchange) => {
-    if (exchange.request.headers['if-none-match'] === headers[3]) exchange.hand('', headers, 304);
-    else exchange.hand(body, ['Content-Type', `${type}; charset=utf-8`, ...headers]);
+    if (exchange.request.headers['if-none-match'] === headers[3]) exchange.answer(304, '', headers);
+    else exchange.answer(200, body, ['Content-Type', `${type}; charset=utf-8`, ...headers]);
   };
 }
 

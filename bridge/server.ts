@@ -26,12 +26,12 @@ export interface RunningBridge {
 export async function startBridge(config: Config, bundle: Buffer, log: (line: string) => void): Promise<RunningBridge> {
   const { limits, basePath } = config;
   const channels = new Channels(limits, Date.now, randomHex);
-  const sockets = new Set<Socket>(); // as many as maxConnections; they go when they close
+  let connections = 0;
   let isStopping = false;
   const handle = routes({
     ...{ channels, basePath, metrics: new Metrics(), pages: pages(config, bundle) },
     isStopping: () => isStopping,
-    connections: () => sockets.size,
+    connections: () => connections,
     report(error) {
       const number = randomHex(8);
       log(`unexpected error ${number}: ${error instanceof Error ? error.stack : 'not an Error'}`);
@@ -51,8 +51,8 @@ export async function startBridge(config: Config, bundle: Buffer, log: (line: st
   server.timeout = (limits.pollSeconds + 30) * 1000; // without a byte either way: nobody there, or a reader that isn't
   server.on('clientError', refuseGarbage);
   server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+    connections++;
+    socket.on('close', () => connections--);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

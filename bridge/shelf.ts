@@ -1,51 +1,39 @@
 /**
- * Where sealed messages lie: in slabs outside the JavaScript heap. A full log is tens of thousands of strings, which
- * each garbage collection would copy about: that was half of the time of a send.
+ * Where sealed things lie: in slabs outside the JavaScript heap. A full log is tens of thousands of strings, which each
+ * garbage collection would copy about: that was half of the time of a send.
  */
-import type { Ciphertext, Sealed } from './ids.ts';
+import type { Sealed } from './ids.ts';
 
 const MAX_SLAB_BYTES = 64 * 1024;
-const NONCE = 24;
-const TAG = 32;
 
-/** The slabs of one channel. A slab goes when the last message on it does; they come and go in the same order. */
+export type Kept = { readonly slab: Buffer; readonly start: number; readonly end: number };
+
+/** Nonce (24 characters), ciphertext and tag (32), without anything in between. */
+export const textOf = (box: Kept | Sealed): string =>
+  'slab' in box ? box.slab.toString('latin1', box.start, box.end) : box.nonce + box.ciphertext + box.tag;
+
+export const nonceOf = ({ slab, start }: Kept): string => slab.toString('latin1', start, start + 24);
+
+export function take(kept: Kept): Sealed {
+  const text = textOf(kept);
+  const ciphertext = text.slice(24, -32) as Sealed['ciphertext'];
+  return { nonce: text.slice(0, 24), ciphertext, tag: text.slice(-32) };
+}
+
+/** The slabs of one channel. A slab goes when the last thing on it does; they come and go in the same order. */
 export class Shelf {
   #slab = Buffer.alloc(0);
   #used = 0;
 
   /** @param heldBytes what the channel holds: a new slab is no larger, so that a shelf is at most half empty */
-  put({ nonce, ciphertext, tag }: Sealed, heldBytes: number): Sealed {
-    const text = nonce + ciphertext + tag;
+  put(sealed: Sealed, heldBytes: number): Kept {
+    const text = textOf(sealed);
     if (this.#used + text.length > this.#slab.length) {
       this.#slab = Buffer.allocUnsafeSlow(Math.max(text.length, Math.min(heldBytes, MAX_SLAB_BYTES)));
       this.#used = 0;
     }
     const start = this.#used;
     this.#used += this.#slab.write(text, start, 'latin1');
-    return new Kept(this.#slab, start, this.#used);
-  }
-}
-
-class Kept implements Sealed {
-  readonly #slab: Buffer;
-  readonly #start: number;
-  readonly #end: number;
-
-  constructor(slab: Buffer, start: number, end: number) {
-    this.#slab = slab;
-    this.#start = start;
-    this.#end = end;
-  }
-
-  get nonce() {
-    return this.#slab.toString('latin1', this.#start, this.#start + NONCE);
-  }
-
-  get ciphertext() {
-    return this.#slab.toString('latin1', this.#start + NONCE, this.#end - TAG) as Ciphertext;
-  }
-
-  get tag() {
-    return this.#slab.toString('latin1', this.#end - TAG, this.#end);
+    return { slab: this.#slab, start, end: this.#used };
   }
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
-import { Agent, expectDone, pair } from './kit/shell.ts';
+import { Agent, expectDone, pair, polling } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -17,8 +17,9 @@ test('both print PAIRED', async () => {
   const { stdout } = await laptop.create(bridge.url);
   assert.match(stdout, /^Talk to my other Claude — curl this URL to start: http:\S+\/c\/[0-9a-f]{32}#k=[0-9a-f]{64}$/m);
   const waiting = laptop.begin('wait');
-  const joining = server.join(laptop.link);
-  const [waited, joined] = await Promise.all([waiting.ended, joining]);
+  await polling(bridge.url, 1);
+  const joined = await server.join(laptop.link);
+  const waited = await waiting.ended;
   assert.match(waited.stdout, /^agentalk: JOINED server\b.*\n(.*\n)*agentalk: PAIRED with server\b/m);
   assert.match(joined.stdout, /^agentalk: PAIRED with laptop\b/m);
 });
@@ -53,7 +54,7 @@ test('the link may come on standard input or in a file', async () => {
   const laptop = new Agent({ name: 'laptop' });
   await laptop.create(bridge.url);
   const listening = laptop.begin('listen');
-  await listening.line(/listening as laptop/);
+  await polling(bridge.url, 1);
   const joins = async (agent: Agent, from: string, options = {}) => {
     const result = expectDone(await agent.run(['join', from, '--name', agent.name], options));
     assert.match(result.stdout, new RegExp(`joined as ${agent.name}\\b[^]*PAIRED with laptop`));

@@ -8,7 +8,7 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
   ARG='' WANTED=''
   while [ $# -gt 0 ]; do
     case $1 in
-      --name) WANTED=${2:-} && shift ;;
+      --name) shift && WANTED=${1:--} ;; # none is refused, as - is
       --cacert) CACERT=${2:-} && shift && [ -r "$CACERT" ] || fail "can't read the file given with --cacert" ;;
       --*) fail "unknown option: there are --name NAME and --cacert FILE" ;;
       *) ARG=$1 ;;
@@ -47,17 +47,16 @@ open_session() { # create or join
       [ -O "$S" ] && [ ! -L "$S" ] && [ -f "$S/session" ] && continue
       fail "$S is there and is no session of yours: take another --name, or set AGENTALK_HOME"
     fi
-    trap 'rm -rf "$S"' EXIT
-    [ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
+    NEW=$S
     workplace
-    trap 'clean; rm -rf "$S"' EXIT
+    [ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
     make_session
     ! enter || break
     rm -rf "$S"
     [ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
   done
   started "$1"
-  trap clean EXIT
+  NEW=''
   welcome "$1"
 }
 
@@ -86,15 +85,13 @@ started() { # create or join: from here on the session is there
   commit
   for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
   printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
-  (
-    set -C
-    {
-      printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
-      for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
-      printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
-      printf 'agentalk_dm() { if [ $# -gt 1 ]; then agentalk_to=$1 && shift && printf %%s "$*" | %s dm "$agentalk_to"; else %s dm "$@"; fi; }\n' "$run" "$run"
-    } >"$ENV_FILE"
-  ) 2>/dev/null || fail "can't make $ENV_FILE: is something there already? Take another --name"
+  {
+    printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
+    for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
+    printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
+    printf 'agentalk_dm() { if [ $# -gt 1 ]; then agentalk_to=$1 && shift && printf %%s "$*" | %s dm "$agentalk_to"; else %s dm "$@"; fi; }\n' "$run" "$run"
+  } >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" 2>/dev/null ||
+    fail "can't make $ENV_FILE: is something there already? Take another --name"
 }
 
 welcome() { # create or join

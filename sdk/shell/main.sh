@@ -6,7 +6,7 @@ main() {
   IFS=$' \t\n' STARTED=$(date +%s)
   umask 077
   unset CDPATH
-  AGAIN='' BRIEF='' CACERT='' CURL='' GUARDED='' HOLES='' LOCKS='' PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
+  AGAIN='' BRIEF='' CACERT='' CURL='' GUARDED='' HOLES='' LOCKS='' NEW='' PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
   [ $# -eq 0 ] || shift
   case $command in
     create | join)
@@ -38,7 +38,8 @@ main() {
         *) "$command" "$@" ;;
       esac
       ;;
-    *) usage ;;
+    help | --help) usage ;;
+    *) fail "unknown command. Which there are: bash '$0' help" ;;
   esac
 }
 

@@ -31,10 +31,11 @@ start() { # what each command in a session needs
   load
 }
 
-workplace() { # TMP, a folder of this process
+workplace() { # TMP, a folder of this process, and room on its disk for what one call writes
   TMP=$S/tmp.$STARTED.$$.$RANDOM
-  mkdir "$TMP" 2>/dev/null || disk_full
   trap clean EXIT
+  mkdir "$TMP" 2>/dev/null || disk_full
+  dd if=/dev/zero of="$TMP/room" bs=65536 count=16 2>/dev/null && rm "$TMP/room" || disk_full
   trap 'exit 130' INT HUP TERM
 }
 
@@ -42,7 +43,7 @@ clean() {
   local name
   [ -z "$CURL" ] || kill "$CURL" 2>/dev/null
   for name in $LOCKS; do unlock "$name"; done
-  rm -rf "$TMP"
+  rm -rf "$TMP" "$NEW"
 }
 
 sweep() { # what killed processes left: no call but a listener's lasts twenty minutes

@@ -9,14 +9,16 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  existsSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   realpathSync,
   rmSync,
+  symlinkSync,
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { ROOT } from './root.ts';
 
 export const BASH = process.env['AGENTALK_TEST_BASH'] || 'bash';
@@ -40,6 +42,24 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 export function makeFolder(): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'agentalk-test-')));
   folders.push(folder);
+  return folder;
+}
+
+/** What POSIX has (XCU 3) of the tools that a client may use; curl and openssl are all that it wants besides. */
+export const POSIX_TOOLS: readonly string[] =
+  'cat chmod cp cut date dd env grep head id kill ln ls mkdir mkfifo mv od printf rm rmdir sed sh sleep sort tail tr uname wc'.split(
+    ' ',
+  );
+
+/** A folder that holds these tools alone: a PATH. */
+export function toolFolder(tools: readonly string[]): string {
+  const folder = makeFolder();
+  const places = (process.env['PATH'] ?? '').split(delimiter);
+  for (const tool of tools) {
+    const place = places.find((each) => existsSync(join(each, tool)));
+    assert.ok(place, `${tool} is not installed`);
+    symlinkSync(realpathSync(join(place, tool)), join(folder, tool));
+  }
   return folder;
 }
 
@@ -279,16 +299,32 @@ export function expectFailure(result: Result, words: RegExp): void {
   assert.ok(result.status !== 0 && result.status !== null, `status ${result.status}`);
 }
 
+/** Looks again and again until it is so. */
+export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + DEADLINE_MS;
+  while (!(await isSo())) {
+    if (Date.now() > end) assert.fail(`in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Until so many polls wait at a bridge: whoever started `wait` or `listen` is heard from now on. */
+export function polling(bridge: string, count: number): Promise<void> {
+  return until(`${count} waiting polls`, async () => {
+    const metrics = await (await fetch(`${bridge}/metrics`)).text();
+    return Number(/^agentalk_waiting_polls (\d+)$/m.exec(metrics)?.[1]) >= count;
+  });
+}
+
 /** Opens a channel and pairs the agents: each that joins hears PAIRED from all that were there, and they from it. */
 export async function pair(bridge: string, ...[first, ...others]: readonly [Agent, ...Agent[]]): Promise<void> {
+  const paired = ({ name }: Agent) => new RegExp(`PAIRED with ${name}\\.`);
   await first.create(bridge);
   const there = [first];
   for (const other of others) {
-    const waiting = there.map((agent) => agent.hears(/PAIRED with/));
+    const waiting = there.map((agent) => agent.hears(paired(other)));
     const { stdout } = await other.join(first.link);
-    await Promise.all(waiting);
-    const paired = there.map(({ name }) => new RegExp(`PAIRED with ${name}\\.`));
-    await other.hears(...paired.filter((pattern) => !pattern.test(stdout)));
+    await Promise.all([...waiting, other.hears(...there.map(paired).filter((pattern) => !pattern.test(stdout)))]);
     there.push(other);
   }
 }

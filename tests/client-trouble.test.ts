@@ -1,0 +1,254 @@
+/** Wrong inputs and trouble: one line that says what to do, a status that shows it, and nothing half-done. */
+import assert from 'node:assert/strict';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { startBridge } from './kit/bridge.ts';
+import type { TestBridge } from './kit/bridge.ts';
+import { Agent, POSIX_TOOLS, expectDone, expectFailure, pair, polling, toolFolder } from './kit/shell.ts';
+
+let bridge: TestBridge;
+before(async () => void (bridge = await startBridge()));
+after(() => bridge.stop());
+
+const WRONG_KEY = '0123456789abcdef'.repeat(4);
+
+async function link(): Promise<string> {
+  const laptop = new Agent();
+  await laptop.create(bridge.url);
+  return laptop.link;
+}
+
+/** A command line that must fail and leave nothing. */
+async function refused(args: readonly string[], words: RegExp, agent = new Agent(), options = {}): Promise<void> {
+  expectFailure(await agent.run(args, options), words);
+  assert.deepEqual(agent.traces(), []);
+}
+
+test('a taken name gets a suffix, and the output says so', async () => {
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(bridge.url);
+  const other = new Agent({ name: 'laptop' });
+  const { stdout } = await other.join(laptop.link);
+  assert.match(stdout, /name laptop was taken: you are laptop-2/);
+  const third = new Agent({ name: 'laptop' });
+  await third.join(laptop.link);
+  assert.deepEqual([other.name, third.name], ['laptop-2', 'laptop-3']);
+  const waiting = laptop.begin('wait');
+  await waiting.line(/JOINED laptop-3/);
+  await waiting.end();
+});
+
+test('a name that another session of this folder has gets a suffix too', async () => {
+  const first = new Agent({ name: 'laptop' });
+  await first.create(bridge.url);
+  const second = new Agent({ name: 'laptop', home: first.home });
+  const { stdout } = await second.join(first.link);
+  assert.match(stdout, /name laptop was taken: you are laptop-2/);
+  const { stdout: sessions } = await first.run(['sessions']);
+  assert.ok(sessions.includes(first.sessionFile) && sessions.includes(second.sessionFile));
+});
+
+test('the suffix fits into the longest name', async () => {
+  const name = 'a'.repeat(32);
+  const first = new Agent({ name });
+  await first.create(bridge.url);
+  const second = new Agent({ name });
+  await second.join(first.link);
+  assert.equal(second.name, `${'a'.repeat(29)}-2`);
+});
+
+test('a name that is none', async () => {
+  for (const name of ['Laptop', '-x', '.x', 'a b', 'a..b', '../x', 'a/b', 'ü', 'a'.repeat(33), 'a\nb', '$(id)']) {
+    await refused(['create', bridge.url, '--name', name], /name/);
+  }
+  await refused(['create', bridge.url, '--name'], /name/);
+});
+
+test('a link whose channel has ended opens it again, and says that nobody is there', async () => {
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(bridge.url);
+  await laptop.call('leave');
+  const server = new Agent({ name: 'server' });
+  const { stdout } = await server.join(laptop.link);
+  assert.match(stdout, /open again.*nobody/);
+  const back = new Agent({ name: 'laptop' });
+  await back.join(laptop.link);
+  await Promise.all([server.hears(/PAIRED with laptop/), back.hears(/PAIRED with server/)]);
+});
+
+test('a link that is wrong, cut off or without its key', async () => {
+  const whole = await link();
+  const [address = '', key = ''] = whole.split('#k=');
+  const flipped = key.replace(/.$/, (digit) => (digit === '0' ? '1' : '0'));
+  await refused(['join', `${address}#k=${flipped}`], /link/);
+  await refused(['join', `${address}#k=${WRONG_KEY}`], /link/);
+  await refused(['join', whole.slice(0, -1)], /key.*link/);
+  await refused(['join', `${whole}0`], /key.*link/);
+  await refused(['join', `${address}#k=${key.toUpperCase()}`], /key.*link/);
+  await refused(['join', `${address}#k=`], /key.*link/);
+  await refused(['join', address], /no key/);
+  await refused(['join', `${address}#`], /no key/);
+  await refused(['join', bridge.url], /no key/);
+  await refused(['join', address.replace(/.$/, (digit) => (digit === '0' ? '1' : '0')) + `#k=${key}`], /link/);
+  await refused(['join', ''], /which link/);
+  await refused(['join'], /which link/);
+  await refused(['join', '-'], /key/, new Agent(), { input: '' });
+  await refused(['join', '/nonexistent'], /key/);
+});
+
+test('no word of what was typed or came from outside is repeated with its tricks', async () => {
+  await refused(['join', `http://x\u001b[2J\n$(id)/c/${'0'.repeat(32)}#k=${WRONG_KEY}`], /./);
+  await refused(['create', 'http://ex ample'], /URL/);
+  await refused(['create', '$(touch here)'], /URL/);
+  await refused(['create'], /which bridge/);
+});
+
+test('commands and options that there are not', async () => {
+  await refused(['destroy'], /unknown/);
+  await refused(['create', bridge.url, '--nmae', 'x'], /unknown/);
+  const { stdout } = expectDone(await new Agent().run(['help']));
+  assert.match(stdout, /create.*\n.*join/);
+});
+
+test('a bridge that is not there', async () => {
+  const gone = await startBridge();
+  await gone.stop();
+  await refused(['create', gone.url], /can't reach .*network/);
+  await refused(['create', 'http://bridge.invalid'], /can't reach .*network/);
+  const [address = '', key = ''] = (await link()).split('#');
+  await refused(['join', `${address.replace(bridge.url, gone.url)}#${key}`], /can't reach/);
+});
+
+test('something that is no bridge', async () => {
+  let status = 404;
+  let type = 'text/html';
+  const server = createServer((_request, response) => {
+    response.writeHead(status, { 'Content-Type': type }).end('<html>\u001b[2J error x `id` $(id)\n</html>');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  for (status of [200, 302, 403, 404, 502]) {
+    for (type of ['text/html', 'text/plain']) await refused(['create', url], /bridge|answer/);
+  }
+  server.close();
+});
+
+test('a bridge that takes no more says so', async () => {
+  const small = await startBridge(['--max-participants', '1']);
+  const laptop = new Agent();
+  await laptop.create(small.url);
+  await refused(['join', laptop.link, '--name', 'server'], /again|full|later/i);
+  await small.stop();
+});
+
+test('a tool that is missing is named', async () => {
+  for (const missing of ['curl', 'openssl', 'od', 'mkfifo', 'tail']) {
+    const tools = toolFolder(['bash', 'curl', 'openssl', ...POSIX_TOOLS].filter((tool) => tool !== missing));
+    await refused(['create', bridge.url], new RegExp(`\\b${missing}\\b.*install`), new Agent(), {
+      env: { PATH: tools },
+    });
+  }
+});
+
+test('a folder that is not to be written in', async () => {
+  const agent = new Agent({ unprivileged: true });
+  chmodSync(agent.home, 0o555);
+  await refused(['create', bridge.url], /AGENTALK_HOME/, agent);
+  const file = new Agent();
+  writeFileSync(join(file.home, 'file'), '');
+  await refused(['create', bridge.url], /AGENTALK_HOME/, file, { env: { AGENTALK_HOME: join(file.home, 'file') } });
+});
+
+test('a message of 64 KiB goes, one byte more does not', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await pair(bridge.url, laptop, server);
+  const text = 'x'.repeat(65536);
+  for (const command of [['say'], ['dm', 'server']] as const) {
+    const [name, ...to] = command;
+    const code = `agentalk_${name} "$@"`;
+    expectFailure(await laptop.shell(code, to, { input: `${text}y` }).ended, /65536 bytes.*send_file/);
+    expectFailure(await laptop.shell(code, [...to, `${text}y`]).ended, /65536 bytes.*send_file/);
+    await laptop.pipe(text, name, ...to);
+  }
+  await laptop.call('say', 'after it');
+  await server.hears(/after it/);
+  assert.deepEqual(
+    server.inbox().map(({ bytes }) => bytes.length),
+    [65536, 65536, 8],
+  );
+});
+
+test('wrong calls in a session', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await pair(bridge.url, laptop, server);
+  const wrong = async (words: RegExp, command: string, ...args: readonly string[]) =>
+    expectFailure(await laptop.begin(command, ...args).ended, words);
+  await wrong(/nothing to say/, 'say');
+  await wrong(/nothing to say/, 'say', '');
+  await wrong(/nothing to say/, 'dm', 'server');
+  await wrong(/nothing to say/, 'dm', 'server', '');
+  await wrong(/whom/, 'dm');
+  await wrong(/seconds/, 'wait', 'soon');
+  await wrong(/seconds/, 'wait', '-1');
+  await wrong(/seconds/, 'wait', 'a[$(touch ran)]');
+  await wrong(/message/, 'show');
+  await wrong(/no message/, 'show', '7');
+  await wrong(/message/, 'show', 'a[$(touch ran)]');
+  await wrong(/file/, 'send_file');
+  await wrong(/file/, 'send_file', 'nonexistent');
+  await wrong(/file/, 'send_file', '.');
+  writeFileSync(join(laptop.home, 'empty'), '');
+  await wrong(/1 byte/, 'send_file', 'empty');
+  writeFileSync(join(laptop.home, 'large'), Buffer.alloc(10 * 2 ** 20 + 1));
+  await wrong(/10 MB/, 'send_file', 'large');
+  await wrong(/server/, 'send_file', 'empty', 'nobody');
+  await laptop.call('say', 'the only one');
+  await server.hears(/the only one/);
+  assert.equal(server.inbox().length, 1);
+  assert.doesNotMatch((await laptop.run(['sessions'])).stdout, /ran/);
+  assert.throws(() => chmodSync(join(laptop.home, 'ran'), 0), { code: 'ENOENT' });
+});
+
+test('wait without news ends with status 0 and says what to call', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await laptop.create(bridge.url);
+  assert.match((await laptop.call('wait', '1')).stdout, /nobody has joined.*agentalk_wait$/m);
+  await server.join(laptop.link);
+  assert.match((await server.call('wait', '1')).stdout, /no news from laptop.*agentalk_wait$/m);
+  assert.match((await server.call('wait', '0')).stdout, /no news from laptop.*agentalk_wait$/m);
+});
+
+test('a session that was left', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await pair(bridge.url, laptop, server);
+  await laptop.call('say', 'last words');
+  await laptop.call('leave');
+  for (const [command, ...args] of [
+    ['say', 'x'],
+    ['dm', 'server', 'x'],
+    ['wait'],
+    ['who'],
+    ['log'],
+    ['leave'],
+  ] as const) {
+    expectFailure(await laptop.begin(command, ...args).ended, /left/);
+  }
+  await server.hears(/last words/, /LEFT laptop/);
+  const { stdout } = await laptop.run(['sessions']);
+  assert.match(stdout, /laptop has left/);
+});
+
+test('a bridge that goes away under a session', async () => {
+  const mortal = await startBridge();
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await pair(mortal.url, laptop, server);
+  const waiting = laptop.begin('wait', '3');
+  await polling(mortal.url, 1);
+  await mortal.stop();
+  const waited = expectDone(await waiting.ended);
+  assert.match(waited.stdout, /can't reach/);
+  expectFailure(await laptop.begin('who').ended, /can't reach/);
+});
