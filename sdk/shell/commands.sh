@@ -109,13 +109,11 @@ welcome() { # create or join
   else
     say "joined as $NAME. Here:$(names)"
   fi
-  case $PRESENT in
-    *listening*)
-      i=$((SECONDS + 10))
-      until [ "$SECONDS" -ge "$i" ] || [[ ${P_PAIRED[*]} = *yes* ]]; do wait_for $((i - SECONDS)); done
-      ;;
-    *) wait_for 0 || say "nobody is listening now. PAIRED follows when one of them next waits." ;;
-  esac
+  # Who was there a moment ago may be between two polls.
+  case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
+  ((i += SECONDS))
+  until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || [ "$SECONDS" -ge "$i" ]; do :; done
+  [[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
   say "next: $(next wait)"
 }
 
@@ -169,19 +167,19 @@ send_file() { # PATH [NAME]
   hand_over "$N"
 }
 
-# Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED.
+# Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED, a
+# file two for the words that explain it, a person's message two for the next.
 wait_for() { # SECONDS
-  local end=$((SECONDS + $1)) soon='' polled=''
+  local end=$((SECONDS + $1)) news='' polled=''
   while :; do
     load
     show_new
-    [ "$NEWS" != yes ] || return 0
-    [ "$NEWS" != soon ] || soon=yes end=$((SECONDS + 5))
+    case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
     [ "$SECONDS" -lt "$end" ] || [ -z "$polled" ] || break
     step $((end - SECONDS))
     polled=yes
   done
-  [ -n "$soon" ]
+  [ -n "$news" ]
 }
 
 step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
@@ -208,7 +206,7 @@ wait_once() { # SECONDS
   elif [ -n "$TROUBLE" ]; then
     say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. $(next wait)"
   elif [ -z "$(names)" ]; then
-    say "nobody has joined yet. Does your user have the line (agentalk_invite prints it)? Call again: $(next wait)"
+    say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: $(next wait)"
   else
     say "no news from$(names) in $1 s. Call again: $(next wait)"
   fi
