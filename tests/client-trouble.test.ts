@@ -215,7 +215,7 @@ test('wrong calls in a session', async () => {
 test('wait without news ends with status 0 and says what to call', async () => {
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await laptop.create(bridge.url);
-  assert.match((await laptop.call('wait', '1')).stdout, /nobody has joined.*agentalk_wait$/m);
+  assert.match((await laptop.call('wait', '1')).stdout, /nobody else is in the channel.*agentalk_wait$/m);
   await server.join(laptop.link);
   assert.match((await server.call('wait', '1')).stdout, /no news from laptop.*agentalk_wait$/m);
   assert.match((await server.call('wait', '0')).stdout, /no news from laptop.*agentalk_wait$/m);

@@ -115,13 +115,11 @@ welcome() { # create or join
   else
     say "joined as $NAME. Here:$(names)"
   fi
-  case $PRESENT in
-    *listening*)
-      i=$((SECONDS + 10))
-      until [ "$SECONDS" -ge "$i" ] || [[ ${P_PAIRED[*]} = *yes* ]]; do wait_for $((i - SECONDS)); done
-      ;;
-    *) wait_for 0 || say "nobody is listening now. PAIRED follows when one of them next waits." ;;
-  esac
+  # Who was there a moment ago may be between two polls.
+  case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
+  ((i += SECONDS))
+  until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || [ "$SECONDS" -ge "$i" ]; do :; done
+  [[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
   say "next: $(next wait)"
 }
 
@@ -135,7 +133,7 @@ take_text() { # standard input -> $TMP/body
 }
 
 recipient() { # NAME -> PEER
-  find_peer NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
+  find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
   [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
@@ -147,7 +145,7 @@ hand_over() { # N: what the sender needs to know
     return
   fi
   while read -r id presence seconds; do
-    find_peer ID "${id:-none}" && is_decimal "$seconds" || continue
+    find_peer P_ID "${id:-none}" && is_decimal "$seconds" || continue
     line="$line, ${P_NAME[PEER]} $([ "$presence" = listening ] && echo is listening || echo was here "$(ago "$seconds")")"
   done < <(printf '%s\n' "$PRESENT")
   case $SKIPPED in *" $1 "*) line=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
@@ -175,19 +173,19 @@ send_file() { # PATH [NAME]
   hand_over "$N"
 }
 
-# Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED.
+# Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED, a
+# file two for the words that explain it, a person's message two for the next.
 wait_for() { # SECONDS
-  local end=$((SECONDS + $1)) soon='' polled=''
+  local end=$((SECONDS + $1)) news='' polled=''
   while :; do
     load
     show_new
-    [ "$NEWS" != yes ] || return 0
-    [ "$NEWS" != soon ] || soon=yes end=$((SECONDS + 5))
+    case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
     [ "$SECONDS" -lt "$end" ] || [ -z "$polled" ] || break
     step $((end - SECONDS))
     polled=yes
   done
-  [ -n "$soon" ]
+  [ -n "$news" ]
 }
 
 step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
@@ -214,7 +212,7 @@ wait_once() { # SECONDS
   elif [ -n "$TROUBLE" ]; then
     say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. $(next wait)"
   elif [ -z "$(names)" ]; then
-    say "nobody has joined yet. Does your user have the line (agentalk_invite prints it)? Call again: $(next wait)"
+    say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: $(next wait)"
   else
     say "no news from$(names) in $1 s. Call again: $(next wait)"
   fi
@@ -234,10 +232,10 @@ listen() {
 
 who() {
   local word id presence seen rest mine
-  request GET "/channels/$CHANNEL?participant_id=$ID&epoch=$EPOCH" "$S/token" 15 && last_line cursor || fail "$MESSAGE. agentalk_wait mends what can be mended"
+  request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
   say "you are $NAME; channel $CHANNEL on $BRIDGE."
   while read -r word id presence seen rest <&3; do
-    [ "$word" = participant ] && is_decimal "$seen" && find_peer ID "$id" || continue
+    [ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
     last_of "$PEER"
     mine=$((ALL + SEQ))
     rest="last seen $(ago "$seen")"
@@ -270,7 +268,7 @@ leave() {
   signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
   flush "$N" 15 || say "no goodbye: $MESSAGE"
   printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
-  request POST "/channels/$CHANNEL/leave?epoch=$EPOCH" "$S/token" 15 "$TMP/leave"
+  request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
   add_said
   commit
   printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" >"$TMP/session" && mv "$TMP/session" "$S/session"

@@ -4,8 +4,8 @@ receive() { # SECONDS: one poll, and the commit of what came. Status 1: CODE and
   local since epoch i
   load
   since=$CURSOR epoch=$EPOCH
-  WATCH=receive request GET "/channels/$CHANNEL/poll?participant_id=$ID&since=$since&wait=$1&epoch=$epoch" "$S/token" \
-    $(($1 + 10)) && last_line cursor && is_decimal "$A1" && [ "$A1" -ge "$since" ] && [ "$A2" = "$epoch" ] || return 1
+  WATCH=receive request cursor GET "/poll?participant_id=$ID&since=$since&wait=$1&epoch=$epoch" '' '' $(($1 + 10)) &&
+    is_decimal "$A1" && [ "$A1" -ge "$since" ] && [ "$A2" = "$epoch" ] || return 1
   while [ "$CURSOR $EPOCH" = "$since $epoch" ]; do
     CHANGED='' DONE=''
     take_in
@@ -61,7 +61,7 @@ card() { # ID NONCE CIPHERTEXT TAG
   for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
     [ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
   done
-  ! find_peer ID "$1" || record keys "$F_name"
+  ! find_peer P_ID "$1" || record keys "$F_name"
   # Who was there before us has said things that are not for us: its first message shows where ours begin.
   i=-
   [ "$BORN" = 0 ] || i=0
@@ -98,7 +98,7 @@ presence() { # WORD INDEX ID REST
       P_STATE[PEER]=here
       ;;
     away | back | leave)
-      early "$2" || ! find_peer ID "$3" || [ "${P_STATE[PEER]}" = gone ] && return
+      early "$2" || ! find_peer P_ID "$3" || [ "${P_STATE[PEER]}" = gone ] && return
       case $1 in away) P_STATE[PEER]=away ;; back) P_STATE[PEER]=here ;; leave) P_STATE[PEER]=gone ;; esac
       [ "$4" = expired ] || set -- "$1" '' '' ''
       record "$1" "${P_NAME[PEER]}" "$4"
@@ -178,7 +178,7 @@ stream_row() { # a row of the keys -> PEER, the row of the stream, new if need b
   P_all[PEER]=${P_BASE[PEER]} P_top_all[PEER]=${P_BASE[PEER]}
 }
 
-raise() { (($1[PEER] >= $2)) || (($1[PEER] = $2)); } # COLUMN NUMBER: to at least that, for PEER
+raise() { let "$1[PEER] = $1[PEER] < $2 ? $2 : $1[PEER]" || :; } # COLUMN NUMBER: to at least that, for PEER
 
 receipts() { # TO: what the sender says that it has of ours
   local stream b d has=${P_HAS[PEER]}
@@ -258,7 +258,6 @@ release() { # PEER: what was held and is next in line
 holes() { # a hole asks for what it lacks, waits twenty seconds, and is then announced and passed over
   local i to mark top missed
   HOLES=''
-  now
   for ((i = 0; i < PEERS; i++)); do
     if [ "${P_all[i]}" -ge "${P_top_all[i]}" ] && [ "${P_me[i]}" -ge "${P_top_me[i]}" ]; then
       [ "${P_HOLE[i]}" = 0 ] || P_HOLE[i]=0 CHANGED=yes
@@ -266,14 +265,14 @@ holes() { # a hole asks for what it lacks, waits twenty seconds, and is then ann
     fi
     HOLES=yes
     if [ "${P_HOLE[i]}" = 0 ]; then
-      P_HOLE[i]=$NOW CHANGED=yes
+      P_HOLE[i]=$((NOW)) CHANGED=yes
       [ "${P_STATE[i]}" = gone ] || signal "$i" seen ''
     elif [ $((NOW - P_HOLE[i])) -ge 20 ]; then
       missed=0 CHANGED=yes
       for to in all me; do
         mark=P_$to[i] mark=${!mark} top=P_top_$to[i] top=${!top}
         while [ "$mark" -lt "$top" ] && [ ! -e "$S/held/${P_STREAM[i]}-$to-$((mark + 1))" ]; do ((mark += 1, missed += 1)); done
-        ((P_$to[i] = mark))
+        let "P_$to[i] = mark" || :
       done
       [ "$missed" -eq 0 ] || record missed "${P_NAME[i]}" "$missed"
       release "$i"

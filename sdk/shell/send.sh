@@ -23,7 +23,6 @@ sent() { SENT=0 && [ ! -f "$S/sent" ] || read -r SENT <"$S/sent"; } # -> SENT, t
 
 make() { # * or PEER, KIND, HEADERS; WHOM, SEQ and ALL; the body is $TMP/body -> $TMP/out
   local to='*' pass=$ROOM h=$ROOM_H headers='' i
-  now
   if [ "$1" = '*' ]; then
     for ((i = PEERS - 1; i >= 0 && ${#headers} < 500; i--)); do
       [ "${P_STREAM[i]}" = - ] || headers="$headers,${P_STREAM[i]} ${P_all[i]}"
@@ -34,7 +33,7 @@ make() { # * or PEER, KIND, HEADERS; WHOM, SEQ and ALL; the body is $TMP/body ->
     to=${P_ID[$1]} pass=$DIRECT h=$DIRECT_H
     headers="after: $ALL"$'\n'"seen: ${P_STREAM[$1]/#-/0000000000000000} ${P_all[$1]} ${P_me[$1]}"$'\n'
   fi
-  headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: ${NOW}000"$'\n'$headers$3
+  headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: $((NOW))000"$'\n'$headers$3
   aad "$ID" "$to" message
   [ "$1" != '*' ] ||
     headers="${headers}signature: $({ printf '%s\n\n%s\n' "$AAD" "$headers" && cat "$TMP/body"; } | sign "$S/sign.pem")"$'\n'
@@ -70,8 +69,8 @@ signal() { : >"$TMP/body" && enqueue "$@"; } # one without a body
 post() { # N
   PRESENT='' ABSENT=''
   { read -r WHOM SEQ ALL && cat; } <"$S/outbox/$1" >"$TMP/post"
-  if request POST "/channels/$CHANNEL/send?epoch=$EPOCH&since=$CURSOR" "$S/token" 15 "$TMP/post"; then
-    last_line sent && PRESENT=$(sed -n 's/^recipient //p' "$TMP/answer")
+  if request sent POST "/send?epoch=$EPOCH&since=$CURSOR" "$TMP/post"; then
+    PRESENT=$(sed -n 's/^recipient //p' "$TMP/answer")
     return
   fi
   case $CODE in
@@ -131,10 +130,9 @@ resend() { # PEER B D: what it says that it lacks
 
 enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR, JOINED_AT, the participants as peers
   local word id nonce ciphertext tag
-  request PUT "/channels/$CHANNEL" "$S/access" 20 && last_line channel && is_decimal "$A3" || return 1
+  request channel PUT '' '' access && is_decimal "$A3" || return 1
   FOUND=$A2 LIMIT=$A3
-  request POST "/channels/$CHANNEL/join" "$S/access" 20 "$S/join" && last_line cursor && is_decimal "$A1" &&
-    is_hex "$A2" 32 && is_decimal "$A4" || return 1
+  request cursor POST /join "$S/join" access && is_decimal "$A1" && is_hex "$A2" 32 && is_decimal "$A4" || return 1
   CURSOR=$A1 EPOCH=$A2 JOINED_AT=$A4
   while read -r word id _ _ _ nonce ciphertext tag <&3; do
     [ "$word" = participant ] && is_hex "$id" 32 && [ "$id" != "$ID" ] || continue
@@ -149,7 +147,8 @@ rejoin() {
   case $CODE in
     no_channel | no_participant | other_epoch) ;;
     bad_token | wrong_key | name_taken)
-      fail "the bridge no longer takes this session: $MESSAGE Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE" ;;
+      fail "the bridge no longer takes this session: $MESSAGE Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE"
+      ;;
     *) return 1 ;;
   esac
   while load && [ "$EPOCH" = "$before" ]; do

@@ -15,7 +15,7 @@ fail() { # what is wrong; what to do
 
 disk_full() { fail "can't write in $S. Is its disk full? Free some space and call again; nothing is lost or half-done."; }
 
-now() { NOW=$((STARTED + SECONDS)); }
+NOW='STARTED + SECONDS' # for arithmetic, which evaluates it: Unix seconds
 
 WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE'
 
@@ -48,10 +48,9 @@ clean() {
 
 sweep() { # what killed processes left: no call but a listener's lasts twenty minutes
   local folder at
-  now
   for folder in "$S"/tmp.*; do
-    at=${folder##*/tmp.} at=${at%%.*}
-    [ "$folder" = "$TMP" ] || [ $((NOW - at)) -lt 1200 ] || grep -qsF "$folder " "$S"/*.lock || rm -rf "$folder"
+    at=${folder##*/tmp.}
+    [ "$folder" = "$TMP" ] || [ $((NOW - ${at%%.*})) -lt 1200 ] || grep -qsF "$folder " "$S"/*.lock || rm -rf "$folder"
   done
 }
 
@@ -69,15 +68,12 @@ ROW='P_ID[i] P_NAME[i] P_KIND[i] P_PUB[i] P_SIGN[i] P_STATE[i] P_PAIRED[i] P_STR
 
 load() { # the newest commit
   local i
-  COMMIT=0
+  COMMIT=0 CURSOR=0 EPOCH=0 BORN=0 BORN_EPOCH=0 RECORDS=0 MESSAGES=0 SAID=0 PEERS=0 CAUSES='' ADDED=''
   [ ! -f "$S/head" ] || read -r COMMIT <"$S/head"
   is_decimal "$COMMIT" && [ -e "$S/log/$COMMIT" ] || COMMIT=0
   while [ -e "$S/log/$((COMMIT + 1))" ]; do ((COMMIT += 1)); done
-  CURSOR=0 EPOCH=0 BORN=0 BORN_EPOCH=0 RECORDS=0 MESSAGES=0 SAID=0 PEERS=0 CAUSES='' ADDED=''
   # shellcheck disable=SC2086,SC2229
-  [ "$COMMIT" -eq 0 ] || {
-    read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done
-  } <"$S/log/$COMMIT"
+  [ "$COMMIT" -eq 0 ] || { read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done; } <"$S/log/$COMMIT"
 }
 
 commit() { # status 1: somebody was faster; load, and do it again
@@ -101,9 +97,8 @@ commit() { # status 1: somebody was faster; load, and do it again
 }
 
 record() { # TYPE NAME WORDS: the next line of the conversation
-  now
   ((RECORDS += 1))
-  ADDED="${ADDED}rec $RECORDS $1 $NOW ${*:2}"$'\n'
+  ADDED="${ADDED}rec $RECORDS $1 $((NOW)) ${*:2}"$'\n'
 }
 
 tampered() { # CAUSE NAME: told once for each
@@ -114,10 +109,8 @@ tampered() { # CAUSE NAME: told once for each
 # Locks only save work: the log is right without them. Who holds one writes the time into it; where that stopped ten
 # seconds ago the holder is dead or frozen, and the next one takes over. A pid would say nothing: each tool call of an
 # agent may have pids of its own.
-
 lock() { # NAME
   local owner='' at=''
-  now
   claim "$1" && return
   read -r owner at 2>/dev/null <"$S/$1.lock"
   [ "$owner" != "$TMP" ] || return 0
@@ -126,21 +119,19 @@ lock() { # NAME
   claim "$1"
 }
 
-claim() { (set -C && printf '%s %s\n' "$TMP" "$NOW" >"$S/$1.lock") 2>/dev/null && LOCKS="$LOCKS $1"; }
+claim() { (set -C && printf '%s %s\n' "$TMP" $((NOW)) >"$S/$1.lock") 2>/dev/null && LOCKS="$LOCKS $1"; }
 
 beat() { # NAME; status 1: it was taken over
   local owner=''
   read -r owner _ 2>/dev/null <"$S/$1.lock"
-  now
-  [ "$owner" = "$TMP" ] && printf '%s %s\n' "$TMP" "$NOW" >"$S/$1.lock"
+  [ "$owner" = "$TMP" ] && printf '%s %s\n' "$TMP" $((NOW)) >"$S/$1.lock"
 }
 
 unlock() { ! beat "$1" || rm -f "$S/$1.lock"; }
 
-find_peer() { # ID or NAME, and which -> PEER, the newest row
-  for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
-    case $1 in ID) [ "${P_ID[PEER]}" != "$2" ] || return 0 ;; *) [ "${P_NAME[PEER]}" != "$2" ] || return 0 ;; esac
-  done
+find_peer() { # COLUMN VALUE -> PEER, the newest row that has it
+  local cell=$1[PEER]
+  for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [ "${!cell}" != "$2" ] || return 0; done
   return 1
 }
 

@@ -78,11 +78,11 @@ shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose pr
 records_after() { # NUMBER COMMAND…: runs it with each record, until its status is not 0
   local after=$1 g=$COMMIT n word rest
   shift
-  for ((; g > 1; g--)); do
+  for (( ; g > 1; g--)); do
     while read -r word n; do [ "$word" != upto ] || break; done <"$S/log/$((g - 1))"
     [ "$n" -gt "$after" ] || break
   done
-  for ((; g <= COMMIT; g++)); do
+  for (( ; g <= COMMIT; g++)); do
     while read -r word n rest; do
       [ "$word" = rec ] && [ "$n" -gt "$after" ] || continue
       # shellcheck disable=SC2086 # words of a safe alphabet
@@ -92,7 +92,7 @@ records_after() { # NUMBER COMMAND…: runs it with each record, until its statu
 }
 
 # Prints what is new: `begun`, the words, `done`. A kill in between prints it again, marked so.
-show_new() { # -> NEWS: yes, or `soon` for JOINED; MORE: there is more than one call may print
+show_new() { # -> NEWS: yes, or `joined` or `more` where something should follow; MORE: there is more than one call may print
   NEWS='' MORE=''
   shown
   [ "$SHOWN" -lt "$RECORDS" ] && lock show || return 0
@@ -116,5 +116,13 @@ show_one() { # RECORD
   [ -z "$text" ] || printf '%s\n' "$text" || exit 1
   printf 'done %s\n' "$1" >>"$S/shown"
   ((LEFT -= ${#text} + 1))
-  case $2 in joined) NEWS=${NEWS:-soon} ;; said | away | back | gap) ;; *) NEWS=yes ;; esac
+  case $2 in
+    said | away | back | gap) ;;
+    joined) NEWS=${NEWS:-joined} ;;
+    file) NEWS=more ;;
+    *)
+      NEWS=yes
+      ! find_peer P_NAME "$4" || [ "$2:${P_KIND[PEER]}" != msg:human ] || NEWS=more
+      ;;
+  esac
 }
