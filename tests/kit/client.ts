@@ -480,8 +480,6 @@ export class ReferenceClient {
     const isDirect = to !== protocol.EVERYBODY;
     let reason = 'unknown-sender';
     for (const peer of this.peers.filter(({ id }) => id === from).reverse()) {
-      reason = 'not-for-us';
-      if (isDirect && to !== this.id) break;
       const key = isDirect ? peer.direct : this.room;
       const sign = isDirect ? undefined : peer.card.sign;
       const message = await protocol.openMessage(key, this.aad(to, 'message', from), sealed, sign);
