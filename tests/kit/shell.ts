@@ -21,7 +21,15 @@ import { constants, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { ROOT } from './root.ts';
 
-export const BASH = process.env['AGENTALK_TEST_BASH'] || 'bash';
+/** Where this process finds a program, whatever PATH the agents are given. */
+export function pathOf(program: string): string {
+  if (program.includes('/')) return program;
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  const folder = folders.find((each) => existsSync(join(each, program)));
+  return join(folder ?? assert.fail(`${program} is not installed`), program);
+}
+
+export const BASH = pathOf(process.env['AGENTALK_TEST_BASH'] || 'bash');
 export const CLIENT = join(ROOT, 'dist', 'agentalk.sh');
 const DEADLINE_MS = 30_000;
 /** Who runs what must not be run as root; nobody, by its number everywhere. */
@@ -54,12 +62,7 @@ export const POSIX_TOOLS: readonly string[] =
 /** A folder that holds these tools alone: a PATH. */
 export function toolFolder(tools: readonly string[]): string {
   const folder = makeFolder();
-  const places = (process.env['PATH'] ?? '').split(delimiter);
-  for (const tool of tools) {
-    const place = places.find((each) => existsSync(join(each, tool)));
-    assert.ok(place, `${tool} is not installed`);
-    symlinkSync(realpathSync(join(place, tool)), join(folder, tool));
-  }
+  for (const tool of tools) symlinkSync(realpathSync(pathOf(tool)), join(folder, tool));
   return folder;
 }
 
@@ -221,7 +224,7 @@ export class Agent {
     const outer = this.#options.unprivileged && process.getuid?.() === 0 ? drop : [];
     const [first = program, ...rest] = [...(this.#options.inside ?? []), ...outer, program, ...args];
     const own = { HOME: this.home, AGENTALK_HOME: this.home, ...this.#options.env };
-    return new Running(first, rest, { cwd: this.home, ...options, env: { ...ENVIRONMENT, ...own, ...env } });
+    return new Running(pathOf(first), rest, { cwd: this.home, ...options, env: { ...ENVIRONMENT, ...own, ...env } });
   }
 
   /** Runs `bash agentalk.sh …` to its end, whatever that is. */
