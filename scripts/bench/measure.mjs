@@ -1,0 +1,88 @@
+/** How everything here is measured: contenders take turns, so that whatever else the machine does hits them alike. */
+import { readFileSync } from 'node:fs';
+
+/**
+ * What one contender did: milliseconds, or how many for each second; and the CPU time that one took on average, in
+ * milliseconds, where that can be known. CPU time says something even on a busy machine.
+ *
+ * @typedef {{samples: number[], cpuMs?: number | undefined}} Measured
+ */
+
+/**
+ * What was measured, on what work, and beside what.
+ *
+ * @typedef {{
+ *   name: string,
+ *   workload: string,
+ *   unit: 'ms' | '/s',
+ *   ours: Measured,
+ *   beside?: Measured & {name: string},
+ *   goal?: {ratio?: number, value?: number},
+ *   note?: string,
+ * }} Figure `goal` is the most for milliseconds and the least for rates; of the ratio ours to beside, or of ours
+ */
+
+/** @param {readonly number[]} samples @param {number} q 0 to 1 */
+export function quantile(samples, q) {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const at = (sorted.length - 1) * q;
+  const [low = NaN, high = NaN] = [sorted[Math.floor(at)], sorted[Math.ceil(at)]];
+  return low + (high - low) * (at - Math.floor(at));
+}
+
+export const median = (/** @type {readonly number[]} */ samples) => quantile(samples, 0.5);
+
+/** @param {Figure} figure @returns of the medians */
+export const ratioOf = ({ ours, beside }) => (beside ? median(ours.samples) / median(beside.samples) : undefined);
+
+/**
+ * One round unmeasured, to warm up, unless it is long enough to need none; then each contender once in each round, in
+ * turn first and last.
+ *
+ * @template {string} Name
+ * @param {number} rounds
+ * @param {Record<Name, () => Promise<number | {sample: number, cpuMs: number | undefined}>>} contenders each returns its
+ *   sample; the CPU time is that of the processes that have ended meanwhile, if it does not say
+ * @returns {Promise<Record<Name, Measured>>}
+ */
+export async function takeTurns(rounds, contenders, { isLong = false } = {}) {
+  const names = /** @type {Name[]} */ (Object.keys(contenders));
+  const all = new Map(names.map((name) => [name, { samples: /** @type {number[]} */ ([]), cpuMs: 0 }]));
+  for (const name of isLong ? [] : names) await contenders[name]();
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, measured] of round % 2 === 0 ? all : [...all].reverse()) {
+      const before = cpuMsOfEnded();
+      const result = await contenders[name]();
+      const { sample, cpuMs } =
+        typeof result === 'number' ? { sample: result, cpuMs: cpuMsOfEnded() - before } : result;
+      measured.samples.push(sample);
+      measured.cpuMs += (cpuMs ?? NaN) / rounds;
+    }
+  }
+  return /** @type {Record<Name, Measured>} */ (Object.fromEntries(all));
+}
+
+/** From /proc/PID/stat, where there is one: columns from `first` on, in hundredths of a second. */
+function cpuMsOf(/** @type {string} */ process, /** @type {number} */ first) {
+  try {
+    const columns = readFileSync(`/proc/${process}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return (Number(columns[first]) + Number(columns[first + 1])) * 10;
+  } catch {
+    return NaN;
+  }
+}
+
+/** All processes that this one has started and that have ended, with all that they had started. */
+const cpuMsOfEnded = () => cpuMsOf('self', 13);
+export const cpuMsOfRunning = (/** @type {number} */ pid) => cpuMsOf(String(pid), 11);
+
+/** @param {() => unknown} condition */
+export async function until(condition, seconds = 20) {
+  const patience = Date.now() + seconds * 1000;
+  while (!(await condition())) {
+    if (Date.now() > patience) throw new Error(`waited ${seconds} s in vain for: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
