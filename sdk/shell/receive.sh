@@ -128,7 +128,7 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
   digest="$F_stream-$to-$F_seq $({ printf '%s\n' "$HEADERS" && body; } | sha256)"
   if [ "$F_seq" -le "$mark" ]; then
     old=$({ cat "$S"/log/* && printf %s "$ADDED"; } | sed -n "s/^dig \(${digest% *} .*\)/\1/p")
-    if [ -n "$old" ] || [ "$to" = all ] && [ "$F_seq" -le "${P_BASE[PEER]}" ]; then
+    if [ -n "$old" ] || { [ "$to" = all ] && [ "$F_seq" -le "${P_BASE[PEER]}" ]; }; then
       [ "${old:-$digest}" = "$digest" ] || [ "$F_kind" = void ] || tampered two-with-one-number "$name"
       return
     fi
@@ -139,7 +139,7 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
   [ "$to" = all ] || raise P_top_all "${F_after:-0}"
   if [ "$F_seq" -gt $((mark + 1000)) ]; then
     tampered number-too-high "$name"
-  elif [ "$F_seq" -gt $((mark + 1)) ] || [ "$to$late" = me- ] && [ "${F_after:-0}" -gt "${P_all[PEER]}" ]; then
+  elif [ "$F_seq" -gt $((mark + 1)) ] || { [ "$to$late" = me- ] && [ "${F_after:-0}" -gt "${P_all[PEER]}" ]; }; then
     printf '%s\n' "$*" >"$S/held/${digest% *}" || disk_full # before its turn: kept as it came
   else
     raise "P_$to" "$F_seq"
