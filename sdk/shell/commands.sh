@@ -158,18 +158,26 @@ hand_over() { # N: what the sender needs to know
 ago() { if [ "$1" -lt 90 ]; then printf '%s s ago' "$1"; else printf '%s min ago' $((($1 + 30) / 60)); fi; }
 
 send_file() { # PATH [NAME]
-  local to='*' n size sum i words="(the file ${1##*/})"
+  local to='*' n size sum i whom part words="(the file ${1##*/})"
   [ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
   [ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
   cat "$1" >"$TMP/file" || disk_full
   size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
   [ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
-  for ((i = 0; i < n; i++)); do
-    dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip="$i" count=1 2>/dev/null
-    enqueue "$to" file "name: $(printf %s "${1##*/}" | tr -c 'A-Za-z0-9._-' _)"$'\n'"part: $((i + 1))/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$words"
-    words=''
-    [ ! -t 1 ] || printf '\r%s of %s parts' $((i + 1)) "$n"
+  last_of "$to"
+  for ((N = OUT, i = 0; N > 0; N--)); do # was a call cut short that sent this very file? Then after its last part
+    read -r whom _ _ _ part <"$S/outbox/$N"
+    case "$whom $part" in "$WHOM $sum "*/"$n") i=${part#* } i=${i%/*} && break ;; esac
   done
+  [ "$i" -lt "$n" ] || [ "$N" -gt "$SENT" ] || i=0
+  for ((i++; i <= n; i++)); do
+    dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip=$((i - 1)) count=1 2>/dev/null || disk_full
+    [ "$i" -eq 1 ] || words=''
+    PART="$sum $i/$n"
+    enqueue "$to" file "name: $(printf %s "${1##*/}" | tr -c 'A-Za-z0-9._-' _)"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$words"
+    [ ! -t 1 ] || printf '\r%s of %s parts' "$i" "$n"
+  done
+  PART=''
   hand_over "$N"
 }
 

@@ -47,7 +47,7 @@ ghash_tables() { # H
 gcm_tag() { # H AAD FILE [E(K, J0)] -> TAG
   local a b c d e f g h i j k l m n o p block mask=${4:-} bytes=0 lines=$(((${#2} + 15) / 16)) Y0=0 Y1=0 Z
   ghash_tables "$1"
-  printf %s%b "$2" "${ZEROS:0:2*(16*lines-${#2})}" >"$TMP/aad"
+  printf %s%b "$2" "${ZEROS:0:2*(16 * lines - ${#2})}" >"$TMP/aad" || disk_full
   while read -r a b c d e f g h i j k l m n o p; do
     block=$a$b$c$d$e$f$g$h$i$j$k$l$m$n$o$p
     case $((lines--)) in
@@ -72,16 +72,17 @@ unseal() { # PASS H AAD NONCE CIPHERTEXT TAG -> $TMP/frame, only when the tag wa
   WHY=bad-nonce && is_hex "$4" 24 || return 1
   WHY=malformed-tag && is_hex "$6" 32 || return 1
   WHY=bad-base64 && is_base64 "$5" || return 1
-  { zeros && printf %s "$5" | openssl base64 -A -d; } >"$TMP/cipher"
-  ctr "$1" "${4}00000001" <"$TMP/cipher" >"$TMP/plain"
+  { zeros && printf %s "$5" | openssl base64 -A -d; } >"$TMP/cipher" || disk_full
+  ctr "$1" "${4}00000001" <"$TMP/cipher" >"$TMP/plain" || disk_full
   gcm_tag "$2" "$3" "$TMP/cipher" "$(hex -N16 "$TMP/plain")"
-  WHY=bad-tag && [ "$TAG" = "$6" ] && tail -c +17 "$TMP/plain" >"$TMP/frame"
+  WHY=bad-tag && [ "$TAG" = "$6" ] || return 1
+  tail -c +17 "$TMP/plain" >"$TMP/frame" || disk_full
 }
 
 # P-256 keys travel as base64 SPKI of one fixed shape (RFC 5480: id-ecPublicKey, prime256v1, an uncompressed point).
 is_public_key() { [ ${#1} -eq 124 ] && [ "${1:0:36}" = MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE ] && is_base64 "$1"; }
 
-write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$2"; }
+write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$2" || disk_full; }
 
 new_key() { # FILE -> PUBLIC
   openssl ecparam -name prime256v1 -genkey -noout -out "$1" 2>/dev/null
@@ -96,7 +97,8 @@ shared_x() { # PRIVATE_FILE PUBLIC -> 64 hex (SEC 1, 3.3.1)
 sign() { openssl dgst -sha256 -sign "$1" | openssl base64 -A; } # PRIVATE_FILE; stdin
 
 verify() { # PUBLIC SIGNATURE; stdin is what was signed
-  is_base64 "$2" && [ ${#2} -le 100 ] && write_pem "$1" "$TMP/pem" || return 1
-  printf %s "$2" | openssl base64 -A -d >"$TMP/signature"
+  is_base64 "$2" && [ ${#2} -le 100 ] || return 1
+  write_pem "$1" "$TMP/pem"
+  printf %s "$2" | openssl base64 -A -d >"$TMP/signature" || disk_full
   openssl dgst -sha256 -verify "$TMP/pem" -signature "$TMP/signature" >/dev/null 2>&1
 }

@@ -18,6 +18,7 @@ request() { # WORD METHOD PATH [BODY_FILE [TOKEN_FILE [SECONDS]]]
   CODE=unreachable RETRY='' MESSAGE="the answer of $BRIDGE was cut off or makes no sense"
   : >"$TMP/answer" && : >"$TMP/headers" || disk_full
   if [ -n "${WATCH:-}" ]; then watched "$@"; else status=$(transfer "$@"); fi 2>"$TMP/trouble" || failed=$?
+  status=${status%% *}
   case $failed:$status in
     0:2??)
       while read -r word a b c d _; do last=$word A1=$a A2=$b A3=$c A4=$d; done <"$TMP/answer"
@@ -42,23 +43,24 @@ transfer() { # as request; prints the HTTP status
   [ -z "$CACERT" ] || more+=(--cacert "$CACERT")
   ulimit -f 16384
   exec curl -q -sS --globoff --max-time "${6:-15}" -X "$2" -K "$S/${5:-token}" -H 'Accept: text/plain' ${more[@]+"${more[@]}"} \
-    -D "$TMP/headers" -o "$TMP/answer" -w '%{http_code}\n' "$BRIDGE/channels/$CHANNEL$3"
+    -D "$TMP/headers" -o "$TMP/answer" -w "%{http_code} $POLL\n" "$BRIDGE/channels/$CHANNEL$3"
 }
 
 # A long poll. The lock's beat goes on meanwhile; and a guard that hears our end of its pipe close ends the curl with
 # us, even after kill -9: nobody may look as if they listened who doesn't.
 watched() { # as request -> status
-  local pid last
+  local pid last number
   if [ -z "$GUARDED" ]; then
     mkfifo "$TMP/status" && exec 4<>"$TMP/status" || disk_full
     exec 5> >(exec 4<&- && trap '' INT HUP TERM && while read -r pid; do last=$pid; done; kill "$last" 2>/dev/null)
     GUARDED=yes
   fi
+  ((POLL += 1)) # an answer that comes when its poll was given up is not taken for the next one's
   transfer "$@" >&4 5>&- &
   CURL=$!
   printf '%s\n' "$CURL" >&5
-  until read -r -t 2 status <&4; do
-    beat "$WATCH" && kill -0 "$CURL" 2>/dev/null || { kill "$CURL" 2>/dev/null && break; }
+  until read -r -t 2 status number <&4 && [ "$number" = "$POLL" ]; do
+    beat "$WATCH" && kill -0 "$CURL" 2>/dev/null || { kill "$CURL" 2>/dev/null; break; }
   done
   pid=$CURL CURL=''
   wait "$pid" 2>/dev/null

@@ -1,5 +1,8 @@
 # ---- receive: from the bridge's answer to the log ----
 
+# A body waits in held/, under a name that only depends on its message, until the commit that gives it its number: who
+# takes in the same message again, after a kill or beside another call, makes the same file.
+
 receive() { # SECONDS: one poll, and the commit of what came. Status 1: CODE and MESSAGE
   local since epoch i
   load
@@ -7,12 +10,12 @@ receive() { # SECONDS: one poll, and the commit of what came. Status 1: CODE and
   WATCH=receive request cursor GET "/poll?participant_id=$ID&since=$since&wait=$1&epoch=$epoch" '' '' $(($1 + 10)) &&
     is_decimal "$A1" && [ "$A1" -ge "$since" ] && [ "$A2" = "$epoch" ] || return 1
   while [ "$CURSOR $EPOCH" = "$since $epoch" ]; do
-    CHANGED='' DONE=''
+    CHANGED='' DONE='' CAME=''
     take_in
-    [ "$CURSOR$ADDED$CHANGED" != "$since" ] || return 0
-    ! commit || break
-    load
+    [ "$CURSOR$ADDED$CHANGED" != "$since" ] && ! commit || break
+    load && DONE='' CAME=''
   done
+  for i in $CAME; do into_inbox "$i"; done
   # shellcheck disable=SC2086 # names of our own making
   [ -z "$DONE" ] || (cd "$S/held" && rm -f $DONE)
   for ((i = 0; i < PEERS; i++)); do # what peers asked for again; the debt stands in the log until it is paid
@@ -41,10 +44,11 @@ take_in() { # our own words and $TMP/answer, into the state
 }
 
 add_said() { # our own messages, each in its place
-  local file
+  local file tag
   while [ -e "$S/outbox/$((SAID + 1))" ]; do
     ((SAID += 1))
-    for file in "$S/said/$SAID"-*; do [ ! -e "$file" ] || record said "${file##*-}" "${file##*/}"; done
+    read -r _ _ _ tag _ <"$S/outbox/$SAID"
+    for file in "$S/said/$SAID-$tag"-*; do [ ! -e "$file" ] || record said "${file##*-}" "${file##*/}"; done
   done
 }
 
@@ -127,7 +131,7 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
   mark=P_$to[PEER] mark=${!mark}
   digest="$F_stream-$to-$F_seq $({ printf '%s\n' "$HEADERS" && body; } | sha256)"
   if [ "$F_seq" -le "$mark" ]; then
-    old=$({ cat "$S"/log/* && printf %s "$ADDED"; } | sed -n "s/^dig \(${digest% *} .*\)/\1/p")
+    old=$({ cd "$S/log" && cat [0-9]* && printf %s "$ADDED"; } | sed -n "s/^dig \(${digest% *} .*\)/\1/p")
     if [ -n "$old" ] || { [ "$to" = all ] && [ "$F_seq" -le "${P_BASE[PEER]}" ]; }; then
       [ "${old:-$digest}" = "$digest" ] || [ "$F_kind" = void ] || tampered two-with-one-number "$name"
       return
@@ -156,7 +160,7 @@ opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
     unseal "$ROOM" "$ROOM_H" "$AAD" "$3" "$4" "$5" && parse_frame && check_message || return 1
     WHY=unsigned && [ -n "$SIGNATURE" ] || return 1
     WHY=bad-signature
-    { printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } | verify "${P_SIGN[$1]}" "$SIGNATURE"
+    verify "${P_SIGN[$1]}" "$SIGNATURE" < <(printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body)
   fi
 }
 
@@ -198,7 +202,8 @@ act() { # TO TAG LATE
     text)
       ((MESSAGES += 1))
       file=$MESSAGES-${P_NAME[PEER]}-${2:0:8}.txt
-      body >"$S/inbox/$file" || disk_full
+      body >"$TMP/body" && mv "$TMP/body" "$S/held/${file#*-}" || disk_full
+      CAME="$CAME $file"
       record msg "${P_NAME[PEER]}" "$1" "$MESSAGES" "$BODY_BYTES" "$3" "$file"
       ;;
     file) part "$@" ;;
@@ -225,16 +230,18 @@ part() { # as act: one part of a file; where all are there, the file
   local i part=${F_part%/*} n=${F_part#*/} name=${F_name##*/} file
   is_decimal "$part" && is_decimal "$n" && [ "$part" -ge 1 ] && [ "$part" -le "$n" ] && [ "$n" -le 4096 ] &&
     [ -n "$F_sha256" ] || { tampered bad-part "${P_NAME[PEER]}" && return; }
-  file=$F_stream-$1-$F_sha256
-  body >"$S/held/$file-$part" || disk_full
+  file=$F_stream-$1-$F_sha256-$n
+  body >"$TMP/body" && mv "$TMP/body" "$S/held/$file-$part" || disk_full
+  [ "$part" = "$n" ] || [ "$3" = late ] || return 0
   for ((i = 1; i <= n; i++)); do [ -e "$S/held/$file-$i" ] || return 0; done
   for ((i = 1; i <= n; i++)); do cat "$S/held/$file-$i" && DONE="$DONE $file-$i"; done >"$TMP/file" || disk_full
   [ "$(sha256 <"$TMP/file")" = "$F_sha256" ] || { tampered broken-file "${P_NAME[PEER]}" && return; }
   name=${name//[!A-Za-z0-9._-]/_}
   ((MESSAGES += 1))
   file=$MESSAGES-${P_NAME[PEER]}-${2:0:8}-${name:0:80}
-  mv "$TMP/file" "$S/inbox/$file"
-  record file "${P_NAME[PEER]}" "$1" "$MESSAGES" "$(wc -c <"$S/inbox/$file" | tr -d ' ')" "$3" "$file"
+  record file "${P_NAME[PEER]}" "$1" "$MESSAGES" "$(wc -c <"$TMP/file" | tr -d ' ')" "$3" "$file"
+  mv "$TMP/file" "$S/held/${file#*-}" || disk_full
+  CAME="$CAME $file"
 }
 
 paired() { [ "${P_PAIRED[PEER]}" = yes ] || { P_PAIRED[PEER]=yes && record paired "${P_NAME[PEER]}"; }; }

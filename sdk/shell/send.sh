@@ -1,6 +1,7 @@
 # ---- send: number, seal, keep, hand over ----
 
-# outbox/N is a line `WHOM SEQ ALL` (WHOM: * or the recipient's key; ALL: our broadcasts so far) and the request's body.
+# outbox/N is a line `WHOM SEQ ALL TAG [PART]` (WHOM: * or the recipient's key; ALL: our broadcasts so far; TAG: that of
+# the seal; PART: of a file, its sha256 and number) and the request's body.
 # It is linked there complete by whoever comes first, so no number is used twice, and goes out as these same bytes
 # until the bridge has taken it.
 
@@ -13,7 +14,7 @@ last_of() { # * or PEER -> OUT, the last N; ALL, our last broadcast; SEQ, our la
   OUT=$SENT ALL=0 SEQ=0
   while [ -e "$S/outbox/$((OUT + 1))" ]; do ((OUT += 1)); done
   for ((n = OUT; n > 0; n--)); do
-    read -r to seq all <"$S/outbox/$n"
+    read -r to seq all _ <"$S/outbox/$n"
     [ "$n" -ne "$OUT" ] || ALL=$all
     [ "$to" != "$WHOM" ] || { SEQ=$seq && return; }
   done
@@ -38,8 +39,8 @@ make() { # * or PEER, KIND, HEADERS; WHOM, SEQ and ALL; the body is $TMP/body ->
   [ "$1" != '*' ] ||
     headers="${headers}signature: $({ printf '%s\n\n%s\n' "$AAD" "$headers" && cat "$TMP/body"; } | sign "$S/sign.pem")"$'\n'
   { printf '%s\n' "$headers" && cat "$TMP/body"; } >"$TMP/frame" && seal "$pass" "$h" "$AAD" "$TMP/frame" && {
-    printf '%s %s %s\n{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"' "$WHOM" "$SEQ" "$ALL" \
-      "$to" "$ID" "$NONCE" "$TAG" && sealed && printf '"}\n'
+    printf '%s %s %s %s %s\n{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"' "$WHOM" "$SEQ" \
+      "$ALL" "$TAG" "$PART" "$to" "$ID" "$NONCE" "$TAG" && sealed && printf '"}\n'
   } >"$TMP/out"
 }
 
@@ -68,7 +69,7 @@ signal() { : >"$TMP/body" && enqueue "$@"; } # one without a body
 # (ABSENT). Status 1: CODE and MESSAGE.
 post() { # N
   PRESENT='' ABSENT=''
-  { read -r WHOM SEQ ALL && cat; } <"$S/outbox/$1" >"$TMP/post"
+  { read -r WHOM SEQ ALL _ && cat; } <"$S/outbox/$1" >"$TMP/post" || disk_full
   if request sent POST "/send?epoch=$EPOCH&since=$CURSOR" "$TMP/post"; then
     PRESENT=$(sed -n 's/^recipient //p' "$TMP/answer")
     return

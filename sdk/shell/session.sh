@@ -42,7 +42,7 @@ workplace() { # TMP, a folder of this process, and room on its disk for what one
 clean() {
   local name
   [ -z "$CURL" ] || kill "$CURL" 2>/dev/null
-  for name in $LOCKS; do unlock "$name"; done
+  for name in receive send show; do unlock "$name"; done
   rm -rf "$TMP" "$NEW"
 }
 
@@ -119,7 +119,7 @@ lock() { # NAME
   claim "$1"
 }
 
-claim() { (set -C && printf '%s %s\n' "$TMP" $((NOW)) >"$S/$1.lock") 2>/dev/null && LOCKS="$LOCKS $1"; }
+claim() { (set -C && printf '%s %s\n' "$TMP" $((NOW)) >"$S/$1.lock") 2>/dev/null; }
 
 beat() { # NAME; status 1: it was taken over
   local owner=''

@@ -19,6 +19,8 @@ quoted() { # FILE
 
 clock() { printf '%02d:%02d UTC' $(($1 / 3600 % 24)) $(($1 / 60 % 60)); } # UNIX_SECONDS
 
+into_inbox() { [ -e "$S/inbox/$1" ] || mv "$S/held/${1#*-}" "$S/inbox/$1" 2>/dev/null; } # FILE, if a kill came before
+
 # BRIEF makes it one line of at most 500 characters, for listeners that wake an agent by the line.
 print_record() { # NUMBER TYPE TIME NAME WORDS
   local type=$2 at=$3 name=$4 to='all' line
@@ -27,6 +29,7 @@ print_record() { # NUMBER TYPE TIME NAME WORDS
     msg | file)
       [ "$1" = all ] || to='you alone'
       [ "$4" = - ] || to="$to, late"
+      into_inbox "$5"
       line="$AGAIN#$2 from $name to $to, $3 bytes, $(clock "$at")"
       if [ "$type" = file ]; then
         say "FILE $line: checked and saved as $S/inbox/$5"
@@ -104,6 +107,7 @@ show_new() { # -> NEWS: yes, or `joined` or `more` where something should follow
 
 show_one() { # RECORD
   local text=''
+  beat show || return # taken over, for we were frozen: the other one prints
   AGAIN=''
   [ "$1" -gt "$BEGUN" ] || AGAIN='(again) '
   [ "$2" = said ] || text=$(print_record "$@")
