@@ -20,7 +20,7 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
     esac
     shift
   done
-  [ -n "$WANTED" ] || WANTED=$(uname -n | tr A-Z a-z | sed 's/\..*//; s/[^a-z0-9]/-/g; s/^-*//' | cut -c1-24)
+  [ -n "$WANTED" ] || WANTED=$(uname -n | tr '[:upper:]' '[:lower:]' | sed 's/\..*//; s/[^a-z0-9]/-/g; s/^-*//' | cut -c1-24)
   WANTED=${WANTED:-agent}
   is_name "$WANTED" || fail "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit"
 }
@@ -85,12 +85,14 @@ make_session() {
 }
 
 started() { # create or join: from here on the session is there
-  local key run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
+  local key run
+  run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
   BORN_EPOCH=$EPOCH BORN=$JOINED_AT
   [ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
   commit
   for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
   printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
+  # shellcheck disable=SC2016
   {
     printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
     for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done

@@ -52,7 +52,10 @@ watched() { # as request -> status
   local pid last number
   if [ -z "$GUARDED" ]; then
     mkfifo "$TMP/status" && exec 4<>"$TMP/status" || disk_full
-    exec 5> >(exec 4<&- && trap '' INT HUP TERM && while read -r pid; do last=$pid; done; kill "$last" 2>/dev/null)
+    exec 5> >(
+      exec 4<&- && trap '' INT HUP TERM && while read -r pid; do last=$pid; done
+      kill "$last" 2>/dev/null
+    )
     GUARDED=yes
   fi
   ((POLL += 1)) # an answer that comes when its poll was given up is not taken for the next one's

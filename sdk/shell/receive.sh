@@ -94,7 +94,10 @@ presence() { # WORD INDEX ID REST
     join)
       card "$3" "$4" "$5" "$6" || return 0
       state=${P_STATE[PEER]} CHANGED=yes
-      if early "$2"; then [ "$state" != new ] || P_STATE[PEER]=gone; return; fi
+      if early "$2"; then
+        [ "$state" != new ] || P_STATE[PEER]=gone
+        return
+      fi
       case $state in
         new | gone) record joined "${P_NAME[PEER]}" "${P_KIND[PEER]}" ;;
         lost) record back "${P_NAME[PEER]}" && signal "$PEER" seen '' ;;
@@ -128,7 +131,7 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
   fi
   CHANGED=yes
   stream_row "$i" || { tampered too-many-streams "$name" && return; }
-  mark=P_$to[PEER] mark=${!mark}
+  mark="P_${to}[PEER]" mark=${!mark}
   digest="$F_stream-$to-$F_seq $({ printf '%s\n' "$HEADERS" && body; } | sha256)"
   if [ "$F_seq" -le "$mark" ]; then
     old=$({ cd "$S/log" && cat [0-9]* && printf %s "$ADDED"; } | sed -n "s/^dig \(${digest% *} .*\)/\1/p")
@@ -182,6 +185,7 @@ stream_row() { # a row of the keys -> PEER, the row of the stream, new if need b
   P_all[PEER]=${P_BASE[PEER]} P_top_all[PEER]=${P_BASE[PEER]}
 }
 
+# shellcheck disable=SC2219 # (( )) takes no name from a variable
 raise() { let "$1[PEER] = $1[PEER] < $2 ? $2 : $1[PEER]" || :; } # COLUMN NUMBER: to at least that, for PEER
 
 receipts() { # TO: what the sender says that it has of ours
@@ -256,7 +260,7 @@ release() { # PEER: what was held and is next in line
   while [ "$marks" != "${P_all[$1]}:${P_me[$1]}" ]; do
     marks=${P_all[$1]}:${P_me[$1]}
     for to in all me; do
-      file=P_$to[$1] file=$S/held/${P_STREAM[$1]}-$to-$((${!file} + 1))
+      file="P_${to}[$1]" file=$S/held/${P_STREAM[$1]}-$to-$((${!file} + 1))
       [ ! -e "$file" ] || { read -r a b c d e f <"$file" && message "$a" "$b" "$c" "$d" "$e" "$f"; }
     done
   done
@@ -277,9 +281,9 @@ holes() { # a hole asks for what it lacks, waits twenty seconds, and is then ann
     elif [ $((NOW - P_HOLE[i])) -ge 20 ]; then
       missed=0 CHANGED=yes
       for to in all me; do
-        mark=P_$to[i] mark=${!mark} top=P_top_$to[i] top=${!top}
+        mark="P_${to}[i]" mark=${!mark} top="P_top_${to}[i]" top=${!top}
         while [ "$mark" -lt "$top" ] && [ ! -e "$S/held/${P_STREAM[i]}-$to-$((mark + 1))" ]; do ((mark += 1, missed += 1)); done
-        let "P_$to[i] = mark" || :
+        PEER=$i && raise "P_$to" "$mark"
       done
       [ "$missed" -eq 0 ] || record missed "${P_NAME[i]}" "$missed"
       release "$i"

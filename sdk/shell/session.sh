@@ -130,7 +130,7 @@ beat() { # NAME; status 1: it was taken over
 unlock() { ! beat "$1" || rm -f "$S/$1.lock"; }
 
 find_peer() { # COLUMN VALUE -> PEER, the newest row that has it
-  local cell=$1[PEER]
+  local cell="$1[PEER]"
   for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [ "${!cell}" != "$2" ] || return 0; done
   return 1
 }

@@ -114,7 +114,7 @@ show_one() { # RECORD
   if [ ${#text} -gt "$LEFT" ]; then
     MORE=yes
     [ "$LEFT" -eq 20000 ] || return 1
-    text="${text:0:19000}"$'\n'"agentalk: the rest is in $S/inbox/${@: -1}"
+    text="${text:0:19000}"$'\n'"agentalk: the rest is in $S/inbox/${!#}"
   fi
   printf 'begun %s\n' "$1" >>"$S/shown" || disk_full
   [ -z "$text" ] || printf '%s\n' "$text" || exit 1
@@ -123,10 +123,10 @@ show_one() { # RECORD
   case $2 in
     said | away | back | gap) ;;
     joined) NEWS=${NEWS:-joined} ;;
-    file) NEWS=more ;;
+    file) NEWS="more" ;;
     *)
       NEWS=yes
-      ! find_peer P_NAME "$4" || [ "$2:${P_KIND[PEER]}" != msg:human ] || NEWS=more
+      ! find_peer P_NAME "$4" || [ "$2:${P_KIND[PEER]}" != msg:human ] || NEWS="more"
       ;;
   esac
 }
