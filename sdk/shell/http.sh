@@ -63,7 +63,10 @@ watched() { # as request -> status
   CURL=$!
   printf '%s\n' "$CURL" >&5
   until read -r -t 2 status number <&4 && [ "$number" = "$POLL" ]; do
-    beat "$WATCH" && kill -0 "$CURL" 2>/dev/null || { kill "$CURL" 2>/dev/null; break; }
+    beat "$WATCH" && kill -0 "$CURL" 2>/dev/null || {
+      kill "$CURL" 2>/dev/null
+      break
+    }
   done
   pid=$CURL CURL=''
   wait "$pid" 2>/dev/null
