@@ -163,7 +163,7 @@ send_file() { # PATH [NAME]
   local to='*' n size sum i whom part words="(the file ${1##*/})"
   [ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
   [ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
-  cat "$1" >"$TMP/file" || disk_full
+  cat <"$1" >"$TMP/file" || disk_full
   size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
   [ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
   last_of "$to"

@@ -102,7 +102,7 @@ record() { # TYPE NAME WORDS: the next line of the conversation
 }
 
 tampered() { # CAUSE NAME: told once for each
-  case " $CAUSES " in *" $1:$2 "*) return ;; esac
+  case " $CAUSES " in *" $1:$2 "*) return 0 ;; esac
   [ ${#CAUSES} -gt 2000 ] || { CAUSES="$CAUSES $1:$2" && record tampered "$2" "$1"; }
 }
 
