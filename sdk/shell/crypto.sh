@@ -97,7 +97,7 @@ shared_x() { # PRIVATE_FILE PUBLIC -> 64 hex (SEC 1, 3.3.1)
 sign() { openssl dgst -sha256 -sign "$1" | openssl base64 -A; } # PRIVATE_FILE; stdin
 
 verify() { # PUBLIC SIGNATURE; stdin is what was signed
-  is_base64 "$2" && [ ${#2} -le 100 ] || return 1
+  is_base64 "$2" && [ ${#2} -le 96 ] || return 1
   write_pem "$1" "$TMP/pem"
   printf %s "$2" | openssl base64 -A -d >"$TMP/signature" || disk_full
   openssl dgst -sha256 -verify "$TMP/pem" -signature "$TMP/signature" >/dev/null 2>&1

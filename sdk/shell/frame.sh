@@ -48,7 +48,7 @@ parse_frame() { # else WHY
       WHY=signature-not-last && [ -z "$SIGNATURE" ] || return 1
       name=${line%%: *} value=${line#*: } WHY=bad-header
       case $line in *[!\ -~]* | *' ') return 1 ;; *': '[!\ ]*) ;; *) return 1 ;; esac
-      case $name in [!a-z]* | *[!a-z0-9-]*) return 1 ;; esac
+      case $name in '' | [!a-z]* | *[!a-z0-9-]*) return 1 ;; esac
       [ ${#name} -le 32 ] || return 1
       case $names in *" $name "*) WHY=twice && return 1 ;; esac
       names="$names$name "
@@ -70,13 +70,18 @@ body() { # its bytes
   if [ -n "$BINARY" ]; then tail -c "+$BODY_AT" "$TMP/frame"; else printf %s "$BODY"; fi
 }
 
-check_message() { # what every message has to say before anything is believed of it; else WHY
-  WHY=missing-header && [ -n "$F_kind" ] && [ -n "$F_stream" ] && [ -n "$F_seq" ] && [ -n "$F_time" ] || return 1
+check_message() { # all or me: what every such message has to say before anything is believed of it; else WHY
+  local d='(0|[1-9][0-9]{0,14})' x='[0-9a-f]' seen
+  seen="$x{16} $d(,$x{16} $d){0,15}"
+  [ "$1" = all ] || seen="$x{16} $d $d"
+  WHY=missing-header && [ -n "$F_kind" ] && [ -n "$F_stream" ] && [ -n "$F_seq" ] && [ -n "$F_time" ] &&
+    [ "$1:$F_after" != me: ] || return 1
   WHY=bad-decimal && is_decimal "$F_seq" && is_decimal "$F_time" && is_decimal "${F_after:-0}" &&
     is_decimal "${F_size:-0}" && [ "$F_seq" != 0 ] || return 1
-  WHY=bad-value && is_hex "$F_stream" 16 && [ ${#F_kind} -le 16 ] || return 1
-  case $F_kind in [!a-z]* | *[!a-z-]*) return 1 ;; esac
-  [ -z "$F_challenge" ] || is_hex "$F_challenge" 32 || return 1
-  [ -z "$F_answer" ] || is_hex "$F_answer" 32 || return 1
-  [ -z "$F_sha256" ] || is_hex "$F_sha256" 64
+  WHY=bad-value && shaped "$F_kind" '[a-z][a-z-]{0,15}' && shaped "$F_stream" "$x{16}" &&
+    shaped "$F_challenge" "$x{32}" && shaped "$F_answer" "$x{32}" && shaped "$F_sha256" "$x{64}" &&
+    shaped "$F_re" "$x{32} $x{16} $d" && shaped "$F_seen" "$seen" && shaped "$F_part" "$d/$d" || return 1
+  [ -z "$F_part" ] || { [ "${F_part%/*}" -ge 1 ] && [ "${F_part%/*}" -le "${F_part#*/}" ]; }
 }
+
+shaped() { [ -z "$1" ] || [[ $1 =~ ^$2$ ]]; } # VALUE PATTERN

@@ -156,7 +156,28 @@ rejoin() {
     for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || P_STATE[i]=lost; done
     enter || return 1
     for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" != here ] || signal "$i" seen ''; done
+    add_said
     record resumed -
-    ! commit || return 0
+    ! commit || break
   done
+  unsend
+}
+
+unsend() { # what not all are known to have goes out again, before anything new: so the order stays
+  local n to seq i known
+  sent
+  for ((n = 1; n <= SENT; n++)); do
+    read -r to seq _ <"$S/outbox/$n"
+    known=''
+    for ((i = 0; i < PEERS; i++)); do
+      whom "$i"
+      [ "${P_STATE[i]}" != gone ] || continue
+      case $to in
+        '*') known=yes && [ "$seq" -le "${P_HAS[i]%:*}" ] || break 2 ;;
+        "$WHOM") [ "$seq" -le "${P_HAS[i]#*:}" ] || break 2 ;;
+      esac
+    done
+    [ "$to$known" != '*' ] || break
+  done
+  [ "$n" -gt "$SENT" ] || { printf '%s\n' $((n - 1)) >"$TMP/sent" && mv "$TMP/sent" "$S/sent"; }
 }
