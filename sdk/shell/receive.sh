@@ -117,7 +117,10 @@ presence() { # WORD INDEX ID REST
 message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
   local to=all i name=${2:0:8} digest mark old late=-
   [ "$3" = '*' ] || to=me
-  [ "$to" = all ] || [ "$3" = "$ID" ] || { tampered not-for-us bridge; return; }
+  [ "$to" = all ] || [ "$3" = "$ID" ] || {
+    tampered not-for-us bridge
+    return
+  }
   aad "$2" "$3" message
   WHY=unknown-sender
   for ((i = PEERS - 1; i >= 0; i--)); do
@@ -130,7 +133,10 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
     return
   fi
   CHANGED=yes
-  stream_row "$i" || { tampered too-many-streams "$name"; return; }
+  stream_row "$i" || {
+    tampered too-many-streams "$name"
+    return
+  }
   mark="P_${to}[PEER]" mark=${!mark}
   digest="$F_stream-$to-$F_seq $({ printf '%s\n' "$HEADERS" && body; } | sha256)"
   if [ "$F_seq" -le "$mark" ]; then
@@ -232,13 +238,19 @@ act() { # TO TAG LATE
 
 part() { # as act: one part of a file; where all are there, the file
   local i part=${F_part%/*} n=${F_part#*/} name=${F_name##*/} file
-  [ "${n:-9999}" -le 4096 ] && [ -n "$F_sha256" ] || { tampered bad-part "${P_NAME[PEER]}"; return; }
+  [ "${n:-9999}" -le 4096 ] && [ -n "$F_sha256" ] || {
+    tampered bad-part "${P_NAME[PEER]}"
+    return
+  }
   file=$F_stream-$1-$F_sha256-$n
   body >"$TMP/body" && mv "$TMP/body" "$S/held/$file-$part" || disk_full
   [ "$part" = "$n" ] || [ "$3" = late ] || return 0
   for ((i = 1; i <= n; i++)); do [ -e "$S/held/$file-$i" ] || return 0; done
   for ((i = 1; i <= n; i++)); do cat "$S/held/$file-$i" && DONE="$DONE $file-$i"; done >"$TMP/file" || disk_full
-  [ "$(sha256 <"$TMP/file")" = "$F_sha256" ] || { tampered broken-file "${P_NAME[PEER]}"; return; }
+  [ "$(sha256 <"$TMP/file")" = "$F_sha256" ] || {
+    tampered broken-file "${P_NAME[PEER]}"
+    return
+  }
   name=${name//[!A-Za-z0-9._-]/_}
   ((MESSAGES += 1))
   file=$MESSAGES-${P_NAME[PEER]}-${2:0:8}-${name:0:80}
