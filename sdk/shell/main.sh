@@ -10,7 +10,7 @@ main() {
   [ $# -eq 0 ] || shift
   case $command in
     create | join)
-      for tool in curl openssl od tr cut sed cat ln mv rm mkdir mkfifo tail wc date dd uname; do
+      for tool in curl openssl od tr cut sed cat ln mv rm mkdir mkfifo tail wc date dd du uname; do
         command -v "$tool" >/dev/null || missing="$missing $tool"
       done
       [ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"

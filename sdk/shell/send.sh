@@ -61,6 +61,15 @@ enqueue() { # * or PEER, KIND, HEADERS, [WORDS for the log]; the body is $TMP/bo
     [ -e "$S/outbox/$N" ] || disk_full
   done
   rm -f "$TMP/out"
+  [ $((N % 64)) -ne 0 ] || trim
+}
+
+trim() { # of an outbox beyond 64 MB the older half keeps only its lines
+  local n
+  set -- "$(du -sk "$S/outbox")"
+  for ((n = ${1%%[!0-9]*} > 65536 ? SENT / 2 : 0; n > 0; n--)); do
+    sed 1q "$S/outbox/$n" >"$TMP/line" && mv "$TMP/line" "$S/outbox/$n"
+  done
 }
 
 signal() { : >"$TMP/body" && enqueue "$@"; } # one without a body
@@ -70,15 +79,17 @@ signal() { : >"$TMP/body" && enqueue "$@"; } # one without a body
 post() { # N
   PRESENT='' ABSENT=''
   { read -r WHOM SEQ ALL _ && cat; } <"$S/outbox/$1" >"$TMP/post" || disk_full
-  if request sent POST "/send?epoch=$EPOCH&since=$CURSOR" "$TMP/post"; then
+  if [ ! -s "$TMP/post" ]; then
+    CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
+  elif request sent POST "/send?epoch=$EPOCH&since=$CURSOR" "$TMP/post"; then
     PRESENT=$(sed -n 's/^recipient //p' "$TMP/answer")
     return
   fi
   case $CODE in
     no_recipient) ABSENT=yes ;;
-    bad_request | too_large | nonce_reused) # refused for good: an empty one takes its number, so that nobody waits for it
+    trimmed | bad_request | too_large | nonce_reused) # refused for good: an empty one takes its number, so that nobody waits for it
       local number=$WHOM to='*'
-      say "the bridge refused a message: $MESSAGE"
+      say "one of your messages can't be sent: $MESSAGE"
       : >"$TMP/body"
       for ((PEER = 0; PEER < PEERS; PEER++)); do whom "$PEER" && [ "$WHOM" != "$number" ] || to=$PEER; done
       WHOM=$number && make "$to" void '' && mv "$TMP/out" "$S/outbox/$1"
