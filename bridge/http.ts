@@ -51,9 +51,12 @@ export class Exchange {
     return preferred(accept, ['application/json', 'text/plain']) === 'text/plain';
   }
 
-  /** @param headers the type of the body and how it may be kept; by default it is in the form that was asked for */
+  /**
+   * @param body bytes, or a string of ASCII
+   * @param headers its type and how it may be kept; by default it is in the form that was asked for
+   */
   answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_TYPE): void {
-    const own = ['Content-Length', String(Buffer.byteLength(body)), ...(this.isLast ? ['Connection', 'close'] : [])];
+    const own = ['Content-Length', String(body.length), ...(this.isLast ? ['Connection', 'close'] : [])];
     this.response.writeHead(status, [...SECURITY, ...headers, ...own]);
     this.response.end(body, 'latin1');
   }

@@ -20,15 +20,21 @@ const CACHING = ['Cache-Control', 'no-cache']; // it may be kept, and asked for 
 /** @param bundle the bridge's own file */
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
-  const checksum = sha256(client);
+  const constants = { SHA256: sha256(client), LINES: String(agentalk.trimEnd().split('\n').length) };
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;
     const form = type ?? pageType(accept, userAgent);
     const url = publicUrl(config, exchange);
-    const values: Record<string, string> = { BRIDGE: url, CHANNEL: id, SHA256: checksum };
+    const values: Record<string, string> = { ...constants, BRIDGE: url, CHANNEL: id };
     const filled = text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name) => values[name] ?? placeholder);
     const body = form === HTML ? html(filled, url + path.replace(':id', id)) : filled;
-    exchange.answer(200, body, ['Content-Type', `${form}; charset=utf-8`, ...CACHING, 'Vary', 'Accept, User-Agent']);
+    exchange.answer(200, Buffer.from(body), [
+      'Content-Type',
+      `${form}; charset=utf-8`,
+      ...CACHING,
+      'Vary',
+      'Accept, User-Agent',
+    ]);
   };
   const documents = Object.entries(docs).map(([name, text]) => [`/docs/${name}`, page(text, `/docs/${name}`)]);
   return {

@@ -52,7 +52,7 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
     const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
     const [, room, id = '', action = ''] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
     const methods = rows.get(room === undefined ? path : `/${room}/:id${action}`);
-    if (!methods) throw new Refusal('not_found');
+    if (!methods || exchange.path.includes(':')) throw new Refusal('not_found');
     const row = methods.get(method);
     if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
     metrics.count(row.sample);
@@ -93,7 +93,7 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
     const to = field('to', fields['to'], isRecipient);
     if (to === participant.id) throw new Refusal('bad_request', 'to');
     const message = sealed(fields, maxCiphertext);
-    const since = count('since', fields['since'] ?? exchange.parameter('since'));
+    const since = count('since', given(exchange, fields, 'since'));
     if (since !== undefined) channel.present(participant, since);
     const form = formOf(exchange);
     const recipients = form.recipients(channel, channel.recipients(participant, to)); // who listens when it comes
@@ -159,9 +159,8 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
   function enter(exchange: Exchange, id: ChannelId, fields: Fields): { channel: Channel; participant: Participant } {
     const token = exchange.bearer();
-    const given = (name: string) => fields[name] ?? exchange.parameter(name);
-    const participantId = field('participant_id', given('participant_id'), isParticipantId);
-    const epoch = given('epoch');
+    const participantId = field('participant_id', given(exchange, fields, 'participant_id'), isParticipantId);
+    const epoch = given(exchange, fields, 'epoch');
     const channel = channels.get(id);
     if (epoch !== undefined && field('epoch', epoch, isEpoch) !== channel.epoch) throw new Refusal('other_epoch');
     return { channel, participant: channel.enter(participantId, sha256(token)) };
@@ -178,6 +177,10 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
 }
 
 const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);
+
+/** From the body or else from the query. */
+const given = (exchange: Exchange, fields: Fields, name: string): unknown =>
+  Object.hasOwn(fields, name) ? fields[name] : exchange.parameter(name);
 
 /** Throws bad_request with the field's name, too_large. */
 function sealed(fields: Fields, maxCharacters: number, prefix = ''): Sealed {

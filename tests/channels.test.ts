@@ -1,0 +1,570 @@
+/** The channel log by itself, under a clock that the tests turn. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Channels } from '../bridge/channels.ts';
+import type { Batch, Channel, Participant, Waiter } from '../bridge/channels.ts';
+import { Refusal } from '../bridge/errors.ts';
+import { EVERYBODY, sha256 } from '../bridge/ids.ts';
+import type { ChannelId, ParticipantId, Recipient, Sealed } from '../bridge/ids.ts';
+import { LIMITS } from '../bridge/limits.ts';
+import type { Limits } from '../bridge/limits.ts';
+import { take } from '../bridge/shelf.ts';
+
+const START = 1_767_225_600_000;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+
+const hex = (n: number, length: number) => n.toString(16).padStart(length, '0');
+const channelId = (n: number) => hex(n, 32) as ChannelId;
+const participantId = (name: string) => sha256(name).toString('hex').slice(0, 32) as ParticipantId;
+
+let nonces = 0;
+/** Something sealed; with a nonce of its own unless one is given. */
+const sealed = (bytes = 40, nonce = hex(++nonces, 24)): Sealed => {
+  const ciphertext = 'A'.repeat(bytes) as Sealed['ciphertext'];
+  return { nonce, ciphertext, tag: hex(bytes, 32) };
+};
+
+class World {
+  now = START;
+  readonly house: Channels;
+  #epochs = 0;
+
+  constructor(limits: Partial<Limits> = {}) {
+    this.house = new Channels(
+      { ...LIMITS, ...limits },
+      () => this.now,
+      (bytes) => hex(++this.#epochs, 2 * bytes),
+    );
+  }
+
+  open(n = 1): Channel {
+    return this.house.open(channelId(n));
+  }
+
+  pass(ms: number): void {
+    this.now += ms;
+    this.house.sweep();
+  }
+}
+
+const join = (channel: Channel, name: string, token = name) =>
+  channel.join(participantId(name), sha256(token), sealed());
+const enter = (channel: Channel, name: string, token = name) => channel.enter(participantId(name), sha256(token));
+const refuses = (code: string, action: () => unknown) =>
+  assert.throws(action, (error) => error instanceof Refusal && error.code === code, code);
+
+/** A batch in few words: `message 3` or, with a gap, `gap 0-2`. */
+const words = ({ since, gap, events }: Batch): string[] => [
+  ...(gap === undefined ? [] : [`gap ${since}-${gap}`]),
+  ...events.map(({ type, index }) => `${type} ${index}`),
+];
+
+/** As a client polls: presents its cursor, then reads. */
+function poll(channel: Channel, participant: Participant, since: number): string[] {
+  channel.present(participant, since);
+  return words(channel.read(participant, since));
+}
+
+/** A waiting poll, and what came of it. */
+class Poll implements Waiter {
+  outcome: Batch | Refusal | undefined;
+  constructor(readonly since: number) {}
+
+  settle(outcome: Batch | Refusal): void {
+    assert.equal(this.outcome, undefined, 'settled once');
+    this.outcome = outcome;
+  }
+
+  get words(): string[] | string | undefined {
+    return this.outcome instanceof Refusal ? this.outcome.code : this.outcome && words(this.outcome);
+  }
+}
+
+function wait(channel: Channel, participant: Participant, since: number): Poll {
+  const waiter = new Poll(since);
+  channel.wait(participant, waiter);
+  return waiter;
+}
+
+test('a broadcast goes to everybody else, a direct message to its recipient alone', () => {
+  const channel = new World().open();
+  const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
+  channel.send(a, EVERYBODY, sealed());
+  channel.send(a, b.id, sealed());
+  channel.send(c, a.id, sealed());
+  assert.deepEqual(poll(channel, a, 0), ['join 2', 'join 3', 'message 6']);
+  assert.deepEqual(poll(channel, b, 0), ['join 1', 'join 3', 'message 4', 'message 5']);
+  assert.deepEqual(poll(channel, c, 0), ['join 1', 'join 2', 'message 4']);
+});
+
+test('what comes out is what went in', () => {
+  const channel = new World().open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  const messages = [1, 4, 400, 90_000, 8].map((bytes) => sealed(4 * bytes));
+  for (const message of messages) channel.send(a, EVERYBODY, message);
+  const { events } = channel.read(b, 2);
+  assert.deepEqual(
+    events.map(({ kept }) => kept && take(kept)),
+    messages,
+  );
+});
+
+test('a newcomer starts before the oldest event, and gets broadcasts and what is addressed to its name', () => {
+  const channel = new World().open();
+  const a = join(channel, 'a');
+  join(channel, 'c');
+  const b = join(channel, 'b');
+  channel.send(a, EVERYBODY, sealed()); // 4
+  channel.send(a, b.id, sealed()); // 5
+  channel.send(b, EVERYBODY, sealed()); // 6
+  channel.leave(b, 0); // 7
+  const again = join(channel, 'b', 'another token'); // 8
+  assert.equal(again.fetched, 0);
+  assert.equal(again.joined, 8);
+  assert.deepEqual(poll(channel, again, 0), ['join 1', 'join 2', 'message 4', 'message 5']);
+});
+
+test('a name is taken while its owner is there, and the owner comes back by its token', () => {
+  const channel = new World({ participants: 2 }).open();
+  const a = join(channel, 'a');
+  const b = join(channel, 'b');
+  channel.send(b, EVERYBODY, sealed());
+  channel.present(a, 2);
+  refuses('name_taken', () => join(channel, 'a', 'stolen'));
+  refuses('participants_full', () => join(channel, 'c'));
+  assert.equal(join(channel, 'a'), a);
+  assert.equal(a.fetched, 2, 'goes on where it was');
+  assert.equal(channel.last, 3, 'coming back is no event');
+  channel.leave(b, 0);
+  join(channel, 'c');
+});
+
+test('who is not in the channel, or has another token, does not enter', () => {
+  const channel = new World().open();
+  join(channel, 'a');
+  assert.equal(enter(channel, 'a').id, participantId('a'));
+  refuses('bad_token', () => enter(channel, 'a', 'guess'));
+  refuses('no_participant', () => enter(channel, 'b'));
+});
+
+test('the same nonce is the same message, and with other contents is refused', () => {
+  const channel = new World().open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  const message = sealed(40);
+  const index = channel.send(a, EVERYBODY, message);
+  assert.equal(channel.send(a, EVERYBODY, { ...message }), index);
+  assert.equal(channel.last, index);
+  refuses('nonce_reused', () => channel.send(a, b.id, message));
+  refuses('nonce_reused', () => channel.send(a, EVERYBODY, sealed(44, message.nonce)));
+  refuses('nonce_reused', () => channel.send(a, EVERYBODY, { ...message, tag: hex(1, 32) }));
+  assert.equal(channel.send(b, EVERYBODY, message), index + 1, 'another sender, another message');
+});
+
+test('a repeated direct message is known even when its recipient has left', () => {
+  const channel = new World().open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  const message = sealed();
+  const index = channel.send(a, b.id, message);
+  channel.leave(b, 0);
+  assert.equal(channel.send(a, b.id, message), index);
+  refuses('no_recipient', () => channel.send(a, b.id, sealed()));
+});
+
+test('one poll that wakes takes all, an invisible event wakes nobody', () => {
+  const channel = new World().open();
+  const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
+  const polls = [wait(channel, b, 3), wait(channel, b, 3), wait(channel, b, 1)];
+  channel.send(a, c.id, sealed());
+  assert.ok(polls.every(({ outcome }) => outcome === undefined));
+  channel.send(a, EVERYBODY, sealed());
+  assert.deepEqual(
+    polls.map((each) => each.words),
+    [['message 5'], ['message 5'], ['join 3', 'message 5']],
+  );
+  assert.equal(b.waiters.size, 0);
+});
+
+test('a participant has so many waiting polls and no more; one that is over makes room', () => {
+  const channel = new World({ waitingPolls: 2 }).open();
+  const a = join(channel, 'a');
+  const first = wait(channel, a, 0);
+  wait(channel, a, 0);
+  refuses('too_many_polls', () => wait(channel, a, 0));
+  assert.equal(channel.endWait(a, first), true);
+  assert.equal(channel.endWait(a, first), false, 'only once');
+  wait(channel, a, 0);
+});
+
+test('a cursor that no answer can have given is refused', () => {
+  const channel = new World().open();
+  const a = join(channel, 'a');
+  channel.present(a, 1);
+  refuses('bad_request', () => channel.present(a, 2));
+  channel.present(a, 0);
+  assert.equal(a.fetched, 1, 'fetched is the highest');
+});
+
+test('an answer holds about so many bytes, and its cursor is the last event in it', () => {
+  const channel = new World({ answerBytes: 5000 }).open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  for (let i = 0; i < 10; i++) channel.send(a, EVERYBODY, sealed(2000));
+  const seen: number[] = [];
+  for (let cursor = 2; ;) {
+    const batch = channel.read(b, cursor);
+    assert.ok(batch.events.length <= 2);
+    if (batch.events.length === 0) break;
+    seen.push(...batch.events.map(({ index }) => index));
+    cursor = batch.cursor;
+    assert.equal(cursor, seen.at(-1));
+  }
+  assert.deepEqual(seen, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+});
+
+const FULL = { channelBytes: 20_000, messageBytes: 1000 };
+
+/** Sends until the channel is full, and says how many were taken. */
+function fill(channel: Channel, sender: Participant, to: Recipient = EVERYBODY, most = 100): number {
+  for (let sent = 0; sent < most; sent++) {
+    try {
+      channel.send(sender, to, sealed(1000));
+    } catch (error) {
+      assert.ok(error instanceof Refusal && error.code === 'channel_full');
+      return sent;
+    }
+  }
+  return most;
+}
+
+test('a full channel gives up first what all have fetched', () => {
+  const channel = new World(FULL).open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  channel.present(a, 2);
+  const sent = fill(channel, a);
+  assert.ok(sent > 5 && sent < 20, `${sent}`);
+  const { cursor } = channel.read(b, 0);
+  refuses('channel_full', () => channel.send(a, EVERYBODY, sealed(1000)));
+  channel.present(b, cursor);
+  channel.send(a, EVERYBODY, sealed(1000));
+  assert.deepEqual(poll(channel, b, cursor), [`message ${cursor + 1}`], 'no gap for who has fetched');
+  assert.ok(channel.bytes <= FULL.channelBytes);
+});
+
+test('a participant that is behind and alive holds senders back for two minutes; then it gets a gap', () => {
+  const world = new World(FULL);
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  channel.present(a, 2);
+  fill(channel, a);
+  world.pass(2 * MINUTE - 1);
+  enter(channel, 'a');
+  refuses('channel_full', () => channel.send(a, EVERYBODY, sealed(1000)));
+  world.pass(1);
+  const index = channel.send(a, EVERYBODY, sealed(1000));
+  const [gap, first, ...rest] = poll(channel, b, 0);
+  const lost = Number(/^gap 0-(\d+)$/.exec(gap ?? '')?.[1]);
+  const next = Math.max(lost, 2) + 1; // 2 is its own joining
+  assert.equal(first, `message ${next}`, 'nothing between the gap and what comes next');
+  assert.equal(rest.at(-1), `message ${index}`);
+});
+
+test('a waiting poll keeps a participant alive', () => {
+  const world = new World(FULL);
+  const channel = world.open();
+  const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
+  channel.present(a, 3);
+  channel.present(c, 3);
+  fill(channel, a, c.id); // b waits and nothing for it comes; what it has not fetched is 1 and 3
+  wait(channel, b, 3);
+  world.pass(10 * MINUTE);
+  enter(channel, 'a');
+  refuses('channel_full', () => channel.send(a, EVERYBODY, sealed(1000)));
+});
+
+test('what a participant can not see does not hold anybody back', () => {
+  const channel = new World(FULL).open();
+  const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
+  for (const each of [a, b, c]) channel.present(each, 3);
+  for (let i = 0; i < 100; i++) {
+    channel.send(a, b.id, sealed(1000));
+    channel.present(b, channel.last);
+  }
+  assert.deepEqual(poll(channel, c, 3), [], 'and what it could not see is no gap');
+  const alone = new World(FULL).open();
+  assert.equal(fill(alone, join(alone, 'a')), 100, 'nobody else, nothing to hold back');
+});
+
+test('a gap ends where what is held begins, for a newcomer too, and comes once', () => {
+  const channel = new World(FULL).open();
+  const a = join(channel, 'a');
+  fill(channel, a);
+  const b = join(channel, 'b');
+  assert.ok(b.fetched > 0);
+  const all = poll(channel, b, b.fetched);
+  assert.ok(all.every((each) => each.startsWith('message')));
+  const batch = channel.read(b, 0);
+  assert.equal(batch.gap, b.fetched);
+  assert.equal(channel.read(b, batch.cursor).gap, undefined);
+  fill(channel, a);
+});
+
+test('a gap alone moves the cursor past itself', () => {
+  const world = new World(FULL);
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  channel.send(b, a.id, sealed(1000));
+  channel.present(a, 0);
+  world.pass(3 * MINUTE);
+  enter(channel, 'b');
+  fill(channel, b, EVERYBODY, 5);
+  channel.present(b, 1);
+  fill(channel, b, EVERYBODY, 100);
+  const batch = channel.read(a, 0);
+  assert.ok(batch.gap !== undefined && batch.cursor >= batch.gap);
+});
+
+test('presence is told even in a channel that is full', () => {
+  const channel = new World(FULL).open();
+  const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
+  channel.present(a, 3);
+  fill(channel, a);
+  refuses('channel_full', () => join(channel, 'd'));
+  const before = channel.last;
+  channel.leave(c, 0);
+  assert.deepEqual(poll(channel, b, before), [`leave ${before + 1}`]);
+  assert.equal(channel.read(b, 0).gap, undefined, 'and nothing was taken for it');
+});
+
+test('however often presence changes, a channel keeps to its bytes', () => {
+  const world = new World({ ...FULL, awaySeconds: 1 });
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  fill(channel, a);
+  for (let i = 0; i < 1000; i++) {
+    world.pass(SECOND);
+    enter(channel, 'a');
+    enter(channel, 'b');
+  }
+  assert.ok(channel.bytes <= (FULL.channelBytes * 17) / 16, `${channel.bytes}`);
+  assert.ok(b.lost > 0);
+});
+
+test('away after five minutes without a request, back with the next one', () => {
+  const world = new World();
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  world.pass(4 * MINUTE);
+  enter(channel, 'a');
+  world.pass(MINUTE);
+  assert.deepEqual(poll(channel, a, 2), ['away 3']);
+  assert.ok(b.isAway && !a.isAway);
+  world.pass(MINUTE);
+  assert.equal(channel.last, 3, 'told once');
+  enter(channel, 'b');
+  enter(channel, 'b');
+  assert.deepEqual(poll(channel, a, 3), ['back 4']);
+  assert.deepEqual(poll(channel, b, 2), [], 'not to itself');
+});
+
+test('who waits is not away, and the silence begins when the poll ends', () => {
+  const world = new World();
+  const channel = world.open();
+  const a = join(channel, 'a');
+  const poll = wait(channel, a, 0);
+  world.pass(60 * MINUTE);
+  assert.equal(a.isAway, false);
+  channel.endWait(a, poll);
+  world.pass(5 * MINUTE - 1);
+  assert.equal(a.isAway, false);
+  world.pass(1);
+  assert.equal(a.isAway, true);
+});
+
+test('out after the idle window; the channel ends with the last one', () => {
+  const world = new World();
+  const channel = world.open();
+  const [a] = [join(channel, 'a'), join(channel, 'b')];
+  world.pass(60 * MINUTE);
+  enter(channel, 'a');
+  const waiter = wait(channel, a, channel.last);
+  world.pass(60 * MINUTE);
+  assert.ok(waiter.outcome && !(waiter.outcome instanceof Refusal));
+  const [event] = waiter.outcome.events;
+  assert.deepEqual([event?.type, event?.from, event?.reason], ['leave', participantId('b'), 'expired']);
+  refuses('no_participant', () => enter(channel, 'b'));
+  world.pass(120 * MINUTE);
+  refuses('no_channel', () => world.house.get(channel.id));
+  assert.deepEqual(world.house.gauges(), { channels: 0, participants: 0, waiting_polls: 0, held_bytes: 0 });
+});
+
+test('a channel that nobody joined ends after the idle window', () => {
+  const world = new World();
+  world.open();
+  world.pass(119 * MINUTE);
+  world.open(); // somebody asked for it again
+  world.pass(119 * MINUTE);
+  assert.equal(world.house.has(channelId(1)), true);
+  world.pass(MINUTE);
+  assert.equal(world.house.has(channelId(1)), false);
+});
+
+test('the last one out closes the channel, and made again it is another incarnation', () => {
+  const world = new World();
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  const waiter = wait(channel, a, 2);
+  channel.leave(b, 0);
+  assert.deepEqual(waiter.words, ['leave 3']);
+  channel.leave(a, 0);
+  assert.equal(world.house.has(channel.id), false);
+  assert.notEqual(world.open().epoch, channel.epoch);
+});
+
+test('who leaves while it waits is told so', () => {
+  const channel = new World().open();
+  const [a] = [join(channel, 'a'), join(channel, 'b')];
+  const waiter = wait(channel, a, 2);
+  channel.leave(a, 0);
+  assert.equal(waiter.words, 'no_participant');
+});
+
+test('leaving after some seconds happens, unless a request comes before', () => {
+  const world = new World();
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  channel.leave(b, 30);
+  world.pass(29 * SECOND);
+  enter(channel, 'b');
+  world.pass(60 * SECOND);
+  assert.equal(channel.participants.size, 2);
+  channel.leave(b, 30);
+  world.pass(30 * SECOND);
+  const event = channel.read(a, 2).events[0];
+  assert.deepEqual([event?.type, event?.reason], ['leave', 'left']);
+});
+
+test('the least recently used channel is given up whole, and who waits in it is told', () => {
+  const world = new World({ totalBytes: 100_000, channelBytes: 50_000 });
+  const channels = [1, 2, 3].map((n) => world.open(n));
+  const [first, second, third] = channels.map((channel) => join(channel, 'a'));
+  assert.ok(first && second && third);
+  const waiter = wait(channels[1] as Channel, second, 0);
+  enter(channels[0] as Channel, 'a'); // the second is now the one that nobody used for longest
+  for (let i = 0; i < 60; i++) channels[2]?.send(third, EVERYBODY, sealed(1000));
+  for (let i = 0; i < 40; i++) channels[0]?.send(first, EVERYBODY, sealed(1000));
+  assert.equal(waiter.words, 'no_channel');
+  assert.deepEqual(
+    [1, 2, 3].map((n) => world.house.has(channelId(n))),
+    [true, false, true],
+  );
+  assert.ok(world.house.gauges().held_bytes <= 100_000);
+});
+
+test('there are so many channels and no more: a stranger is let in for the one that was used least recently', () => {
+  const world = new World({ channels: 3 });
+  for (let n = 1; n <= 10; n++) world.open(n);
+  assert.deepEqual(world.house.gauges().channels, 3);
+  assert.deepEqual(
+    [7, 8, 9, 10].map((n) => world.house.has(channelId(n))),
+    [false, true, true, true],
+  );
+});
+
+test('when there is nothing to give up, the bridge is full', () => {
+  const world = new World({ totalBytes: 20_000 });
+  const channel = world.open();
+  const a = join(channel, 'a');
+  refuses('bridge_full', () => {
+    for (let i = 0; i < 100; i++) channel.send(a, EVERYBODY, sealed(1000));
+  });
+  const { bytes } = channel;
+  refuses('bridge_full', () => channel.send(a, EVERYBODY, sealed(1000)));
+  assert.equal(channel.bytes, bytes, 'a refusal costs nothing');
+});
+
+test('all that is counted is given back', () => {
+  const world = new World(FULL);
+  for (let n = 1; n <= 5; n++) {
+    const channel = world.open(n);
+    const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+    fill(channel, a);
+    channel.leave(b, 0);
+    fill(channel, a);
+    channel.leave(a, 0);
+  }
+  assert.deepEqual(world.house.gauges(), { channels: 0, participants: 0, waiting_polls: 0, held_bytes: 0 });
+});
+
+test('when the bridge stops, every waiting poll is answered with its own cursor', () => {
+  const world = new World();
+  const channel = world.open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  const polls = [wait(channel, a, 2), wait(channel, b, 1), wait(channel, b, 2)];
+  world.house.release();
+  const outcomes = polls.map(({ outcome }) => outcome as Batch);
+  assert.deepEqual(
+    outcomes.map(({ cursor, events }) => [cursor, events.length]),
+    [
+      [2, 0],
+      [1, 0],
+      [2, 0],
+    ],
+  );
+  assert.equal(world.house.gauges().waiting_polls, 0);
+});
+
+/** Small, fast, the same everywhere (mulberry32). */
+function random(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+test('whatever happens, each reader is given each visible event once and in order, or told of the gap', () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const pick = random(seed);
+    const world = new World({ ...FULL, answerBytes: 3000, awaySeconds: 30 });
+    const channel = world.open();
+    const names = ['a', 'b', 'c', 'd'];
+    const all = names.map((name) => join(channel, name));
+    const sent: { index: number; from: string; to: Recipient }[] = [];
+    const readers = all.map((participant) => ({ participant, cursor: participant.fetched, got: new Set<number>() }));
+    for (let step = 0; step < 400; step++) {
+      const reader = readers[pick(4)];
+      const name = names[pick(4)] ?? 'a';
+      assert.ok(reader);
+      if (pick(3) > 0) {
+        const sender = enter(channel, name);
+        const to = pick(2) > 0 ? EVERYBODY : participantId(names[pick(4)] ?? 'a');
+        try {
+          if (to !== sender.id)
+            sent.push({ index: channel.send(sender, to, sealed(4 * pick(500) + 4)), from: sender.id, to });
+        } catch (error) {
+          assert.ok(error instanceof Refusal && error.code === 'channel_full');
+        }
+      } else if (pick(8) > 0) {
+        const participant = enter(channel, names[readers.indexOf(reader)] ?? 'a');
+        channel.present(participant, reader.cursor);
+        const { gap, events, cursor } = channel.read(participant, reader.cursor);
+        for (let index = reader.cursor + 1; gap !== undefined && index <= gap; index++) reader.got.add(index);
+        for (const { index } of events) {
+          assert.ok(!reader.got.has(index) && index > reader.cursor, `seed ${seed}: ${index} once`);
+          reader.got.add(index);
+        }
+        reader.cursor = cursor;
+      } else world.pass(pick(3) * MINUTE);
+    }
+    for (const { participant, cursor, got } of readers) {
+      const due = sent.filter(({ index, from, to }) => {
+        return index <= cursor && from !== participant.id && (to === EVERYBODY || to === participant.id);
+      });
+      for (const { index } of due)
+        assert.ok(got.has(index), `seed ${seed}: ${index} was neither given nor told as lost`);
+    }
+    assert.ok(channel.bytes <= (FULL.channelBytes * 17) / 16);
+  }
+});
