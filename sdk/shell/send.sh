@@ -25,7 +25,7 @@ sent() { SENT=0 && [ ! -f "$S/sent" ] || read -r SENT <"$S/sent"; } # -> SENT, t
 make() { # * or PEER, KIND, HEADERS; WHOM, SEQ and ALL; the body is $TMP/body -> $TMP/out
   local to='*' pass=$ROOM h=$ROOM_H headers='' i
   if [ "$1" = '*' ]; then
-    for ((i = PEERS - 1; i >= 0 && ${#headers} < 500; i--)); do
+    for ((i = PEERS - 1; i >= 0 && ${#headers} < 286; i--)); do # at most 16
       [ "${P_STREAM[i]}" = - ] || headers="$headers,${P_STREAM[i]} ${P_all[i]}"
     done
     headers=${headers/#,/seen: }${headers:+$'\n'}
