@@ -8,6 +8,7 @@ import type { Card, Sealed } from '../sdk/protocol.ts';
 import * as protocol from '../sdk/protocol.ts';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
+import { ReferenceClient } from './kit/client.ts';
 import { Agent, expectFailure, pair } from './kit/shell.ts';
 
 let bridge: TestBridge;
@@ -130,4 +131,20 @@ test('the third can neither fetch a direct message nor open it', async () => {
   for (const key of [room, await between(tester, laptop), await between(tester, server)]) {
     for (const opened of await withKey(key)) assert.deepEqual(opened, { ok: false, reason: 'bad-tag' });
   }
+});
+
+test('what is said among twenty is believed by all', async () => {
+  const first = await ReferenceClient.create(bridge.url, 'first');
+  const crowd = [first];
+  for (let i = 1; i < 20; i++) crowd.push(await ReferenceClient.join(first.joinUrl, `member-${i}`));
+  for (const member of crowd) await member.say('I am here');
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.join(first.joinUrl);
+  assert.equal(laptop.inbox().length, crowd.length);
+  await laptop.call('say', 'to all of you');
+  await first.hears('to all of you');
+  assert.deepEqual(
+    first.log.filter(({ type }) => type === 'refused'),
+    [],
+  );
 });
