@@ -30,6 +30,7 @@ take_in() { # our own words and $TMP/answer, into the state
   add_said
   while read -r word a b c d e f g <&3; do
     [ "$word" != cursor ] || break
+    beat receive
     if [ "$word" = gap ]; then
       record gap -
       for ((a = 0; a < PEERS; a++)); do [ "${P_STATE[a]}" = gone ] || signal "$a" seen ''; done
@@ -154,6 +155,8 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
     printf '%s\n' "$*" >"$S/held/${digest% *}" || disk_full # before its turn: kept as it came
   else
     raise "P_$to" "$F_seq"
+    old="P_top_${to}[PEER]"
+    [ "${P_HOLE[PEER]}" = 0 ] || [ "$F_seq" -ge "${!old}" ] || P_HOLE[PEER]=$((NOW))
     ADDED="${ADDED}dig $digest"$'\n' DONE="$DONE ${digest% *}"
     act "$to" "$6" "$late"
     release "$PEER"
@@ -268,14 +271,14 @@ release() { # PEER: what was held and is next in line
   local marks='' to file a b c d e f
   while [ "$marks" != "${P_all[$1]}:${P_me[$1]}" ]; do
     marks=${P_all[$1]}:${P_me[$1]}
-    for to in all me; do
+    for to in me all; do # first what was said to us alone: it waits for the broadcasts before it
       file="P_${to}[$1]" file=$S/held/${P_STREAM[$1]}-$to-$((${!file} + 1))
       [ ! -e "$file" ] || { read -r a b c d e f <"$file" && message "$a" "$b" "$c" "$d" "$e" "$f"; }
     done
   done
 }
 
-holes() { # a hole asks for what it lacks, waits twenty seconds, and is then announced and passed over
+holes() { # a hole asks for what it lacks, waits a minute while nothing fills it, and is then announced and passed over
   local i to mark top missed file
   HOLES=''
   for ((i = 0; i < PEERS; i++)); do
@@ -287,7 +290,7 @@ holes() { # a hole asks for what it lacks, waits twenty seconds, and is then ann
     if [ "${P_HOLE[i]}" = 0 ]; then
       P_HOLE[i]=$((NOW)) CHANGED=yes
       [ "${P_STATE[i]}" = gone ] || signal "$i" seen ''
-    elif [ $((NOW - P_HOLE[i])) -ge 20 ]; then
+    elif [ $((NOW - P_HOLE[i])) -ge 60 ]; then
       missed=0 CHANGED=yes
       for to in all me; do
         mark="P_${to}[i]" mark=${!mark} top="P_top_${to}[i]" top=$((${!top} + 1))

@@ -129,13 +129,20 @@ pause() { sleep "$1.$((2 + RANDOM % 7))" 2>/dev/null || sleep $(($1 + 1)); } # S
 flush_all() { last_of '*' && flush "$OUT" "$1"; } # SECONDS
 
 resend() { # PEER B D: what it says that it lacks
-  local n to seq list=''
+  local n to seq tries list=''
   last_of "$1"
   for ((n = SENT; n > 0; n--)); do
     read -r to seq _ <"$S/outbox/$n"
     case $to in '*') [ "$seq" -le "$2" ] ;; "$WHOM") [ "$seq" -le "$3" ] ;; esac || list="$n $list"
   done
-  for n in $list; do post "$n" || return 1; done
+  for n in $list; do
+    for tries in 1 2 3 4 5; do
+      beat receive
+      ! post "$n" || continue 2
+      ! rejoin && pause "${RETRY:-$tries}" || return 1
+    done
+    return 1
+  done
 }
 
 # ---- the channel: join it, and come back to it ----
@@ -164,7 +171,7 @@ rejoin() {
     *) return 1 ;;
   esac
   while load && [ "$EPOCH" = "$before" ]; do
-    for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || P_STATE[i]=lost; done
+    for ((i = 0; i < PEERS; i++)); do P_HOLE[i]=0 && [ "${P_STATE[i]}" = gone ] || P_STATE[i]=lost; done
     enter || return 1
     for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" != here ] || signal "$i" seen ''; done
     add_said
