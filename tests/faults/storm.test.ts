@@ -1,0 +1,13 @@
+/** Promise 3 of the design, all faults at once: nothing lost, nothing twice, in order. */
+import { test } from 'node:test';
+import { need } from '../kit/need.ts';
+import { storm } from './storm.ts';
+
+const messages = Number(process.env['AGENTALK_STORM_MESSAGES'] ?? 300);
+const seed = process.env['AGENTALK_STORM_SEED'] ?? String(Date.now() % 1_000_000);
+
+test(`${messages} messages among three, whatever dies (seed ${seed})`, async (t) => {
+  const smallDisk = process.getuid?.() === 0 && need('unshare') === false;
+  const report = await storm({ messages, seed, share: 0.2, smallDisk, tell: (line) => t.diagnostic(line) });
+  t.diagnostic(JSON.stringify(report));
+});
