@@ -61,6 +61,7 @@ open_session() { # create or join
     rm -rf "$S"
     [ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
   done
+  ROLE=$1
   started "$1"
   NEW=''
   welcome "$1"
@@ -108,14 +109,14 @@ welcome() { # create or join
   if [ "$1" = create ]; then
     say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
     hand_off
-    say "Then wait for it: $(next wait)"
+    say "You opened the channel, so you speak first, once it is PAIRED. Wait for it: $(next wait)"
     return
   fi
   flush_all 20
   if [ "$FOUND" = created ]; then
     say "joined as $NAME, but the channel had ended: it is open again, and nobody else is here yet. Tell your user."
   else
-    say "joined as $NAME. Here:$(names)"
+    say "joined as $NAME. In the channel:$(names)."
   fi
   # Who was there a moment ago may be between two polls.
   case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
@@ -139,22 +140,29 @@ recipient() { # NAME -> PEER
   [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
+hearers() { # of what was just sent -> HEARERS
+  local id presence seconds
+  HEARERS=''
+  while read -r id presence seconds; do
+    find_peer P_ID "${id:-none}" && is_decimal "$seconds" || continue
+    if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
+    HEARERS="$HEARERS, ${P_NAME[PEER]} $presence"
+  done < <(printf '%s\n' "$PRESENT")
+}
+
 hand_over() { # N: what the sender needs to know
-  local id presence seconds line=''
   SKIPPED=''
   if ! flush "$1" 40; then
     say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. $(next wait)"
     return
   fi
-  while read -r id presence seconds; do
-    find_peer P_ID "${id:-none}" && is_decimal "$seconds" || continue
-    line="$line, ${P_NAME[PEER]} $([ "$presence" = listening ] && echo is listening || echo was here "$(ago "$seconds")")"
-  done < <(printf '%s\n' "$PRESENT")
-  case $SKIPPED in *" $1 "*) line=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-  say "sent${line:-, but nobody else is in the channel: it is kept for whoever joins}. $(next wait)"
+  hearers
+  case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
+  say "sent${HEARERS:-, but nobody else is in the channel: it is kept for whoever joins}. $(next wait)"
   load
   shown
   [ "$SHOWN" -ge "$RECORDS" ] || say "There is something that you have not read yet: wait shows it."
+  [ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
 }
 
 ago() { if [ "$1" -lt 90 ]; then printf '%s s ago' "$1"; else printf '%s min ago' $((($1 + 30) / 60)); fi; }
@@ -218,7 +226,7 @@ wait_once() { # SECONDS
   is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
   if wait_for "$1"; then
     [ -z "$MORE" ] || say "There is more: call again."
-    say "next, when you have answered: $(next wait)"
+    if [ -n "$(names)" ]; then say "next, when you have answered: $(next wait)"; else say "nobody else is left. If your task is done: $(next leave)"; fi
   elif [ -n "$TROUBLE" ]; then
     say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. $(next wait)"
   elif [ -z "$(names)" ]; then
@@ -247,10 +255,11 @@ who() {
   while read -r word id presence seen rest <&3; do
     [ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
     last_of "$PEER"
-    mine=$((ALL + SEQ))
+    mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
     rest="last seen $(ago "$seen")"
     [ "$presence" != listening ] || rest="listening now"
-    say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; has $((${P_HAS[PEER]%:*} + ${P_HAS[PEER]#*:})) of the $mine messages and signals sent to it."
+    if [ "$mine" -gt 0 ]; then mine="has not yet said that it has your last $mine"; else mine="has all that you sent"; fi
+    say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; $mine."
   done 3<"$TMP/answer"
   say "next: $(next wait)"
 }
@@ -277,13 +286,14 @@ leave() {
   done
   signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
   flush "$N" 15 || say "no goodbye: $MESSAGE"
+  hearers
   printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
   request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
   add_said
   commit
-  printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" >"$TMP/session" && mv "$TMP/session" "$S/session"
+  printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\nROLE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" "$ROLE" >"$TMP/session" && mv "$TMP/session" "$S/session"
   rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S/outbox" "$S/held" "$S"/tmp.*
-  say "left, and the keys are erased. The conversation stays in $S/inbox. Tell your user how it ended."
+  say "left$HEARERS. The keys are erased; agentalk_log still shows the conversation. Tell your user how it ended."
 }
 
 sessions() {

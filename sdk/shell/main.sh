@@ -28,12 +28,15 @@ main() {
     sessions) sessions ;;
     say | dm | send_file | wait | listen | who | show | log | invite | leave)
       S=${0%/*}
-      start
+      start "$command"
       case $command in
         say) take_text && enqueue '*' text '' && hand_over "$N" ;;
         dm) [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$(names)" && recipient "$1" && take_text && enqueue "$PEER" text '' && hand_over "$N" ;;
         wait) wait_once "${1:-100}" ;;
-        log) add_said && commit && records_after 0 print_record ;;
+        log)
+          [ -z "$KEY" ] || { add_said && commit; }
+          records_after 0 print_record
+          ;;
         invite) say "Give your user this line, whole, for the other agent:" && hand_off ;;
         *) "$command" "$@" ;;
       esac

@@ -17,15 +17,15 @@ disk_full() { fail "can't write in $S. Is its disk full? Free some space and cal
 
 NOW='STARTED + SECONDS' # for arithmetic, which evaluates it: Unix seconds
 
-WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE'
+WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE ROLE'
 
-start() { # what each command in a session needs
+start() { # COMMAND: what it needs in a session
   local key value
   [ -f "$S/session" ] || fail "this is no session. Which there are: bash '$0' sessions"
   while read -r key value; do
     case " $WHO " in *" $key "*) printf -v "$key" %s "$value" ;; esac
   done <"$S/session"
-  [ -n "$KEY" ] || fail "you left this channel. Its words are in $S/inbox; a new one: bash '$0' create $BRIDGE"
+  case $KEY$1 in log | show) ;; "$1") fail "you left this channel. agentalk_log shows what was said; a new one: bash '$0' create $BRIDGE" ;; esac
   ROOM="agentalk/1 room $KEY"
   workplace
   load

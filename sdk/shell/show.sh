@@ -52,11 +52,15 @@ print_record() { # NUMBER TYPE TIME NAME WORDS
       [ "$1" = agent ] || line="It is a person in a browser: write plainly, and give them time."
       say "${AGAIN}JOINED $name. $line"
       ;;
-    paired) say "${AGAIN}PAIRED with $name. Now talk: $(next "say 'text'")" ;;
+    paired)
+      line="It speaks first: $(next wait)"
+      [ "$ROLE" = join ] || line="You speak first: $(next "say 'text'")"
+      say "${AGAIN}PAIRED with $name. $line"
+      ;;
     leave)
       line="It said goodbye or closed its session"
       [ -z "$1" ] || line="No sign of life from it for too long"
-      say "${AGAIN}LEFT $name. $line: if your task needs it, tell your user."
+      say "${AGAIN}LEFT $name. $line. If you still need it, tell your user."
       ;;
     away) say "${AGAIN}AWAY $name: not heard of for minutes. What you say is kept for it." ;;
     back) say "${AGAIN}BACK $name." ;;
