@@ -22,23 +22,23 @@ zeros() { printf %b "$ZEROS"; }
 
 hash_key() { zeros | ctr "$1" 00000000000000000000000000000000 | hex; } # PASS -> H, the encryption of a zero block
 
-# A block times H is 32 look-ups and XORs: for each of the 32 places of a block, GH<place> and GL<place> hold the high
-# and low half of H times each hex digit there. HIGH and LOW are the two sums over the block in Y0 and Y1, as expressions
-# that arithmetic evaluates.
+# A block times H is 32 look-ups and XORs: GH<place> and GL<place> hold the high and low half of H times each hex digit
+# at one of the 32 places of a block. HIGH and LOW are the two sums over the block in Y0 and Y1. All these are expressions
+# in strings, which arithmetic evaluates.
 ghash_tables() { # H
   [ "${TABLES_OF:-}" != "$1" ] || return 0
-  local h=$((0x${1:0:16})) l=$((0x${1:16:16})) place digit bit carry
+  local h=$((0x${1:0:16})) l=$((0x${1:16:16})) place digit bit carry one='' sum=''
   HIGH=0 LOW=0 TABLES_OF=$1
   for ((place = 0; place < 32; place++)); do
+    one="GH${place}[bit] = h, GL${place}[bit] = l"
+    sum="H[digit] = H[digit - bit] ^ H[bit]"
+    sum="${sum//H/GH$place}, ${sum//H/GL$place}"
     for bit in 8 4 2 1; do
-      ((GH$place[bit] = h, GL$place[bit] = l, carry = l & 1))
+      ((one, carry = l & 1))
       ((l = l >> 1 & ~(1 << 63) | h << 63, h = (h >> 1 & ~(1 << 63)) ^ (carry ? 0xe1 << 56 : 0)))
     done
-    for digit in 0 3 5 6 7 9 10 11 12 13 14 15; do
-      ((bit = digit & -digit, GH$place[digit] = GH$place[digit - bit] ^ GH$place[bit]))
-      ((GL$place[digit] = GL$place[digit - bit] ^ GL$place[bit]))
-    done
-    digit="$place[Y$((place / 16)) >> $((60 - 4 * (place % 16))) & 15]"
+    for digit in 0 3 5 6 7 9 10 11 12 13 14 15; do ((bit = -digit, bit &= digit, sum)); done
+    digit="${place}[Y$((place / 16)) >> $((60 - 4 * (place % 16))) & 15]"
     HIGH="$HIGH ^ GH$digit" LOW="$LOW ^ GL$digit"
   done
 }
