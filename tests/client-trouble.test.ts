@@ -231,11 +231,11 @@ test('a session that was left', async () => {
     ['dm', 'server', 'x'],
     ['wait'],
     ['who'],
-    ['log'],
     ['leave'],
   ] as const) {
     expectFailure(await laptop.begin(command, ...args).ended, /left/);
   }
+  assert.match((await laptop.call('log')).stdout, /PAIRED with server[^]*\| last words/);
   await server.hears(/last words/, /LEFT laptop/);
   const { stdout } = await laptop.run(['sessions']);
   assert.match(stdout, /laptop has left/);
