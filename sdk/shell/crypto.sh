@@ -3,9 +3,12 @@
 # `openssl enc` has no GCM: it does the CTR part, bash the GHASH (NIST SP 800-38D, 6.4). Keys are SHA-256 of a
 # passphrase, since -pass env: is the one way to hand openssl a key that no process list shows.
 
-random_hex() { od -An -v -tx1 -N"$1" /dev/urandom | tr -d ' \n'; } # BYTES
+random_hex() { hex -N"$1" /dev/urandom; } # BYTES
 
-hex() { od -An -v -tx1 "$@" | tr -d ' \n'; } # [FILE]; standard input otherwise
+hex() { # [FILE]; standard input otherwise; a few bytes
+  local bytes
+  bytes=$(od -An -v -tx1 "$@") && printf %s "${bytes//[!0-9a-f]/}"
+}
 
 sha256() { # stdin
   local sum
