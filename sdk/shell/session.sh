@@ -35,7 +35,7 @@ workplace() { # TMP, a folder of this process, and room on its disk for what one
   TMP=$S/tmp.$STARTED.$$.$RANDOM
   trap clean EXIT
   mkdir "$TMP" 2>/dev/null || disk_full
-  dd if=/dev/zero of="$TMP/room" bs=65536 count=16 2>/dev/null && rm "$TMP/room" || disk_full
+  printf %1048576s '' 2>/dev/null >"$TMP/room" && : >"$TMP/room" || disk_full
   trap 'exit 130' INT HUP TERM
 }
 
