@@ -143,7 +143,7 @@ recipient() { # NAME -> PEER
 hearers() { # of what was just sent -> HEARERS
   local id presence seconds
   HEARERS=''
-  while read -r id presence seconds; do
+  while read -r _ id presence seconds; do
     find_peer P_ID "${id:-none}" && is_decimal "$seconds" || continue
     if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
     HEARERS="$HEARERS, ${P_NAME[PEER]} $presence"

@@ -74,7 +74,7 @@ trim() { # of an outbox beyond 64 MB the older half keeps only its lines
 
 signal() { : >"$TMP/body" && enqueue "$@"; } # one without a body
 
-# Message N to the bridge. Status 0: it has it (PRESENT: who gets it), or the recipient is absent and will ask for it
+# Message N to the bridge. Status 0: it has it (PRESENT: its answer), or the recipient is absent and will ask for it
 # (ABSENT). Status 1: CODE and MESSAGE.
 post() { # N
   PRESENT='' ABSENT=''
@@ -82,8 +82,8 @@ post() { # N
   if [ ! -s "$TMP/post" ]; then
     CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
   elif request sent POST "/send?epoch=$EPOCH&since=$CURSOR" "$TMP/post"; then
-    PRESENT=$(sed -n 's/^recipient //p' "$TMP/answer")
-    return
+    read -r -d '' PRESENT <"$TMP/answer"
+    return 0
   fi
   case $CODE in
     no_recipient) ABSENT=yes ;;
