@@ -85,12 +85,11 @@ commit() { # status 1: somebody was faster; load, and do it again
       for field in $ROW; do printf '%s ' "${!field}"; done
     done
     printf '\n%supto %s\n' "$ADDED" "$RECORDS"
-  } >"$TMP/commit" || disk_full
-  if ! ln "$TMP/commit" "$S/log/$((COMMIT + 1))" 2>/dev/null; then
+  } >"$TMP/commit$COMMIT" || disk_full
+  if ! ln "$TMP/commit$COMMIT" "$S/log/$((COMMIT + 1))" 2>/dev/null; then
     [ -e "$S/log/$((COMMIT + 1))" ] || disk_full
     return 1
   fi
-  rm -f "$TMP/commit"
   ((COMMIT += 1))
   printf '%s\n' "$COMMIT" >"$S/head"
   ADDED=''
