@@ -56,7 +56,7 @@ export class Channel {
   readonly participants = new Map<ParticipantId, Participant>();
   #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
   #base = 1;
-  readonly #sent = new Map<string, Event>(); // the messages of the log by sender and nonce
+  readonly #sent = new Map<string, Event>(); // the messages of the log by nonce; if two senders share one, the later
   readonly #shelf = new Shelf();
   #first = 1;
   last = 0;
@@ -118,16 +118,15 @@ export class Channel {
    * Throws nonce_reused, no_recipient, channel_full, bridge_full.
    */
   send({ id }: Participant, to: Recipient, sealed: Sealed): number {
-    const key = id + sealed.nonce;
-    const sent = this.#sent.get(key);
-    if (sent) {
+    const sent = this.#sent.get(sealed.nonce);
+    if (sent?.from === id) {
       const isSame = sent.to === to && sent.kept && textOf(sent.kept) === textOf(sealed);
       if (!isSame) throw new Refusal('nonce_reused');
       return sent.index;
     }
     if (to !== EVERYBODY && !this.participants.has(to)) throw new Refusal('no_recipient');
     this.#reserve(EVENT_BYTES + lengthOf(sealed));
-    this.#sent.set(key, this.#push('message', id, to, this.#shelf.put(sealed, this.bytes)));
+    this.#sent.set(sealed.nonce, this.#push('message', id, to, this.#shelf.put(sealed, this.bytes)));
     return this.last;
   }
 
@@ -240,7 +239,8 @@ export class Channel {
       this.#log = this.#log.slice(this.#first - this.#base);
       this.#base = this.#first;
     }
-    if (event.kept && event.type === 'message') this.#sent.delete(event.from + nonceOf(event.kept));
+    const nonce = event.kept ? nonceOf(event.kept) : '';
+    if (this.#sent.get(nonce) === event) this.#sent.delete(nonce);
     this.house.count(this, -sizeOf(event));
     for (const participant of this.participants.values()) {
       if (isVisible(event, participant)) participant.lost = event.index;
@@ -295,8 +295,11 @@ export class Channels {
     return channel;
   }
 
+  /** To the second: what is used all the time is not moved each time. */
   use(channel: Channel): void {
-    channel.usedAt = this.now();
+    const now = this.now();
+    if (now - channel.usedAt < 1000) return;
+    channel.usedAt = now;
     this.#channels.delete(channel.id);
     this.#channels.set(channel.id, channel);
   }
@@ -306,13 +309,16 @@ export class Channels {
     this.#bytes += bytes;
   }
 
-  /** Gives up the least recently used channels, whole, for one that was just used. Throws bridge_full. */
+  /** Gives up the least recently used channels, whole, for the sake of this one. Throws bridge_full. */
   makeRoom(channel: Channel, bytes: number): void {
-    while (this.#bytes + bytes > this.limits.totalBytes || this.#channels.size > this.limits.channels) {
-      const [oldest] = this.#channels.values();
-      if (!oldest || oldest === channel) throw new Refusal('bridge_full');
-      this.end(oldest);
+    const { totalBytes, channels } = this.limits;
+    const isRoom = () => this.#bytes + bytes <= totalBytes && this.#channels.size <= channels;
+    if (isRoom()) return;
+    for (const oldest of this.#channels.values()) {
+      if (oldest !== channel) this.end(oldest);
+      if (isRoom()) return;
     }
+    throw new Refusal('bridge_full');
   }
 
   /** The one place where a channel ends: everybody left or expired, or its memory was needed. */

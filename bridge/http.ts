@@ -10,29 +10,31 @@ export type Fields = Readonly<Record<string, unknown>>;
 export type Headers = readonly string[]; // name, value, name, value, …
 
 /** On each response: a page of the bridge loads nothing from anywhere, can't be framed and tells nobody its address. */
-const SECURITY: Headers = [
+export const headersOf = (type: string, caching = 'no-store'): Headers => [
   ...['X-Content-Type-Options', 'nosniff', 'Referrer-Policy', 'no-referrer', 'X-Frame-Options', 'DENY'],
-  ...['Cross-Origin-Resource-Policy', 'same-origin'],
   ...['Content-Security-Policy', "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"],
+  ...['Content-Type', type, 'Cache-Control', caching],
 ];
-export const NO_STORE: Headers = ['Cache-Control', 'no-store'];
-export const TEXT: Headers = ['Content-Type', 'text/plain; charset=utf-8', ...NO_STORE];
-const JSON_TYPE: Headers = ['Content-Type', 'application/json', ...NO_STORE];
+export const TEXT = headersOf('text/plain; charset=utf-8');
+const JSON_HEADERS = headersOf('application/json');
 
 /** One request and its answer. */
 export class Exchange {
   readonly path: string;
   readonly #query: URLSearchParams | undefined;
+  readonly wantsText: boolean;
   isLast = false; // the connection ends with this answer
 
   constructor(
     readonly request: IncomingMessage,
     readonly response: ServerResponse,
+    readonly stallMs: number,
   ) {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
     if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
+    this.wantsText = preferred(request.headers.accept ?? '', ['application/json', 'text/plain']) === 'text/plain';
   }
 
   parameter(name: string): string | undefined {
@@ -46,19 +48,15 @@ export class Exchange {
     return value;
   }
 
-  get wantsText(): boolean {
-    const { accept = '' } = this.request.headers;
-    return preferred(accept, ['application/json', 'text/plain']) === 'text/plain';
-  }
-
   /**
    * @param body bytes, or a string of ASCII
    * @param headers its type and how it may be kept; by default it is in the form that was asked for
    */
-  answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_TYPE): void {
-    const own = ['Content-Length', String(body.length), ...(this.isLast ? ['Connection', 'close'] : [])];
-    this.response.writeHead(status, [...SECURITY, ...headers, ...own]);
-    this.response.end(body, 'latin1');
+  answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_HEADERS): void {
+    const all = [...headers, 'Content-Length', String(body.length)];
+    if (this.isLast) all.push('Connection', 'close');
+    this.response.writeHead(status, all).end(body, 'latin1');
+    if (this.response.writableLength > 0) this.request.socket.setTimeout(this.stallMs); // until it reads on
   }
 
   refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, more: Headers = []): void {
@@ -66,7 +64,7 @@ export class Exchange {
     const later = retryAfterSeconds === undefined ? [] : ['Retry-After', String(retryAfterSeconds)];
     const who = status === 401 ? ['WWW-Authenticate', 'Bearer'] : [];
     const json = JSON.stringify({ error: { code, message, hint } });
-    const headers = [...(this.wantsText ? TEXT : JSON_TYPE), ...later, ...who, ...more];
+    const headers = [...(this.wantsText ? TEXT : JSON_HEADERS), ...later, ...who, ...more];
     this.answer(status, this.wantsText ? `error ${code} ${message}\nhint ${hint}\n` : json, headers);
   }
 }
@@ -94,7 +92,8 @@ export function readFields(
   });
   request.on('end', () => {
     try {
-      if (bytes <= maxBytes) done(parse(Buffer.concat(chunks, bytes).toString('latin1')));
+      if (bytes <= maxBytes)
+        done(parse((chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))?.toString('latin1') ?? ''));
     } catch (error) {
       fail(error);
     }

@@ -2,7 +2,7 @@
  * The words that the bridge may hold, each a type of its own, and the only hashing that it does. Everything comes from
  * strangers: a value has one of these types only after its check. Nothing here decrypts.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, hash, timingSafeEqual } from 'node:crypto';
 
 declare const brand: unique symbol;
 type Branded<Name> = string & { readonly [brand]: Name };
@@ -23,16 +23,21 @@ export const isNonce = matches(/^[0-9a-f]{24}$/) as Check<string>;
 export const isTag = matches(/^[0-9a-f]{32}$/) as Check<string>;
 export const isRecipient: Check<Recipient> = (value) => value === EVERYBODY || isParticipantId(value);
 
-/** Looks for what may not be there: five times as fast as matching all that may. */
+/** Decoding is the fastest check there is; what atob overlooks (spaces, padding left out) shows in the length. */
 export const isCiphertext: Check<Ciphertext> = (value): value is Ciphertext => {
-  if (typeof value !== 'string' || value === '' || value.length % 4 !== 0 || /[^A-Za-z0-9+/=]/.test(value))
+  if (typeof value !== 'string' || value === '') return false;
+  try {
+    return atob(value).length === (value.length / 4) * 3 - (value.endsWith('==') ? 2 : value.endsWith('=') ? 1 : 0);
+  } catch {
     return false;
-  const padding = value.indexOf('=');
-  return padding < 0 || padding === value.length - 1 || (padding === value.length - 2 && value.endsWith('=='));
+  }
 };
 
 /** SHA-256 of an ASCII string, 32 bytes. Of a token this is all that the bridge keeps. */
-export const sha256 = (text: string): Buffer => createHash('sha256').update(text, 'latin1').digest();
+export const sha256 = (text: string): Buffer =>
+  hash === undefined // before Node 20.12
+    ? createHash('sha256').update(text, 'latin1').digest()
+    : Buffer.from(hash('sha256', text, 'hex'), 'hex');
 
 /** Compares two hashes of equal length in constant time. */
 export const isSameHash = (a: Buffer, b: Buffer): boolean => timingSafeEqual(a, b);

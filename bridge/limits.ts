@@ -23,6 +23,7 @@ export const TABLE = {
   idleSeconds: ['idle-window', 7200, 1, 30 * DAY, 'since its last request, until a participant is out'],
   headersSeconds: ['headers-timeout', 10, 1, 600, 'for the headers of a request to come'],
   requestSeconds: ['request-timeout', 30, 1, 600, 'for a whole request to come'],
+  stallSeconds: ['stall-timeout', 30, 1, 600, 'that a reader may take before it reads on'],
   keepAliveSeconds: ['keep-alive', 75, 1, 3600, 'that an idle connection stays open'],
   drainSeconds: ['drain-window', 1, 0, 600, 'from not ready to closed, when stopping'],
   stopSeconds: ['stop-timeout', 5, 1, 600, 'for answers on their way out, when stopping'],

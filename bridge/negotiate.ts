@@ -24,6 +24,8 @@ export function pageType(accept: string | undefined, userAgent: string | undefin
  */
 export function preferred<Offer extends string>(accept: string, offers: readonly [Offer, ...Offer[]]): Offer {
   if (accept === '' || accept === '*/*') return offers[0];
+  const named = offers.find((offer) => offer === accept);
+  if (named) return named;
   const ranges = accept.split(',', 32).map((item, order) => {
     const [type = '', ...parameters] = item.toLowerCase().split(';');
     const q = parameters.map((parameter) => /^\s*q=([01](?:\.\d{0,3})?)\s*$/.exec(parameter)?.[1]).find(Boolean);

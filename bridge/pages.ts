@@ -10,12 +10,14 @@ import llms from '../sdk/pages/llms.md';
 import skill from '../sdk/pages/skill.md';
 import type { Config } from './config.ts';
 import { Refusal } from './errors.ts';
+import { headersOf } from './http.ts';
 import type { Exchange } from './http.ts';
 import { HTML, MARKDOWN, PLAIN, pageType } from './negotiate.ts';
 
 export type Page = (exchange: Exchange, id: string) => void;
 
-const CACHING = ['Cache-Control', 'no-cache']; // it may be kept, and asked for again
+const VARY = ['Vary', 'Accept, User-Agent'];
+const CACHING = 'no-cache'; // it may be kept, and asked for again
 
 /** @param bundle the bridge's own file */
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
@@ -28,13 +30,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     const values: Record<string, string> = { ...constants, BRIDGE: url, CHANNEL: id };
     const filled = text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name) => values[name] ?? placeholder);
     const body = form === HTML ? html(filled, url + path.replace(':id', id)) : filled;
-    exchange.answer(200, Buffer.from(body), [
-      'Content-Type',
-      `${form}; charset=utf-8`,
-      ...CACHING,
-      'Vary',
-      'Accept, User-Agent',
-    ]);
+    exchange.answer(200, Buffer.from(body), [...headersOf(`${form}; charset=utf-8`, CACHING), ...VARY]);
   };
   const documents = Object.entries(docs).map(([name, text]) => [`/docs/${name}`, page(text, `/docs/${name}`)]);
   return {
@@ -50,10 +46,11 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
 
 /** A file that is the same for everybody: whoever has it need not fetch it again. */
 function file(body: Buffer, type: string): Page {
-  const headers = [...CACHING, 'ETag', `"${sha256(body)}"`];
+  const tag = `"${sha256(body)}"`;
+  const headers = [...headersOf(`${type}; charset=utf-8`, CACHING), 'ETag', tag];
   return (exchange) => {
-    if (exchange.request.headers['if-none-match'] === headers[3]) exchange.answer(304, '', headers);
-    else exchange.answer(200, body, ['Content-Type', `${type}; charset=utf-8`, ...headers]);
+    if (exchange.request.headers['if-none-match'] === tag) exchange.answer(304, '', headers);
+    else exchange.answer(200, body, headers);
   };
 }
 

@@ -2,7 +2,7 @@
 import type { Batch, Channel, Channels, Participant, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
 import { JSON_FORM, TEXT_FORM } from './forms.ts';
-import { Exchange, NO_STORE, TEXT, count, field, isObject, readFields } from './http.ts';
+import { Exchange, TEXT, count, field, headersOf, isObject, readFields } from './http.ts';
 import type { Fields, Headers } from './http.ts';
 import { isCiphertext, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens, sha256 } from './ids.ts';
 import type { ChannelId, Sealed } from './ids.ts';
@@ -41,7 +41,7 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
     ['GET', '/metrics', tell],
     ...Object.entries(pages).flatMap(([path, page]) => [['GET', path, page] as const, ['HEAD', path, page] as const]),
   ];
-  const rows = new Map<string, Map<string, { handler: Handler; sample: string }>>();
+  const rows = new Map<string, Map<string, { handler: Handler; sample: string }>>(); // by pattern, then by method
   for (const [method, pattern, handler] of table) {
     const sample = `requests_total{method="${method}",route="${pattern}"}`;
     rows.set(pattern, (rows.get(pattern) ?? new Map()).set(method, { handler, sample }));
@@ -148,7 +148,7 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
 
   function tell(exchange: Exchange): void {
     const gauges = { ...channels.gauges(), connections: bridge.connections() };
-    exchange.answer(200, metrics.render(gauges), ['Content-Type', 'text/plain; version=0.0.4', ...NO_STORE]);
+    exchange.answer(200, metrics.render(gauges), headersOf('text/plain; version=0.0.4'));
   }
 
   /** Only who has the key may make or join a channel. Throws no_token, wrong_key. */

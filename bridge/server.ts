@@ -46,9 +46,10 @@ export async function startBridge(config: Config, bundle: Buffer, log: (line: st
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
     connectionsCheckingInterval: 2000, // how often node looks at the first two of these
   };
-  const server = createServer(options, (request, response) => handle(new Exchange(request, response)));
+  const server = createServer(options, (request, response) =>
+    handle(new Exchange(request, response, limits.stallSeconds * 1000)),
+  );
   server.maxConnections = limits.connections;
-  server.timeout = (limits.pollSeconds + 30) * 1000; // without a byte either way: nobody there, or a reader that isn't
   server.on('clientError', refuseGarbage);
   server.on('connection', (socket) => {
     connections++;

@@ -27,13 +27,14 @@ export class Shelf {
 
   /** @param heldBytes what the channel holds: a new slab is no larger, so that a shelf is at most half empty */
   put(sealed: Sealed, heldBytes: number): Kept {
-    const text = textOf(sealed);
-    if (this.#used + text.length > this.#slab.length) {
-      this.#slab = Buffer.allocUnsafeSlow(Math.max(text.length, Math.min(heldBytes, MAX_SLAB_BYTES)));
+    const { nonce, ciphertext, tag } = sealed;
+    const length = nonce.length + ciphertext.length + tag.length;
+    if (this.#used + length > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(Math.max(length, Math.min(heldBytes, MAX_SLAB_BYTES)));
       this.#used = 0;
     }
     const start = this.#used;
-    this.#used += this.#slab.write(text, start, 'latin1');
+    for (const part of [nonce, ciphertext, tag]) this.#used += this.#slab.write(part, this.#used, 'latin1');
     return { slab: this.#slab, start, end: this.#used };
   }
 }

@@ -807,6 +807,27 @@ test('slow headers and slow bodies are given up', async () => {
   await own.stop();
 });
 
+test('a reader that does not read is cut off', async () => {
+  const own = await startBridge(['--stall-timeout', '1']);
+  const [a, b] = await pair(own.url);
+  for (let i = 0; i < 12; i++) assert.equal((await a.send({ to: '*', ...sealed(66_000) })).status, 200);
+  const metrics = 'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+  const connections = async () => Number(/\nagentalk_connections (\d+)/.exec(await raw(metrics, own.url))?.[1]);
+  const others = await connections();
+  const socket = connect(own.port, '127.0.0.1').pause();
+  const head = `Host: x\r\nAuthorization: Bearer ${b.token}\r\n\r\n`;
+  // More answers than the buffers of both ends hold.
+  socket.write(`GET ${b.room.path}/poll?participant_id=${b.id}&since=0 HTTP/1.1\r\n${head}`.repeat(16));
+  while ((await connections()) === others);
+  while ((await connections()) > others);
+  let bytes = 0;
+  socket.on('error', () => {}).on('data', (chunk: Buffer) => (bytes += chunk.length));
+  await once(socket.resume(), 'close');
+  assert.ok(bytes < 16 * 1_000_000, `${bytes} bytes`);
+  assert.equal((await b.poll(0)).status, 200);
+  await own.stop();
+});
+
 test('a refusal before the body was read ends the connection', async () => {
   const smuggled = 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n';
   const head = `POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`;

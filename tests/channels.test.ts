@@ -449,6 +449,7 @@ test('the least recently used channel is given up whole, and who waits in it is 
   const [first, second, third] = channels.map((channel) => join(channel, 'a'));
   assert.ok(first && second && third);
   const waiter = wait(channels[1] as Channel, second, 0);
+  world.pass(SECOND);
   enter(channels[0] as Channel, 'a'); // the second is now the one that nobody used for longest
   for (let i = 0; i < 60; i++) channels[2]?.send(third, EVERYBODY, sealed(1000));
   for (let i = 0; i < 40; i++) channels[0]?.send(first, EVERYBODY, sealed(1000));
