@@ -20,6 +20,11 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { quick: { type: 'boolean', default: false }, json: { type: 'string' } },
 });
+const unknown = positionals.find((name) => !Object.hasOwn(GROUPS, name));
+if (unknown !== undefined) {
+  console.error(`there is no group ${unknown}; there are: ${Object.keys(GROUPS).join(', ')}`);
+  process.exit(2);
+}
 const isColoured = process.stdout.isTTY && process.stdout.hasColors() && !process.env['NO_COLOR'];
 
 const firstLine = async (/** @type {string} */ program, /** @type {string[]} */ ...args) =>

@@ -83,7 +83,7 @@ async function fanOut({ rounds, seconds }) {
       name: `deliver to ${listeners}`,
       workload:
         `${Math.round(LISTENING_CONNECTIONS / listeners)} rooms of ${listeners} listeners, long polls, 1 KB messages, ` +
-        `the next when all have it; beside: answers to GETs on ${LISTENING_CONNECTIONS} connections, same bytes`,
+        `the next when all have it; sends not counted; beside: answers to GETs on ${LISTENING_CONNECTIONS} connections, same bytes`,
       unit: '/s',
       ours: samples[listeners] ?? { samples: [] },
       beside: { name: 'bare node:http', ...(samples['answer'] ?? { samples: [] }) },

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BASH, CLIENT, makeFolder, run, start, startBridge, startServer } from '../processes.mjs';
-import { takeTurns, until } from './measure.mjs';
+import { cpuMsOfEnded, takeTurns, until } from './measure.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
 /** @typedef {{folder: string, bridge: string, floor: string}} Place */
@@ -138,9 +138,10 @@ async function receive(place, rounds) {
   const samples = await takeTurns(rounds, {
     wait: async () => {
       await laptop.call('agentalk_say "$1"');
+      const before = cpuMsOfEnded();
       const { stdout, ms } = await server.call('agentalk_wait 10');
       if (!stdout.includes(TEXT.slice(0, 40))) throw new Error(`the message did not come:\n${stdout}`);
-      return ms;
+      return { sample: ms, cpuMs: cpuMsOfEnded() - before };
     },
     curl: () => curl(`${place.floor}/bytes/1900`),
   });
@@ -167,7 +168,7 @@ async function pairing(place, rounds) {
   return [
     {
       name: 'join to PAIRED',
-      workload: 'from the start of join, while the other waits, to its PAIRED',
+      workload: 'from the start of join, while the other waits, to its PAIRED; CPU of both, create included',
       unit: 'ms',
       ours,
       goal: { value: 1000 },

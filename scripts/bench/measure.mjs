@@ -75,7 +75,7 @@ function cpuMsOf(/** @type {string} */ process, /** @type {number} */ first) {
 }
 
 /** All processes that this one has started and that have ended, with all that they had started. */
-const cpuMsOfEnded = () => cpuMsOf('self', 13);
+export const cpuMsOfEnded = () => cpuMsOf('self', 13);
 export const cpuMsOfRunning = (/** @type {number} */ pid) => cpuMsOf(String(pid), 11);
 
 /** @param {() => unknown} condition */
