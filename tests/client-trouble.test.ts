@@ -226,13 +226,7 @@ test('a session that was left', async () => {
   await pair(bridge.url, laptop, server);
   await laptop.call('say', 'last words');
   await laptop.call('leave');
-  for (const [command, ...args] of [
-    ['say', 'x'],
-    ['dm', 'server', 'x'],
-    ['wait'],
-    ['who'],
-    ['leave'],
-  ] as const) {
+  for (const [command, ...args] of [['say', 'x'], ['dm', 'server', 'x'], ['wait'], ['who'], ['leave']] as const) {
     expectFailure(await laptop.begin(command, ...args).ended, /left/);
   }
   assert.match((await laptop.call('log')).stdout, /PAIRED with server[^]*\| last words/);
