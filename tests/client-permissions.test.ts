@@ -118,6 +118,10 @@ const PLANTS: Readonly<Record<string, (path: string, elsewhere: string) => void>
   'a file that all may write': (path) => (writeFileSync(path, 'planted'), chmodSync(path, 0o666)),
   'a folder': (path) => mkdirSync(path),
   'a folder that all may write in': (path) => (mkdirSync(path), chmodSync(path, 0o777)),
+  'a folder that looks like a session': (path) => (
+    mkdirSync(path),
+    writeFileSync(join(path, 'session'), 'NAME laptop\n')
+  ),
   'a link to a file': (path, elsewhere) => symlinkSync(join(elsewhere, 'file'), path),
   'a link to a folder': (path, elsewhere) => symlinkSync(elsewhere, path),
   'a dangling link': (path, elsewhere) => symlinkSync(join(elsewhere, 'nothing'), path),
