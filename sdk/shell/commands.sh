@@ -141,12 +141,14 @@ recipient() { # NAME -> PEER
 }
 
 hearers() { # of what was just sent -> HEARERS
-  local id presence seconds
+  local word id presence seconds name
   HEARERS=''
-  while read -r _ id presence seconds; do
-    find_peer P_ID "${id:-none}" && is_decimal "$seconds" || continue
+  while read -r word id presence seconds; do
+    [ "$word" = recipient ] && is_decimal "$seconds" || continue
+    name='one that has just joined'
+    ! find_peer P_ID "$id" || name=${P_NAME[PEER]}
     if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
-    HEARERS="$HEARERS, ${P_NAME[PEER]} $presence"
+    HEARERS="$HEARERS, $name $presence"
   done < <(printf '%s\n' "$PRESENT")
 }
 
