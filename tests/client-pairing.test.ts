@@ -85,3 +85,11 @@ test('each of four pairs with each other', async () => {
   assert.ok(first);
   await pair(bridge.url, first, ...others);
 });
+
+test('who has just joined is not said to be missing', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await laptop.create(bridge.url);
+  assert.match((await laptop.call('say', 'to nobody yet')).stdout, /sent.*nobody else/);
+  await server.join(laptop.link);
+  assert.doesNotMatch((await laptop.call('say', 'to the server')).stdout, /nobody/);
+});
