@@ -28,10 +28,14 @@ hash_key() { zeros | ctr "$1" 00000000000000000000000000000000 | hex; } # PASS -
 # A block times H is 32 look-ups and XORs: GH<place> and GL<place> hold the high and low half of H times each hex digit
 # at one of the 32 places of a block. HIGH and LOW are the two sums over the block in Y0 and Y1. All these are expressions
 # in strings, which arithmetic evaluates.
-ghash_tables() { # H
+ghash_tables() { # H; made once and kept in the session
   [ "${TABLES_OF:-}" != "$1" ] || return 0
-  local h=$((0x${1:0:16})) l=$((0x${1:16:16})) place digit bit carry one='' sum=''
+  local h=$((0x${1:0:16})) l=$((0x${1:16:16})) place digit bit carry one='' sum='' two file=${S:-$TMP}/direct/$1
   HIGH=0 LOW=0 TABLES_OF=$1
+  if [ -e "$file" ]; then
+    { read -r HIGH && read -r LOW && for ((place = 0; place < 32; place++)); do read -r -a "GH$place" && read -r -a "GL$place"; done; } <"$file"
+    return
+  fi
   for ((place = 0; place < 32; place++)); do
     one="GH${place}[bit] = h, GL${place}[bit] = l"
     sum="H[digit] = H[digit - bit] ^ H[bit]"
@@ -44,6 +48,13 @@ ghash_tables() { # H
     digit="${place}[Y$((place / 16)) >> $((60 - 4 * (place % 16))) & 15]"
     HIGH="$HIGH ^ GH$digit" LOW="$LOW ^ GL$digit"
   done
+  {
+    printf '%s\n' "$HIGH" "$LOW"
+    for one in GH{0..31}; do
+      one="${one}[*]" two="GL${one#GH}"
+      printf '%s\n' "${!one}" "${!two}"
+    done
+  } 2>/dev/null >"$TMP/tables" && mv "$TMP/tables" "$file" 2>/dev/null || :
 }
 
 # The tag over AAD and the ciphertext in FILE, which stands there behind 16 bytes: E(K, J0), or as many zeros.
