@@ -12,11 +12,7 @@ import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
 import { Adversary } from '../kit/adversary.ts';
 import type { Plan } from '../kit/adversary.ts';
-import { ROOT } from '../kit/root.ts';
-
-export const CLIENT = join(ROOT, 'dist', 'agentalk.sh');
-/** Another bash to run the client with. */
-const BASH = process.env['AGENTALK_TEST_BASH'] || 'bash';
+import { BASH, CLIENT } from '../kit/shell.ts';
 
 /** Asks again and again, until there is something. Throws when that takes too long. */
 export async function until<T>(what: string, seconds: number, ask: () => T | undefined | Promise<T | undefined>) {
@@ -135,10 +131,14 @@ export class Session {
   }
 
   /** Starts a command: of the session where there is one, else of the client that makes it. */
-  start(args: readonly string[], input?: string | Buffer): Running {
+  start(
+    args: readonly string[],
+    input?: string | Buffer,
+    other: { script?: string; env?: NodeJS.ProcessEnv } = {},
+  ): Running {
     const own = join(this.folder, 'agentalk.sh');
-    const script = existsSync(own) ? own : CLIENT;
-    return this.#stage.spawn(BASH, [script, ...args], { AGENTALK_HOME: this.home }, input);
+    const script = other.script ?? (existsSync(own) ? own : CLIENT);
+    return this.#stage.spawn(BASH, [script, ...args], { AGENTALK_HOME: this.home, ...other.env }, input);
   }
 
   /** Runs one to its end; any other status than that expected fails. */

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { calm, storm as faults } from '../kit/adversary.ts';
 import type { Adversary } from '../kit/adversary.ts';
 import { Random } from '../kit/random.ts';
-import { checkInbox, read, readLog, write } from './reader.ts';
+import { checkInbox, read, write } from './reader.ts';
 import type { Entry, Numbered } from './reader.ts';
 import { Stage, until } from './stage.ts';
 import type { Bridge, Running, Session } from './stage.ts';
@@ -118,12 +118,17 @@ class Actor {
       });
   }
 
-  /** How many messages its newest commit has. */
+  /** How many messages it has. */
   get received(): number {
+    return this.#head('MESSAGES');
+  }
+
+  /** A count at the head of its newest commit. */
+  #head(word: 'RECORDS' | 'MESSAGES'): number {
     const { folder } = this.session;
     let commit = Number(readFileSync(join(folder, 'head'), 'utf8')) || 1;
     while (existsSync(join(folder, 'log', String(commit + 1)))) commit++;
-    return Number(readFileSync(join(folder, 'log', String(commit)), 'latin1').split(' ')[5]);
+    return Number(readFileSync(join(folder, 'log', String(commit)), 'latin1').split(' ')[word === 'RECORDS' ? 4 : 5]);
   }
 
   hasShown(): boolean {
@@ -131,7 +136,7 @@ class Actor {
     const shown = readFileSync(join(folder, 'shown'), 'utf8')
       .match(/(?<=^done )\d+$/gm)
       ?.at(-1);
-    return Number(shown) === readLog(folder).length;
+    return Number(shown) === this.#head('RECORDS');
   }
 
   async end(): Promise<void> {
