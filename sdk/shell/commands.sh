@@ -26,7 +26,7 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
 }
 
 open_session() { # create or join
-  local url=$ARG home=${AGENTALK_HOME:-/tmp} i
+  local url=$ARG home=${AGENTALK_HOME:-/tmp} i tries
   if [ "$1" = join ]; then
     [ "$url" != - ] || read -r url
     case $url in *'#'*) ;; *) [ ! -f "$url" ] || read -r url <"$url" ;; esac
@@ -57,7 +57,10 @@ open_session() { # create or join
     workplace
     [ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
     make_session
-    ! enter || break
+    for tries in 1 2 3; do # with the same token: a joining whose answer was lost is found again
+      ! enter || break 2
+      case $CODE in unreachable | stopping | '') pause "$tries" ;; *) break ;; esac
+    done
     rm -rf "$S"
     [ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
   done
@@ -140,11 +143,12 @@ recipient() { # NAME -> PEER
   [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
-hearers() { # of what was just sent -> HEARERS
+hearers() { # of what was just sent -> HEARERS; QUIET: none for two minutes
   local word id presence seconds name
-  HEARERS=''
+  HEARERS='' QUIET=yes
   while read -r word id presence seconds; do
     [ "$word" = recipient ] && is_decimal "$seconds" || continue
+    [ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
     name='one that has just joined'
     ! find_peer P_ID "$id" || name=${P_NAME[PEER]}
     if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
@@ -153,14 +157,19 @@ hearers() { # of what was just sent -> HEARERS
 }
 
 hand_over() { # N: what the sender needs to know
-  SKIPPED=''
+  SKIPPED='' PRESENT=unknown
   if ! flush "$1" 40; then
     say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. $(next wait)"
     return
   fi
   hearers
+  case $PRESENT:$HEARERS in
+    unknown:) ;; # our listener was faster, and handed it over
+    *:) HEARERS=", but nobody else is in the channel: it is kept for whoever joins. Tell your user" ;;
+    *) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
+  esac
   case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-  say "sent${HEARERS:-, but nobody else is in the channel: it is kept for whoever joins}. $(next wait)"
+  say "sent$HEARERS. $(next wait)"
   load
   shown
   [ "$SHOWN" -ge "$RECORDS" ] || say "There is something that you have not read yet: wait shows it."
@@ -210,6 +219,7 @@ wait_for() { # SECONDS
 
 step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
   local seconds=25
+  [ -e "$S/token" ] || fail "this session has left the channel"
   [ -d "$TMP" ] || mkdir "$TMP"
   lock receive || { pause 0 && return; }
   sweep
