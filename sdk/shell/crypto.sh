@@ -32,9 +32,13 @@ ghash_tables() { # H; made once and kept in the session
   [ "${TABLES_OF:-}" != "$1" ] || return 0
   local h=$((0x${1:0:16})) l=$((0x${1:16:16})) place digit bit carry one='' sum='' two file=${S:-$TMP}/direct/$1
   HIGH=0 LOW=0 TABLES_OF=$1
-  if [ -e "$file" ]; then
-    { read -r HIGH && read -r LOW && for ((place = 0; place < 32; place++)); do read -r -a "GH$place" && read -r -a "GL$place"; done; } <"$file"
-    return
+  if [ -e "$file" ]; then # whole, or made again; its name is as secret as the key, so no program is given it
+    {
+      read -r HIGH && read -r LOW
+      for ((place = 0; place < 32; place++)); do read -r -a "GH$place" && read -r -a "GL$place" || break; done
+    } <"$file"
+    [ "$place" -lt 32 ] || return 0
+    HIGH=0 LOW=0
   fi
   for ((place = 0; place < 32; place++)); do
     one="GH${place}[bit] = h, GL${place}[bit] = l"
@@ -48,13 +52,13 @@ ghash_tables() { # H; made once and kept in the session
     digit="${place}[Y$((place / 16)) >> $((60 - 4 * (place % 16))) & 15]"
     HIGH="$HIGH ^ GH$digit" LOW="$LOW ^ GL$digit"
   done
-  {
+  [ ! -d "${file%/*}" ] || {
     printf '%s\n' "$HIGH" "$LOW"
     for one in GH{0..31}; do
       one="${one}[*]" two="GL${one#GH}"
       printf '%s\n' "${!one}" "${!two}"
     done
-  } 2>/dev/null >"$TMP/tables" && mv "$TMP/tables" "$file" 2>/dev/null || :
+  } 2>/dev/null >"$file" || :
 }
 
 # The tag over AAD and the ciphertext in FILE, which stands there behind 16 bytes: E(K, J0), or as many zeros.
