@@ -25,6 +25,13 @@ const numbers = (folder: string) =>
     .map(Number)
     .sort((a, b) => a - b);
 
+/** A body of inbox/; between the commit that names it and its move there it is still in held/, under its own name. */
+function readInbox(folder: string, name: string): Buffer {
+  const places = [join('inbox', name), join('held', name.replace(/^\d+-/, ''))].map((path) => join(folder, path));
+  const place = places.find((path) => existsSync(path)) ?? join(folder, 'inbox', name);
+  return readFileSync(existsSync(place) ? place : join(folder, 'inbox', name));
+}
+
 /** All records. Throws where the files contradict themselves: a record, a commit or a message twice or missing. */
 export function readLog(folder: string): Entry[] {
   const commits = numbers(join(folder, 'log'));
@@ -36,8 +43,10 @@ export function readLog(folder: string): Entry[] {
       if (word === 'upto') assert.equal(Number(record), entries.length, `${folder}: log/${number} and its records`);
       if (word !== 'rec') continue;
       assert.equal(Number(record), entries.length + 1, `${folder}: records of log/${number}`);
-      const path = { msg: 'inbox', file: 'inbox', said: 'said' }[type];
-      const body = path && readFileSync(join(folder, path, type === 'said' ? (words[0] ?? '') : (words[4] ?? '')));
+      const body =
+        type === 'said'
+          ? readFileSync(join(folder, 'said', words[0] ?? ''))
+          : ['msg', 'file'].includes(type) && readInbox(folder, words[4] ?? '');
       entries.push({ record: Number(record), type, name, words, body: body || undefined });
     }
   }
