@@ -69,7 +69,7 @@ class Actor {
 
   async speak(onSaid: () => void): Promise<void> {
     for (const speech of this.speeches) {
-      for (;;) {
+      while (!this.#isOver) {
         const status = await this.#attempt(speech);
         if (this.hasSaid(speech)) break;
         assert.notEqual(status, 0, `status 0, but nothing is kept of: ${speech.text.slice(0, 50)}`);
@@ -218,6 +218,7 @@ export async function storm(options: StormOptions): Promise<Report> {
       const count = Math.ceil(messages / NAMES.length);
       return new Actor(session, speeches(seed, session.name, count));
     });
+    stage.onClose(async () => void (await Promise.all(actors.map((actor) => actor.end()))));
     const file = Buffer.alloc(FILE_BYTES);
     const random = new Random(seed, 'file');
     for (let i = 0; i < file.length; i++) file[i] = random.between(0, 255);
