@@ -32,7 +32,7 @@ request() { # WORD METHOD PATH [BODY_FILE [TOKEN_FILE [SECONDS]]]
   esac
   [ "$failed" -eq 0 ] || MESSAGE="can't reach $BRIDGE: $MESSAGE"
   case $failed:$word:$CODE in 0:error:*[!a-z_]* | 0:[!e]* | 0:*:) CODE='' MESSAGE="$BRIDGE answered $status: it is no agentalk bridge" ;; esac
-  MESSAGE=${MESSAGE//[!\ -~]/?} MESSAGE=${MESSAGE:0:300}
+  MESSAGE=${MESSAGE//[!\ -~]/?} MESSAGE=${MESSAGE:0:300} MESSAGE=${MESSAGE%.}
   RETRY=$(sed -n 's/^[Rr][Ee][Tt][Rr][Yy]-[Aa][Ff][Tt][Ee][Rr]: *\([0-9]\{1,4\}\).*/\1/p' "$TMP/headers")
   return 1
 }

@@ -166,7 +166,7 @@ rejoin() {
   case $CODE in
     no_channel | no_participant | other_epoch) ;;
     bad_token | wrong_key | name_taken)
-      fail "the bridge no longer takes this session: $MESSAGE Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE"
+      fail "the bridge no longer takes this session: $MESSAGE. Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE"
       ;;
     *) return 1 ;;
   esac
