@@ -124,7 +124,7 @@ welcome() { # create or join
   # Who was there a moment ago may be between two polls.
   case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
   ((i += SECONDS))
-  until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || [ "$SECONDS" -ge "$i" ]; do :; done
+  until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ -z "$CUT" ]; }; do :; done
   [[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
   say "next: $(next wait)"
 }
@@ -210,7 +210,7 @@ wait_for() { # SECONDS
     load
     show_new
     case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
-    [ "$SECONDS" -lt "$end" ] || [ -z "$polled" ] || break
+    [ "$SECONDS" -lt "$end" ] || [ -n "$CUT" ] || [ -z "$polled" ] || break
     step $((end - SECONDS))
     polled=yes
   done

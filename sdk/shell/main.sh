@@ -6,7 +6,7 @@ main() {
   IFS=$' \t\n' STARTED=$(date +%s)
   umask 077
   unset CDPATH
-  AGAIN='' BRIEF='' CACERT='' CURL='' GUARDED='' HOLES='' NEW='' PART='' POLL=0 PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
+  AGAIN='' BRIEF='' CACERT='' CURL='' CUT='' GUARDED='' HOLES='' NEW='' PART='' POLL=0 PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
   [ $# -eq 0 ] || shift
   case $command in
     create | join)

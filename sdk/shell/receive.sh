@@ -25,8 +25,9 @@ receive() { # SECONDS: one poll, and the commit of what came. Status 1: CODE and
   done
 }
 
-take_in() { # our own words and $TMP/answer, into the state; after three seconds what is left waits for the next poll
+take_in() { # our own words and $TMP/answer, into the state; after three seconds what is left waits for the next poll (CUT)
   local word a b c d e f g end=$((SECONDS + 3))
+  CUT=''
   add_said
   while read -r word a b c d e f g <&3; do
     [ "$word" != cursor ] || break
@@ -36,7 +37,7 @@ take_in() { # our own words and $TMP/answer, into the state; after three seconds
       for ((a = 0; a < PEERS; a++)); do [ "${P_STATE[a]}" = gone ] || signal "$a" seen ''; done
     elif is_decimal "$a" && is_decimal "$b" && is_hex "$c" 32 && [ "$a" -le "$A1" ] && [ "$c" != "$ID" ]; then
       case $word in message) message "$a" "$c" "$d" "$e" "$f" "$g" ;; *) presence "$word" "$a" "$c" "$d" "$e" "$f" ;; esac
-      [ "$SECONDS" -lt "$end" ] || { A1=$a && break; }
+      [ "$SECONDS" -lt "$end" ] || { CUT=yes A1=$a && break; }
     else
       tampered malformed-answer bridge
     fi
