@@ -4,7 +4,8 @@ import { need } from '../kit/need.ts';
 import { storm } from './storm.ts';
 
 const messages = Number(process.env['AGENTALK_STORM_MESSAGES'] ?? 300);
-const seed = process.env['AGENTALK_STORM_SEED'] ?? String(Date.now() % 1_000_000);
+/** The same schedule each time, so that a change is what made it fail; `npm run soak` takes new ones. */
+const seed = process.env['AGENTALK_STORM_SEED'] ?? '261078';
 
 test(`${messages} messages among three, whatever dies (seed ${seed})`, async (t) => {
   const smallDisk = process.getuid?.() === 0 && need('unshare') === false;
