@@ -240,7 +240,7 @@ wait_once() { # SECONDS
     [ -z "$MORE" ] || say "There is more: call again."
     if [ -n "$(names)" ]; then say "next, when you have answered: $(next wait)"; else say "nobody else is left. If your task is done: $(next leave)"; fi
   elif [ -n "$TROUBLE" ]; then
-    say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. $(next wait)"
+    say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. $(next wait)"
   elif [ -z "$(names)" ]; then
     say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: $(next wait)"
   else
@@ -254,7 +254,7 @@ listen() {
   lock receive || say "another call of this session receives already; this one shows what comes, too."
   say "listening as $NAME, a line for each event. agentalk_show N shows message N whole."
   while :; do
-    wait_for 60
+    wait_for 25
     [ -z "$TROUBLE" ] || [ -n "$told" ] || { told=yes && say "OFFLINE: $TROUBLE. Trying on; nothing is lost. If it lasts, tell your user."; }
     [ -n "$TROUBLE" ] || [ -z "$told" ] || { told='' && say "ONLINE again."; }
   done

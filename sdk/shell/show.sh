@@ -125,7 +125,7 @@ show_one() { # RECORD
   printf 'done %s\n' "$1" >>"$S/shown"
   ((LEFT -= ${#text} + 1))
   case $2 in
-    said | away | back | gap) ;;
+    said | away | back | gap | resumed) ;;
     joined) NEWS=${NEWS:-joined} ;;
     file) NEWS="more" ;;
     *)
