@@ -243,7 +243,7 @@ export class Stage {
     return found;
   }
 
-  async close({ isKept = false } = {}): Promise<void> {
+  async close({ isKept = process.env['AGENTALK_TEST_KEEP'] !== undefined } = {}): Promise<void> {
     for (const running of this.#processes) running.signal('SIGCONT');
     await Promise.all([...this.#processes].map((running) => running.kill()));
     for (const close of this.#closers) await close();
