@@ -5,15 +5,25 @@
  * no secret of its own.
  */
 import { readFileSync } from 'node:fs';
-import { ConfigError, help, readConfig } from './bridge/config.ts';
+import { help, readConfig } from './bridge/config.ts';
 import { startBridge } from './bridge/server.ts';
 
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs
 
+function fail(message: string, status: number): never {
+  process.stderr.write(`agentalk-bridge: ${message}\n`);
+  process.exit(status);
+}
+
 async function main(args: string[]): Promise<void> {
   if (args.includes('--help')) return void process.stdout.write(help());
   if (args.includes('--version')) return void process.stdout.write(`${RELEASE}\n`);
-  const config = readConfig(args, process.env);
+  let config: ReturnType<typeof readConfig>;
+  try {
+    config = readConfig(args, process.env);
+  } catch (error) {
+    return fail(`${(error as Error).message.split('\n')[0]}; see --help`, 2);
+  }
   const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
   const bridge = await startBridge(config, readFileSync(__filename), log);
 
@@ -32,9 +42,6 @@ async function main(args: string[]): Promise<void> {
   process.on('SIGINT', stop);
 }
 
-main(process.argv.slice(2)).catch((error: NodeJS.ErrnoException) => {
-  const isConfig = error instanceof ConfigError;
-  const message = isConfig ? error.message : `can't start: ${error.code ?? error.stack}`;
-  process.stderr.write(`agentalk-bridge: ${message}\n`);
-  process.exit(isConfig ? 2 : 1);
-});
+main(process.argv.slice(2)).catch((error: NodeJS.ErrnoException) =>
+  fail(`can't start: ${error.code ?? error.stack}`, 1),
+);

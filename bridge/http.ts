@@ -54,17 +54,22 @@ export class Exchange {
    */
   answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_HEADERS): void {
     const all = [...headers, 'Content-Length', String(body.length)];
-    if (this.isLast) all.push('Connection', 'close');
+    if (this.isLast || this.#isUnread()) all.push('Connection', 'close');
     this.response.writeHead(status, all).end(body, 'latin1');
     if (this.response.writableLength > 0) this.request.socket.setTimeout(this.stallMs); // until it reads on
   }
 
+  /** The rest of a body that nobody reads would come for as long as its sender likes. */
+  #isUnread(): boolean {
+    const { complete, headers } = this.request;
+    return !complete && (Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined);
+  }
+
   refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, more: Headers = []): void {
-    if (!this.request.complete) this.isLast = true; // the rest of its body would be taken for the next request
-    const later = retryAfterSeconds === undefined ? [] : ['Retry-After', String(retryAfterSeconds)];
-    const who = status === 401 ? ['WWW-Authenticate', 'Bearer'] : [];
+    const headers = [...(this.wantsText ? TEXT : JSON_HEADERS), ...more];
+    if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
+    if (status === 401) headers.push('WWW-Authenticate', 'Bearer');
     const json = JSON.stringify({ error: { code, message, hint } });
-    const headers = [...(this.wantsText ? TEXT : JSON_HEADERS), ...later, ...who, ...more];
     this.answer(status, this.wantsText ? `error ${code} ${message}\nhint ${hint}\n` : json, headers);
   }
 }
@@ -83,17 +88,17 @@ export function readFields(
   const { 'content-type': type = '', 'content-length': length = '0' } = request.headers;
   if (!/^application\/json *(;|$)/i.test(type)) throw new Refusal('not_json');
   if (Number(length) > maxBytes) throw new Refusal('too_large');
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes <= maxBytes) chunks.push(chunk);
-    else if (bytes - chunk.length <= maxBytes) fail(new Refusal('too_large'));
+  let text = '';
+  let isTooLarge = false;
+  request.setEncoding('latin1').on('data', (chunk: string) => {
+    if (isTooLarge) return;
+    isTooLarge = text.length + chunk.length > maxBytes;
+    if (isTooLarge) fail(new Refusal('too_large'));
+    else text += chunk;
   });
   request.on('end', () => {
     try {
-      if (bytes <= maxBytes)
-        done(parse((chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))?.toString('latin1') ?? ''));
+      if (!isTooLarge) done(parse(text));
     } catch (error) {
       fail(error);
     }

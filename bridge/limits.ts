@@ -31,10 +31,6 @@ export const TABLE = {
 
 export type Limits = Readonly<Record<keyof typeof TABLE, number>>;
 
-export const LIMITS: Limits = Object.freeze(
-  Object.fromEntries(Object.entries(TABLE).map(([name, [, value]]) => [name, value])) as Limits,
-);
-
 /** Headers of a frame and the empty line after them (docs/protocol.md, Frames). */
 const FRAME_HEADER_BYTES = 4096 + 1;
 const base64Length = (bytes: number) => Math.ceil(bytes / 3) * 4;

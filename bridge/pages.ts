@@ -7,6 +7,7 @@ import docs from 'agentalk:docs';
 import agentalk from '../dist/agentalk.sh';
 import join from '../sdk/pages/join.md';
 import llms from '../sdk/pages/llms.md';
+import html from '../sdk/pages/page.html';
 import skill from '../sdk/pages/skill.md';
 import type { Config } from './config.ts';
 import { Refusal } from './errors.ts';
@@ -16,43 +17,39 @@ import { HTML, MARKDOWN, PLAIN, pageType } from './negotiate.ts';
 
 export type Page = (exchange: Exchange, id: string) => void;
 
-const VARY = ['Vary', 'Accept, User-Agent'];
-const CACHING = 'no-cache'; // it may be kept, and asked for again
-
 /** @param bundle the bridge's own file */
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
-  const constants = { SHA256: sha256(client), LINES: String(agentalk.trimEnd().split('\n').length) };
+  const constants = {
+    SHA256: createHash('sha256').update(client).digest('hex'),
+    LINES: String(agentalk.trimEnd().split('\n').length),
+  };
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;
     const form = type ?? pageType(accept, userAgent);
     const url = publicUrl(config, exchange);
-    const values: Record<string, string> = { ...constants, BRIDGE: url, CHANNEL: id };
-    const filled = text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name) => values[name] ?? placeholder);
-    const body = form === HTML ? html(filled, url + path.replace(':id', id)) : filled;
-    exchange.answer(200, Buffer.from(body), [...headersOf(`${form}; charset=utf-8`, CACHING), ...VARY]);
+    const filled = fill(text, { ...constants, BRIDGE: url, CHANNEL: id });
+    const escaped = filled.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+    const body = form === HTML ? fill(html, { TEXT: escaped, MARKDOWN: url + path.replace(':id', id) }) : filled;
+    exchange.answer(200, Buffer.from(body), [...utf8(form), 'Vary', 'Accept, User-Agent']);
   };
-  const documents = Object.entries(docs).map(([name, text]) => [`/docs/${name}`, page(text, `/docs/${name}`)]);
+  const documents = Object.entries(docs).map(([name, text]) => [`/docs/${name}`, page(text, `/docs/${name}`)] as const);
   return {
     '/': page(llms, '/llms.txt'),
     '/llms.txt': page(llms, '/llms.txt', PLAIN),
     '/skill.md': page(skill, '/skill.md', MARKDOWN),
     '/c/:id': page(join, '/c/:id'),
-    ...(Object.fromEntries(documents) as Record<string, Page>),
-    '/agentalk.sh': file(client, PLAIN),
-    '/bridge.js': file(bundle, 'text/javascript'),
+    ...Object.fromEntries(documents),
+    '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN)),
+    '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript')),
   };
 }
 
-/** A file that is the same for everybody: whoever has it need not fetch it again. */
-function file(body: Buffer, type: string): Page {
-  const tag = `"${sha256(body)}"`;
-  const headers = [...headersOf(`${type}; charset=utf-8`, CACHING), 'ETag', tag];
-  return (exchange) => {
-    if (exchange.request.headers['if-none-match'] === tag) exchange.answer(304, '', headers);
-    else exchange.answer(200, body, headers);
-  };
-}
+const fill = (text: string, values: Readonly<Record<string, string>>) =>
+  text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name: string) => values[name] ?? placeholder);
+
+/** It may be kept, and asked for again. */
+const utf8 = (type: string) => headersOf(`${type}; charset=utf-8`, 'no-cache');
 
 /** Where clients reach this bridge. A Host header is a stranger's text: it has to be a host, and nothing else. */
 function publicUrl({ publicUrl, trustProxy }: Config, { request: { headers } }: Exchange): string {
@@ -63,15 +60,3 @@ function publicUrl({ publicUrl, trustProxy }: Config, { request: { headers } }: 
   const isTls = trustProxy && headers['x-forwarded-proto'] === 'https';
   return `${isTls ? 'https' : 'http'}://${host.toLowerCase()}`;
 }
-
-const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
-
-const html = (text: string, markdownUrl: string) => `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>agentalk</title>
-<link rel="alternate" type="${MARKDOWN}" href="${markdownUrl}">
-<pre>${text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</pre>
-</html>
-`;

@@ -7,24 +7,17 @@ import type { Fields, Headers } from './http.ts';
 import { isCiphertext, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens, sha256 } from './ids.ts';
 import type { ChannelId, Sealed } from './ids.ts';
 import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
-import type { Metrics } from './metrics.ts';
+import { Metrics } from './metrics.ts';
 import type { Page } from './pages.ts';
 
 type Handler = (exchange: Exchange, id: ChannelId, fields: Fields) => void;
 
-export interface Bridge {
-  readonly channels: Channels;
-  readonly metrics: Metrics;
-  readonly pages: Readonly<Record<string, Page>>;
-  readonly basePath: string; // what a proxy may have left in front of each path
-  isStopping(): boolean;
-  connections(): number;
-  /** Is told of what was not expected, and gives it a number to be found by. */
-  report(error: unknown): string;
-}
+/** The server's own side. `report` is told of what was not expected, and gives it a number to be found by. */
+export type State = { isStopping: boolean; connections: number; readonly report: (error: unknown) => string };
 
-/** A bridge's answer to any request. */
-export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge): (exchange: Exchange) => void {
+/** A bridge's answer to any request. A proxy may have left `basePath` in front of the path. */
+export function routes(channels: Channels, pages: Record<string, Page>, basePath: string, state: State) {
+  const metrics = new Metrics();
   const { limits } = channels;
   const maxCiphertext = messageCharacters(limits);
   const maxBodyBytes = maxCiphertext + 4096;
@@ -56,7 +49,7 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
     const row = methods.get(method);
     if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
     metrics.count(row.sample);
-    if (room === 'channels' && bridge.isStopping()) throw new Refusal('stopping');
+    if (room === 'channels' && state.isStopping) throw new Refusal('stopping');
     if (method !== 'POST') return row.handler(exchange, id as ChannelId, {});
     const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields);
     readFields(exchange.request, maxBodyBytes, done, (error) => refuse(exchange, error));
@@ -66,19 +59,19 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
   function refuse(exchange: Exchange, error: unknown, headers: Headers = []): void {
     const refusal = error instanceof Refusal ? error : new Refusal('internal');
     metrics.count(`refusals_total{code="${refusal.code}"}`);
-    const number = error === refusal ? [] : ['X-Request-Id', bridge.report(error)];
+    const number = error === refusal ? [] : ['X-Request-Id', state.report(error)];
     if (exchange.response.headersSent) exchange.response.destroy();
     else exchange.refuse(refusal, [...headers, ...number]);
   }
 
   function create(exchange: Exchange, id: ChannelId): void {
-    checkAccess(exchange, id);
+    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
     const isNew = !channels.has(id);
     exchange.answer(isNew ? 201 : 200, formOf(exchange).opened(channels.open(id), isNew, limits));
   }
 
   function join(exchange: Exchange, id: ChannelId, fields: Fields): void {
-    checkAccess(exchange, id);
+    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
     const participantId = field('participant_id', fields['participant_id'], isParticipantId);
     const token = field('token', fields['token'], isToken);
     const card = sealed(field('card', fields['card'], isObject), CARD_CHARACTERS, 'card.');
@@ -116,7 +109,7 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
 
     const settle = (outcome: Batch | Refusal) => {
       clearTimeout(timer);
-      exchange.isLast = bridge.isStopping();
+      exchange.isLast = state.isStopping;
       if (outcome instanceof Refusal) refuse(exchange, outcome);
       else answer(outcome);
     };
@@ -142,18 +135,13 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
   }
 
   function ready(exchange: Exchange): void {
-    if (bridge.isStopping()) throw new Refusal('stopping');
+    if (state.isStopping) throw new Refusal('stopping');
     exchange.answer(200, 'ready\n', TEXT);
   }
 
   function tell(exchange: Exchange): void {
-    const gauges = { ...channels.gauges(), connections: bridge.connections() };
-    exchange.answer(200, metrics.render(gauges), headersOf('text/plain; version=0.0.4'));
-  }
-
-  /** Only who has the key may make or join a channel. Throws no_token, wrong_key. */
-  function checkAccess(exchange: Exchange, id: ChannelId): void {
-    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
+    const numbers = metrics.render({ ...channels.gauges(), connections: state.connections });
+    exchange.answer(200, numbers, headersOf('text/plain; version=0.0.4'));
   }
 
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
@@ -166,8 +154,8 @@ export function routes({ channels, metrics, pages, basePath, ...bridge }: Bridge
     return { channel, participant: channel.enter(participantId, sha256(token)) };
   }
 
-  return (exchange) => {
-    exchange.isLast = bridge.isStopping();
+  return (exchange: Exchange): void => {
+    exchange.isLast = state.isStopping;
     try {
       handle(exchange);
     } catch (error) {

@@ -1,79 +1,67 @@
 /** node:http around the routes: bounds of connections, start, sweep, drain. Owns the clock and the randomness. */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
 import type { Config } from './config.ts';
 import { Exchange } from './http.ts';
-import { Metrics } from './metrics.ts';
 import { pages } from './pages.ts';
 import { routes } from './routes.ts';
+import type { State } from './routes.ts';
 
 const SWEEP_MS = 1000;
 const randomHex = (bytes: number) => randomBytes(bytes).toString('hex');
 
-export interface RunningBridge {
-  readonly url: string; // http://HOST:PORT as bound
-  /** Not ready any more, every waiting poll answered; closed within drainSeconds and stopSeconds. */
-  stop(): Promise<void>;
-}
-
 /**
+ * Resolves with where it listens and how to stop it: no longer ready, every waiting poll answered, closed within
+ * drainSeconds and stopSeconds.
+ *
  * @param bundle this program's own file, to be handed on
  * @param log takes a line for each thing that should not have happened; no id, address or content is in it
  */
-export async function startBridge(config: Config, bundle: Buffer, log: (line: string) => void): Promise<RunningBridge> {
+export async function startBridge(config: Config, bundle: Buffer, log: (line: string) => void) {
   const { limits, basePath } = config;
   const channels = new Channels(limits, Date.now, randomHex);
-  let connections = 0;
-  let isStopping = false;
-  const handle = routes({
-    ...{ channels, basePath, metrics: new Metrics(), pages: pages(config, bundle) },
-    isStopping: () => isStopping,
-    connections: () => connections,
-    report(error) {
-      const number = randomHex(8);
-      log(`unexpected error ${number}: ${error instanceof Error ? error.stack : 'not an Error'}`);
-      return number;
-    },
-  });
+  const report = (error: unknown) => {
+    const number = randomHex(8);
+    log(`unexpected error ${number}: ${error instanceof Error ? error.stack : 'not an Error'}`);
+    return number;
+  };
+  const state: State = { isStopping: false, connections: 0, report };
+  const handle = routes(channels, pages(config, bundle), basePath, state);
 
   const options = {
     maxHeaderSize: limits.headerBytes,
     headersTimeout: limits.headersSeconds * 1000,
     requestTimeout: limits.requestSeconds * 1000,
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
-    connectionsCheckingInterval: 2000, // how often node looks at the first two of these
+    connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
   };
-  const server = createServer(options, (request, response) =>
-    handle(new Exchange(request, response, limits.stallSeconds * 1000)),
-  );
+  const stallMs = limits.stallSeconds * 1000;
+  const server = createServer(options, (request, response) => handle(new Exchange(request, response, stallMs)));
   server.maxConnections = limits.connections;
   server.on('clientError', refuseGarbage);
   server.on('connection', (socket) => {
-    connections++;
-    socket.on('close', () => connections--);
+    state.connections++;
+    socket.on('close', () => state.connections--);
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(config.port, config.host, resolve);
-  });
+  server.listen(config.port, config.host);
+  await once(server, 'listening');
   const sweeping = setInterval(() => channels.sweep(), SWEEP_MS);
   const { address, family, port } = server.address() as AddressInfo;
 
-  return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
-    async stop() {
-      isStopping = true;
-      channels.release();
-      await delay(limits.drainSeconds * 1000);
-      clearInterval(sweeping);
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      await Promise.race([closed, delay(limits.stopSeconds * 1000)]);
-      server.closeAllConnections();
-    },
-  };
+  async function stop(): Promise<void> {
+    state.isStopping = true;
+    channels.release();
+    await delay(limits.drainSeconds * 1000);
+    clearInterval(sweeping);
+    const closed = new Promise((resolve) => server.close(resolve));
+    await Promise.race([closed, delay(limits.stopSeconds * 1000)]);
+    server.closeAllConnections();
+  }
+  return { url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`, stop };
 }
 
 /** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. */

@@ -122,7 +122,7 @@ export async function build() {
     format: 'cjs',
     charset: 'utf8',
     legalComments: 'inline',
-    loader: { '.sh': 'text', '.md': 'text' },
+    loader: { '.sh': 'text', '.md': 'text', '.html': 'text' },
     define: { RELEASE: JSON.stringify(release) },
     banner: {
       js: `#!/usr/bin/env node\n// ${release}, ${license} licence. One file; needs Node 20 or later and nothing else.`,

@@ -612,10 +612,6 @@ test('the client and the bridge itself are handed out byte for byte', async () =
   ] as const) {
     const response = await fetch(bridge.url + path);
     assert.deepEqual(Buffer.from(await response.arrayBuffer()), readFileSync(file));
-    const etag = response.headers.get('etag') ?? '';
-    assert.equal(etag, `"${sha256(readFileSync(file))}"`);
-    const again = await call(bridge.url, 'GET', path, { headers: { 'if-none-match': etag } });
-    assert.deepEqual([again.status, again.text], [304, '']);
     const head = await call(bridge.url, 'HEAD', path);
     assert.deepEqual([head.text, head.headers.get('content-length')], ['', String(readFileSync(file).length)]);
   }
@@ -664,7 +660,7 @@ test('browsers get HTML, everybody else text', async () => {
     assert.equal(text.startsWith('<!doctype html>'), type === 'text/html');
   }
   const { text } = await call(bridge.url, 'GET', '/', { accept: 'text/html' });
-  assert.ok(text.includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}/llms.txt">`));
+  assert.ok(text.includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}/llms.txt" />`));
   assert.doesNotMatch(/<pre>([^]*)<\/pre>/.exec(text)?.[1] ?? '<', /</, 'what stands in the page is text');
 });
 
@@ -711,7 +707,7 @@ test('--public-url and its base path; --trust-proxy', async () => {
   const made = new Room(own.url + '/agents');
   assert.equal((await made.create()).status, 201);
   await own.stop();
-  const behind = await startBridge([], { env: { AGENTALK_TRUST_PROXY: '1' } });
+  const behind = await startBridge([], { env: { AGENTALK_TRUST_PROXY: 'yes' } });
   const page = (await call(behind.url, 'GET', '/', { headers: { 'x-forwarded-proto': 'https' } })).text;
   assert.ok(page.includes(behind.url.replace('http:', 'https:')));
   await behind.stop();
@@ -836,6 +832,11 @@ test('a refusal before the body was read ends the connection', async () => {
   assert.equal(answer.split('HTTP/1.1 ').length, 2, 'one answer');
 });
 
+test('a refusal does not cost the connection', async () => {
+  const two = 'GET /nothing HTTP/1.1\r\nHost: x\r\n\r\nGET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+  assert.match(await raw(two), /^HTTP\/1.1 404 [^]*HTTP\/1.1 200 [^]*ready\n$/);
+});
+
 test('one connection carries many requests', async () => {
   const two = 'GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
   assert.match(await raw(two), /^HTTP\/1.1 200 [^]*ok\nHTTP\/1.1 200 [^]*ready\n$/);
@@ -868,7 +869,7 @@ test('--help and --version; flags and values that are none are refused in one li
     [['--max-message-bytes', '2m']],
     [['--max-channel-bytes', '100']],
     [['--max-total-bytes', '1m']],
-    [['--trust-proxy=yes']],
+    [['--trust-proxy', '1']],
     [[], { AGENTALK_PORT: 'x' }],
     [[], { AGENTALK_IDLE_WINDOW: '-1' }],
   ];

@@ -6,10 +6,11 @@ import type { Batch, Channel, Participant, Waiter } from '../bridge/channels.ts'
 import { Refusal } from '../bridge/errors.ts';
 import { EVERYBODY, sha256 } from '../bridge/ids.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from '../bridge/ids.ts';
-import { LIMITS } from '../bridge/limits.ts';
+import { readConfig } from '../bridge/config.ts';
 import type { Limits } from '../bridge/limits.ts';
 import { take } from '../bridge/shelf.ts';
 
+const LIMITS = readConfig([], {}).limits;
 const START = 1_767_225_600_000;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
