@@ -53,7 +53,7 @@ const checks = {
   'shellcheck, the client': () =>
     existsSync(CLIENT) ? shellcheck('-i', SHARED.join(), CLIENT) : `${CLIENT} is missing: npm run build`,
   'shellcheck, other scripts': () => (scripts.length === 0 ? null : shellcheck(...scripts)),
-  shfmt: () => run('shfmt', '-d', '-ln', 'bash', '-i', '2', '-ci', ...parts, ...scripts),
+  shfmt: () => run('shfmt', '-d', '-ln', 'bash', '-i', '0', '-ci', ...parts, ...scripts),
   'bash 3.2': () => lintFiles(parts).join('\n') || null,
   formatting: () => tool('prettier', '--check', '--log-level', 'warn', '.'),
 };

@@ -129,7 +129,7 @@ test('a name that a hostile client made up', async () => {
   await send(headers, 'z');
   await evil.say('after it');
   assert.match(await server.hears(/after it/), /TAMPERED/);
-  const around = [server.home, server.folder, join(server.folder, 'inbox'), join(server.folder, 'held'), '/etc'];
+  const around = [server.home, server.folder, join(server.folder, 'inbox'), join(server.folder, 'in'), '/etc'];
   for (const folder of around)
     assert.deepEqual(
       readdirSync(folder).filter((name) => /^(ran|evil)$/.test(name)),

@@ -93,7 +93,7 @@ const driver: Driver = {
   isDecimal: (text) => isTrue(call('is_decimal', text)),
   parseFrame(frame) {
     file('frame', frame);
-    const code = `parse_frame && body >"$TMP/parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP/unsigned" &&
+    const code = `parse_frame "$TMP/frame" && body >"$TMP/parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP/unsigned" &&
       { ${PRINT_HEADERS}; printf 'signature: %s' "$SIGNATURE"; }`;
     return outcome(code, (text) => {
       const all = text.split('\n').map((each) => each.split(/: (.*)/, 2) as [string, string]);
@@ -105,11 +105,12 @@ const driver: Driver = {
   },
   checkMessage(frame, isDirect) {
     file('frame', frame);
-    return outcome(`parse_frame && check_message ${isDirect ? 'me' : 'all'}`, () => true);
+    return outcome(`parse_frame "$TMP/frame" && check_message ${isDirect ? 'me' : 'all'}`, () => true);
   },
   async seal(passphrase, aad, plaintext) {
-    const code = `${call('seal', passphrase)} "$H" ${word(aad)} ${word(file('plaintext', plaintext))} &&
-      printf '%s %s ' "$NONCE" "$TAG" && sealed`;
+    const path = file(`plaintext-${plaintext.length}`, Buffer.concat([Buffer.alloc(16), plaintext]));
+    const code = `cat ${word(path)} >"$TMP/frame" && ${call('seal', passphrase)} "$H" ${word(aad)} ${plaintext.length} &&
+      printf '%s %s %s' "$NONCE" "$TAG" "$CIPHERTEXT"`;
     const [nonce = '', tag = '', ciphertext = ''] = (await printed(withKey(passphrase) + code)).split(' ');
     return { nonce, ciphertext, tag };
   },
@@ -120,7 +121,7 @@ const driver: Driver = {
   openCard(k, channel, from, { nonce, ciphertext, tag }) {
     const code = `KEY=${k} CHANNEL=${channel}; ${call('aad', from, '*', 'card')}; ${line('ROOM=')}
       unseal "$ROOM" "$(hash_key "$ROOM")" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
-      parse_frame && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
+      parse_frame "$TMP/frame" && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
     return outcome(code, (text) => {
       const [kind, name = '', pub = '', sign = ''] = text.split(' ');
       return { kind: kind as 'agent' | 'human', name, pub, sign };

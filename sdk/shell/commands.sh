@@ -1,8 +1,8 @@
 # ---- commands ----
 
 word() { # PATH: as any shell reads it
-  local quote="'\\''"
-  case $1 in *[!A-Za-z0-9/._-]*) printf "'%s'" "${1//\'/$quote}" ;; *) printf %s "$1" ;; esac
+	local quote="'\\''"
+	case $1 in *[!A-Za-z0-9/._-]*) printf "'%s'" "${1//\'/$quote}" ;; *) printf %s "$1" ;; esac
 }
 
 next() { printf '. %s; agentalk_%s' "$(word "$ENV_FILE")" "$1"; }
@@ -10,323 +10,342 @@ next() { printf '. %s; agentalk_%s' "$(word "$ENV_FILE")" "$1"; }
 hand_off() { printf '\nTalk to my other Claude — curl this URL to start: %s/c/%s#k=%s\n\n' "$BRIDGE" "$CHANNEL" "$KEY"; }
 
 options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
-  ARG='' WANTED=''
-  while [ $# -gt 0 ]; do
-    case $1 in
-      --name) shift && WANTED=${1:--} ;; # none is refused, as - is
-      --cacert) CACERT=${2:-} && shift && [ -r "$CACERT" ] || fail "can't read the file given with --cacert" ;;
-      --*) fail "unknown option: there are --name NAME and --cacert FILE" ;;
-      *) ARG=$1 ;;
-    esac
-    shift
-  done
-  [ -n "$WANTED" ] || WANTED=$(uname -n | tr '[:upper:]' '[:lower:]' | sed 's/\..*//; s/[^a-z0-9]/-/g; s/^-*//' | cut -c1-24)
-  WANTED=${WANTED:-agent}
-  is_name "$WANTED" || fail "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit"
+	ARG='' WANTED=''
+	while [ $# -gt 0 ]; do
+		case $1 in
+			--name) shift && WANTED=${1:--} ;; # none is refused, as - is
+			--cacert) CACERT=${2:-} && shift && [ -r "$CACERT" ] || fail "can't read the file given with --cacert" ;;
+			--*) fail "unknown option: there are --name NAME and --cacert FILE" ;;
+			*) ARG=$1 ;;
+		esac
+		shift
+	done
+	[ -n "$WANTED" ] || WANTED=$(uname -n | tr '[:upper:]' '[:lower:]' | sed 's/\..*//; s/[^a-z0-9]/-/g; s/^-*//' | cut -c1-24)
+	WANTED=${WANTED:-agent}
+	is_name "$WANTED" || fail "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit"
 }
 
 open_session() { # create or join
-  local url=$ARG home=${AGENTALK_HOME:-/tmp} i tries
-  if [ "$1" = join ]; then
-    [ "$url" != - ] || read -r url
-    case $url in *'#'*) ;; *) [ ! -f "$url" ] || read -r url <"$url" ;; esac
-    KEY=${url#*'#k='} CHANNEL=${url%%'#'*} CHANNEL=${CHANNEL##*/c/}
-    [ "$KEY" != "$url" ] || fail "that link has no key: it must be whole, with all that stands behind #, in single quotes"
-    KEY=${KEY%%&*} url=${url%%/c/*}
-    is_hex "$KEY" 64 || fail "the key in that link is damaged: behind #k= there are 64 of 0-9 a-f. Ask for the whole link"
-  else
-    [ -n "$url" ] || fail "on which bridge? bash '$0' create https://bridge.example --name laptop"
-    KEY=$(random_hex 32)
-  fi
-  set_bridge "$url"
-  ACCESS=$(access_of "$KEY")
-  [ "$1" = join ] || CHANNEL=$(channel_of "$ACCESS")
-  [ "$CHANNEL" = "$(channel_of "$ACCESS")" ] || fail "link and key don't belong together: a digit is wrong. Ask for the link again"
-  mkdir -p "$home" 2>/dev/null
-  home=$(cd "$home" 2>/dev/null && pwd) || fail "there can be no such folder: set AGENTALK_HOME to one of yours"
-  for ((i = 1; i < 100; i++)); do
-    NAME=$WANTED
-    [ "$i" -eq 1 ] || NAME=${WANTED:0:29}-$i
-    S=$home/agentalk-session-$NAME ENV_FILE=$home/agentalk-session-$NAME.env
-    if ! mkdir "$S" 2>/dev/null; then
-      [ -e "$S" ] || [ -L "$S" ] || fail "can't write in $home: set AGENTALK_HOME to a folder of yours"
-      [ -O "$S" ] && [ ! -L "$S" ] && [ -f "$S/session" ] && continue
-      fail "$S is there and is no session of yours: take another --name, or set AGENTALK_HOME"
-    fi
-    NEW=$S
-    workplace
-    [ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
-    make_session
-    for tries in 1 2 3; do # with the same token: a joining whose answer was lost is found again
-      ! enter || break 2
-      case $CODE in unreachable | stopping | '') pause "$tries" ;; *) break ;; esac
-    done
-    rm -rf "$S"
-    [ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
-  done
-  ROLE=$1
-  started "$1"
-  NEW=''
-  welcome "$1"
+	local url=$ARG home=${AGENTALK_HOME:-/tmp} i tries
+	if [ "$1" = join ]; then
+		[ "$url" != - ] || read -r url
+		case $url in *'#'*) ;; *) [ ! -f "$url" ] || read -r url <"$url" ;; esac
+		KEY=${url#*'#k='} CHANNEL=${url%%'#'*} CHANNEL=${CHANNEL##*/c/}
+		[ "$KEY" != "$url" ] || fail "that link has no key: it must be whole, with all that stands behind #, in single quotes"
+		KEY=${KEY%%&*} url=${url%%/c/*}
+		is_hex "$KEY" 64 || fail "the key in that link is damaged: behind #k= there are 64 of 0-9 a-f. Ask for the whole link"
+	else
+		[ -n "$url" ] || fail "on which bridge? bash '$0' create https://bridge.example --name laptop"
+		KEY=$(random_hex 32)
+	fi
+	set_bridge "$url"
+	ACCESS=$(access_of "$KEY")
+	[ "$1" = join ] || CHANNEL=$(channel_of "$ACCESS")
+	[ "$CHANNEL" = "$(channel_of "$ACCESS")" ] || fail "link and key don't belong together: a digit is wrong. Ask for the link again"
+	mkdir -p "$home"
+	home=$(cd "$home" && pwd) || fail "there can be no such folder: set AGENTALK_HOME to one of yours"
+	for ((i = 1; i < 100; i++)); do
+		NAME=$WANTED
+		[ "$i" -eq 1 ] || NAME=${WANTED:0:29}-$i
+		S=$home/agentalk-session-$NAME ENV_FILE=$home/agentalk-session-$NAME.env
+		if ! mkdir "$S"; then
+			[ -e "$S" ] || [ -L "$S" ] || fail "can't write in $home: set AGENTALK_HOME to a folder of yours"
+			[ -O "$S" ] && [ ! -L "$S" ] && [ -f "$S/session" ] && continue
+			fail "$S is there and is no session of yours: take another --name, or set AGENTALK_HOME"
+		fi
+		NEW=$S
+		workplace
+		[ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
+		make_session
+		for tries in 1 2 3; do # with the same token: a joining whose answer was lost is found again
+			! enter || break 2
+			case $CODE in unreachable | stopping | '') pause "$tries" ;; *) break ;; esac
+		done
+		rm -rf "$S"
+		[ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
+	done
+	ROLE=$1
+	started "$1"
+	NEW=''
+	welcome "$1"
 }
 
 make_session() {
-  local sign
-  mkdir "$S/log" "$S/outbox" "$S/said" "$S/inbox" "$S/held" "$S/direct" && : >"$S/shown" && cat "$0" >"$S/agentalk.sh" ||
-    disk_full
-  new_key "$S/sign.pem" && sign=$PUBLIC && new_key "$S/ecdh.pem" || fail "openssl can't make a P-256 key here, or the disk is full"
-  ID=$(participant_of "$KEY" "$NAME") STREAM=$(random_hex 8) SEED=$(random_hex 32) ROOM="agentalk/1 room $KEY"
-  ROOM_H=$(hash_key "$ROOM")
-  TOKEN=$(random_hex 32)
-  printf 'kind: agent\nname: %s\npub: %s\nsign: %s\n\n' "$NAME" "$PUBLIC" "$sign" >"$TMP/card"
-  aad "$ID" '*' card
-  seal "$ROOM" "$ROOM_H" "$AAD" "$TMP/card"
-  printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$TOKEN" \
-    "$NONCE" "$TAG" "$(sealed)" >"$S/join"
-  printf 'header = "Authorization: Bearer %s"\n' "$TOKEN" >"$S/token"
-  printf 'header = "Authorization: Bearer %s"\n' "$ACCESS" >"$S/access" || disk_full
-  load
+	local sign token card
+	mkdir "$S/log" "$S/outbox" "$S/in" "$S/inbox" "$S/direct" && : >"$S/shown" && cat "$0" >"$S/agentalk.sh" || disk_full
+	new_key "$S/sign.pem" && sign=$PUBLIC && new_key "$S/ecdh.pem" || fail "openssl can't make a P-256 key here, or the disk is full"
+	ID=$(participant_of "$KEY" "$NAME") STREAM=$(random_hex 8) SEED=$(random_hex 32) ROOM="agentalk/1 room $KEY"
+	ROOM_H=$(hash_key "$ROOM")
+	token=$(random_hex 32)
+	card=$(printf 'kind: agent\nname: %s\npub: %s\nsign: %s\n\n.' "$NAME" "$PUBLIC" "$sign") card=${card%.}
+	aad "$ID" '*' card
+	{ zeros && printf %s "$card"; } >"$TMP/frame" || disk_full
+	seal "$ROOM" "$ROOM_H" "$AAD" ${#card}
+	printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$token" \
+		"$NONCE" "$TAG" "$CIPHERTEXT" >"$S/join"
+	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$S/token"
+	printf 'header = "Authorization: Bearer %s"\n' "$ACCESS" >"$S/access" || disk_full
+	load
 }
 
 started() { # create or join: from here on the session is there
-  local key run
-  run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
-  BORN_EPOCH=$EPOCH BORN=$JOINED_AT
-  [ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
-  commit
-  for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
-  printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
-  # shellcheck disable=SC2016
-  {
-    printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
-    for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
-    printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
-    printf 'agentalk_dm() { if [ $# -gt 1 ]; then agentalk_to=$1 && shift && printf %%s "$*" | %s dm "$agentalk_to"; else %s dm "$@"; fi; }\n' "$run" "$run"
-  } >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" 2>/dev/null ||
-    fail "can't make $ENV_FILE: is something there already? Take another --name"
+	local key run
+	run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
+	BORN_EPOCH=$EPOCH BORN=$JOINED_AT
+	[ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
+	commit -
+	for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
+	printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
+	# shellcheck disable=SC2016
+	{
+		printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
+		for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
+		printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
+		printf 'agentalk_dm() { if [ $# -gt 1 ]; then agentalk_to=$1 && shift && printf %%s "$*" | %s dm "$agentalk_to"; else %s dm "$@"; fi; }\n' "$run" "$run"
+	} >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" ||
+		fail "can't make $ENV_FILE: is something there already? Take another --name"
 }
 
 welcome() { # create or join
-  local i
-  [ "$NAME" = "$WANTED" ] || say "the name $WANTED was taken: you are $NAME."
-  if [ "$1" = create ]; then
-    say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
-    hand_off
-    say "You opened the channel, so you speak first, once it is PAIRED. Wait for it: $(next wait)"
-    return
-  fi
-  flush_all 20
-  if [ "$FOUND" = created ]; then
-    say "joined as $NAME, but the channel had ended: it is open again, and nobody else is here yet. Tell your user."
-  else
-    say "joined as $NAME. In the channel:$(names)."
-  fi
-  # Who was there a moment ago may be between two polls.
-  case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
-  ((i += SECONDS))
-  until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ -z "$CUT" ]; }; do :; done
-  [[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
-  say "next: $(next wait)"
+	local i
+	[ "$NAME" = "$WANTED" ] || say "the name $WANTED was taken: you are $NAME."
+	if [ "$1" = create ]; then
+		say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
+		hand_off
+		say "You opened the channel, so you speak first, once it is PAIRED. Wait for it: $(next wait)"
+		return
+	fi
+	flush_all 20
+	if [ "$FOUND" = created ]; then
+		say "joined as $NAME, but the channel had ended: it is open again, and nobody else is here yet. Tell your user."
+	else
+		say "joined as $NAME. In the channel:$(names)."
+	fi
+	# Who was there a moment ago may be between two polls.
+	case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
+	((i += SECONDS))
+	until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ -z "$CUT" ]; }; do :; done
+	[[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
+	say "next: $(next wait)"
 }
 
-take_text() { # standard input -> $TMP/body
-  local text
-  [ ! -t 0 ] || say "type the text; Ctrl-D ends it."
-  if IFS= read -r -d '' text; then printf '%s\0' "$text" && cat; else printf %s "$text"; fi >"$TMP/body" || disk_full
-  text=$(wc -c <"$TMP/body")
-  [ "$text" -gt 0 ] || fail "nothing to say: give a text, or one on standard input (agentalk_say <<'END' … END)"
-  [ "$text" -le "$LIMIT" ] || fail "a message has at most $LIMIT bytes: put that into a file and use agentalk_send_file PATH"
+take_text() { # standard input -> what `body` gives
+	[ ! -t 0 ] || say "type the text; Ctrl-D ends it."
+	BINARY='' BODY_AT=1
+	if IFS= read -r -d '' BODY; then
+		{ printf '%s\0' "$BODY" && cat; } >"$TMP/body" || disk_full
+		BINARY=$TMP/body
+	fi
+	BODY_BYTES=${#BODY}
+	[ -z "$BINARY" ] || BODY_BYTES=$(wc -c <"$BINARY")
+	[ "$BODY_BYTES" -gt 0 ] || fail "nothing to say: give a text, or one on standard input (agentalk_say <<'END' … END)"
+	[ "$BODY_BYTES" -le "$LIMIT" ] || fail "a message has at most $LIMIT bytes: put that into a file and use agentalk_send_file PATH"
 }
 
 recipient() { # NAME -> PEER
-  find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
-  [ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
+	find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
+	[ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
 hearers() { # of what was just sent -> HEARERS; QUIET: none for two minutes
-  local word id presence seconds name
-  HEARERS='' QUIET=yes
-  while read -r word id presence seconds; do
-    [ "$word" = recipient ] && is_decimal "$seconds" || continue
-    [ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
-    name='one that has just joined'
-    ! find_peer P_ID "$id" || name=${P_NAME[PEER]}
-    if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
-    HEARERS="$HEARERS, $name $presence"
-  done < <(printf '%s\n' "$PRESENT")
+	local word id presence seconds name
+	HEARERS='' QUIET=yes
+	while read -r word id presence seconds; do
+		[ "$word" = recipient ] && is_decimal "$seconds" || continue
+		[ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
+		name='one that has just joined'
+		! find_peer P_ID "$id" || name=${P_NAME[PEER]}
+		if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
+		HEARERS="$HEARERS, $name $presence"
+	done < <(printf '%s\n' "$PRESENT")
 }
 
 hand_over() { # N: what the sender needs to know
-  SKIPPED='' PRESENT=unknown
-  if ! flush "$1" 40; then
-    say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. $(next wait)"
-    return
-  fi
-  hearers
-  case $PRESENT:$HEARERS in
-    unknown:) ;; # our listener was faster, and handed it over
-    *:) HEARERS=", but nobody else is in the channel: it is kept for whoever joins. Tell your user" ;;
-    *) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
-  esac
-  case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-  say "sent$HEARERS. $(next wait)"
-  load
-  shown
-  [ "$SHOWN" -ge "$RECORDS" ] || say "There is something that you have not read yet: wait shows it."
-  [ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
+	local word
+	SKIPPED='' PRESENT=unknown
+	if ! flush "$1" 40; then
+		say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. $(next wait)"
+		return
+	fi
+	hearers
+	case $PRESENT:$HEARERS in
+		unknown:) ;; # our listener was faster, and handed it over
+		*:) HEARERS=", but nobody else is in the channel: it is kept for whoever joins. Tell your user" ;;
+		*) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
+	esac
+	case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
+	say "sent$HEARERS. $(next wait)"
+	load
+	shown
+	while [ "$SHOWN" -lt "$COMMIT" ]; do
+		((SHOWN += 1))
+		read -r _ word _ <"$S/log/$SHOWN"
+		[ "$word" = - ] || { say "There is something that you have not read yet: wait shows it." && break; }
+	done
+	[ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
 }
 
 ago() { if [ "$1" -lt 90 ]; then printf '%s s ago' "$1"; else printf '%s min ago' $((($1 + 30) / 60)); fi; }
 
 send_file() { # PATH [NAME]
-  local to='*' n size sum i whom part words="(the file ${1##*/})"
-  [ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
-  [ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
-  cat <"$1" >"$TMP/file" || disk_full
-  size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
-  [ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
-  last_of "$to"
-  for ((N = OUT, i = 0; N > 0; N--)); do # was a call cut short that sent this very file? Then after its last part
-    read -r whom _ _ _ part <"$S/outbox/$N"
-    case "$whom $part" in "$WHOM $sum "*/"$n") i=${part#* } i=${i%/*} && break ;; esac
-  done
-  [ "$i" -lt "$n" ] || [ "$N" -gt "$SENT" ] || i=0
-  for ((i++; i <= n; i++)); do
-    dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip=$((i - 1)) count=1 2>/dev/null || disk_full
-    [ "$i" -eq 1 ] || words=''
-    PART="$sum $i/$n"
-    enqueue "$to" file "name: $(printf %s "${1##*/}" | tr -c 'A-Za-z0-9._-' _)"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$words"
-    [ ! -t 1 ] || printf '\r%s of %s parts' "$i" "$n"
-  done
-  PART=''
-  hand_over "$N"
+	local to='*' n size sum i key part name=-
+	[ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
+	[ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
+	cat <"$1" >"$TMP/file" || disk_full
+	size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
+	[ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
+	last_of "$to"
+	for ((N = OUT, i = 0; N > 0; N--)); do # was a call cut short that sent this very file? Then after its last part
+		read -r key _ _ _ _ part _ <"$S/outbox/$N"
+		case "$key $part" in "$WHOM $sum:"*/"$n") i=${part#*:} i=${i%/*} && break ;; esac
+	done
+	[ "$i" -lt "$n" ] || [ "$N" -gt "$SENT" ] || i=0
+	for ((i++; i <= n; i++)); do
+		dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip=$((i - 1)) count=1 || disk_full
+		BINARY=$TMP/body BODY_AT=1 PART=$sum:$i/$n WORDS=${1##*/}
+		BODY_BYTES=$((i < n ? LIMIT : size - LIMIT * (n - 1)))
+		[ "$i" -gt 1 ] || name=${2:-all}
+		enqueue "$to" file "name: ${WORDS//[!A-Za-z0-9._-]/_}"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$name"
+		name=-
+		[ ! -t 1 ] || printf '\r%s of %s parts' "$i" "$n"
+	done
+	PART=''
+	hand_over "$N"
 }
 
 # Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED, a
 # file two for the words that explain it, a person's message two for the next.
 wait_for() { # SECONDS
-  local end=$((SECONDS + $1)) news='' polled=''
-  while :; do
-    load
-    show_new
-    case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
-    [ "$SECONDS" -lt "$end" ] || [ -n "$CUT" ] || [ -z "$polled" ] || break
-    step $((end - SECONDS))
-    polled=yes
-  done
-  [ -n "$news" ]
+	local end=$((SECONDS + $1)) news='' polled=''
+	while :; do
+		load
+		show_new
+		case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
+		[ "$SECONDS" -lt "$end" ] || [ -n "$CUT" ] || [ -z "$polled" ] || break
+		step $((end - SECONDS))
+		polled=yes
+	done
+	[ -n "$news" ]
 }
 
 step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
-  local seconds=25
-  [ -e "$S/token" ] || fail "this session has left the channel"
-  [ -d "$TMP" ] || mkdir "$TMP"
-  lock receive || { pause 0 && return; }
-  sweep
-  [ -z "$HOLES" ] || seconds=2
-  [ "$1" -ge "$seconds" ] || seconds=$(($1 > 0 ? $1 : 0))
-  flush_all 5
-  if beat receive && receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
-  beat receive || return
-  ! rejoin || return 0
-  ((TRIES += 1))
-  TROUBLE=$MESSAGE
-  sleep $((TRIES < 5 ? TRIES : 5))
+	local seconds=8
+	[ -e "$S/token" ] || fail "this session has left the channel"
+	[ -d "$TMP" ] || mkdir "$TMP"
+	lock receive 10 || { pause 0 && return; }
+	sweep
+	[ -z "$HOLES" ] || seconds=2
+	[ "$1" -ge "$seconds" ] || seconds=$(($1 > 0 ? $1 : 0))
+	flush_all 5
+	lock receive $((seconds + 5)) || return
+	if receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
+	mine receive || return
+	! rejoin || return 0
+	((TRIES += 1))
+	TROUBLE=$MESSAGE
+	sleep $((TRIES < 5 ? TRIES : 5))
 }
 
 wait_once() { # SECONDS
-  is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
-  if wait_for "$1"; then
-    [ -z "$MORE" ] || say "There is more: call again."
-    if [ -n "$(names)" ]; then say "next, when you have answered: $(next wait)"; else say "nobody else is left. If your task is done: $(next leave)"; fi
-  elif [ -n "$TROUBLE" ]; then
-    say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. $(next wait)"
-  elif [ -z "$(names)" ]; then
-    say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: $(next wait)"
-  else
-    say "no news from$(names) in $1 s. Call again: $(next wait)"
-  fi
+	is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
+	if wait_for "$1"; then
+		[ -z "$MORE" ] || say "There is more: call again."
+		if [ -n "$(names)" ]; then say "next, when you have answered: $(next wait)"; else say "nobody else is left. If your task is done: $(next leave)"; fi
+	elif [ -n "$TROUBLE" ]; then
+		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. $(next wait)"
+	elif [ -z "$(names)" ]; then
+		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: $(next wait)"
+	else
+		say "no news from$(names) in $1 s. Call again: $(next wait)"
+	fi
 }
 
 listen() {
-  local told=''
-  BRIEF=yes
-  lock receive || say "another call of this session receives already; this one shows what comes, too."
-  say "listening as $NAME, a line for each event. agentalk_show N shows message N whole."
-  while :; do
-    wait_for 25
-    [ -z "$TROUBLE" ] || [ -n "$told" ] || { told=yes && say "OFFLINE: $TROUBLE. Trying on; nothing is lost. If it lasts, tell your user."; }
-    [ -n "$TROUBLE" ] || [ -z "$told" ] || { told='' && say "ONLINE again."; }
-  done
+	local told=''
+	BRIEF=yes
+	lock receive 10 || say "another call of this session receives already; this one shows what comes, too."
+	say "listening as $NAME, a line for each event. agentalk_show N shows message N whole."
+	while :; do
+		wait_for 25
+		[ -z "$TROUBLE" ] || [ -n "$told" ] || { told=yes && say "OFFLINE: $TROUBLE. Trying on; nothing is lost. If it lasts, tell your user."; }
+		[ -n "$TROUBLE" ] || [ -z "$told" ] || { told='' && say "ONLINE again."; }
+	done
 }
 
 who() {
-  local word id presence seen rest mine
-  request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
-  say "you are $NAME; channel $CHANNEL on $BRIDGE."
-  while read -r word id presence seen rest <&3; do
-    [ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
-    last_of "$PEER"
-    mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
-    rest="last seen $(ago "$seen")"
-    [ "$presence" != listening ] || rest="listening now"
-    if [ "$mine" -gt 0 ]; then mine="has not yet said that it has your last $mine"; else mine="has all that you sent"; fi
-    say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; $mine."
-  done 3<"$TMP/answer"
-  say "next: $(next wait)"
+	local word id presence seen rest mine
+	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
+	say "you are $NAME; channel $CHANNEL on $BRIDGE."
+	while read -r word id presence seen rest <&3; do
+		[ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
+		last_of "$PEER"
+		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
+		rest="last seen $(ago "$seen")"
+		[ "$presence" != listening ] || rest="listening now"
+		if [ "$mine" -gt 0 ]; then mine="has not yet said that it has your last $mine"; else mine="has all that you sent"; fi
+		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; $mine."
+	done 3<"$TMP/answer"
+	say "next: $(next wait)"
 }
 
 show() { # MESSAGE_NUMBER
-  is_decimal "${1:-}" || fail "which message? agentalk_show 3"
-  FOUND=''
-  records_after 0 show_if "$1"
-  [ -n "$FOUND" ] || fail "there is no message #$1"
+	local n type number
+	is_decimal "${1:-}" || fail "which message? agentalk_show 3"
+	for ((n = 1; n <= COMMIT; n++)); do
+		read -r _ type _ _ number _ <"$S/log/$n"
+		case $type:$number in msg:"$1" | file:"$1") print_record "$n" && return ;; esac
+	done
+	fail "there is no message #$1"
 }
 
-show_if() { # MESSAGE_NUMBER RECORD
-  case $3:${7:-} in msg:"$1" | file:"$1") ;; *) return 0 ;; esac
-  FOUND=yes
-  print_record "${@:2}"
-  return 1
+log() { # with what we said, each where it was said
+	local n=1 c at after name
+	for ((c = 0; c <= COMMIT; c++)); do
+		[ "$c" -eq 0 ] || print_record "$c"
+		while [ -e "$S/outbox/$n" ] && read -r _ _ at after name _ <"$S/outbox/$n" && [ "$after" -le "$c" ]; do
+			((n += 1))
+			[ "$name" != - ] || continue
+			say "you to $name, $(clock "$at"):"
+			quoted < <(sed 1,2d "$S/outbox/$((n - 1))")
+		done
+	done
 }
 
 leave() {
-  local i finals=''
-  for ((i = 0; i < PEERS && i < 16; i++)); do
-    last_of "$i"
-    [ "$SEQ" -eq 0 ] || finals="$finals,${P_ID[i]}:$SEQ"
-  done
-  signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
-  flush "$N" 15 || say "no goodbye: $MESSAGE"
-  hearers
-  printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
-  request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
-  add_said
-  commit
-  printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\nROLE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" "$ROLE" >"$TMP/session" && mv "$TMP/session" "$S/session"
-  rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S/outbox" "$S/held" "$S"/tmp.*
-  say "left$HEARERS. The keys are erased; agentalk_log still shows the conversation. Tell your user how it ended."
+	local i finals=''
+	for ((i = 0; i < PEERS && i < 16; i++)); do
+		last_of "$i"
+		[ "$SEQ" -eq 0 ] || finals="$finals,${P_ID[i]}:$SEQ"
+	done
+	signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
+	flush "$N" 15 || say "no goodbye: $MESSAGE"
+	hearers
+	printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
+	request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
+	printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\nROLE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" "$ROLE" >"$TMP/session" && mv "$TMP/session" "$S/session"
+	rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S"/tmp.*
+	say "left$HEARERS. The keys are erased; agentalk_log still shows the conversation. Tell your user how it ended."
 }
 
 sessions() {
-  local file key value name made none=yes
-  for file in "${AGENTALK_HOME:-/tmp}"/agentalk-session-*.env; do
-    S=${file%.env} made=''
-    [ -O "$file" ] && [ -f "$S/session" ] || continue
-    while read -r key value; do
-      case $key in NAME) name=$value ;; made) made=$value ;; esac
-    done <"$S/session"
-    none=''
-    if [ -n "$made" ]; then say "$name, made $(ago $((STARTED - ${made%% *}))) in ${made#* }: . $file"; else say "$name has left: $S/inbox"; fi
-  done
-  [ -z "$none" ] || say "no sessions here"
+	local file key value name made none=yes
+	for file in "${AGENTALK_HOME:-/tmp}"/agentalk-session-*.env; do
+		S=${file%.env} made=''
+		[ -O "$file" ] && [ -f "$S/session" ] || continue
+		while read -r key value; do
+			case $key in NAME) name=$value ;; made) made=$value ;; esac
+		done <"$S/session"
+		none=''
+		if [ -n "$made" ]; then say "$name, made $(ago $((STARTED - ${made%% *}))) in ${made#* }: . $file"; else say "$name has left: $S/inbox"; fi
+	done
+	[ -z "$none" ] || say "no sessions here"
 }
 
 usage() {
-  cat <<'END'
+	cat <<'END'
 agentalk: two coding agents talk, end-to-end encrypted.
-  bash agentalk.sh create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
-  bash agentalk.sh join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
-  bash agentalk.sh sessions                          lists this machine's sessions
+	bash agentalk.sh create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
+	bash agentalk.sh join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
+	bash agentalk.sh sessions                          lists this machine's sessions
 END
 }

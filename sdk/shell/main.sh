@@ -1,49 +1,46 @@
 # ---- main ----
 
 main() {
-  local command=${1:-help} tool missing=''
-  export LC_ALL=C
-  IFS=$' \t\n' STARTED=$(date +%s)
-  umask 077
-  unset CDPATH
-  AGAIN='' BRIEF='' CACERT='' CURL='' CUT='' GUARDED='' HOLES='' NEW='' PART='' POLL=0 PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
-  [ $# -eq 0 ] || shift
-  case $command in
-    create | join)
-      for tool in curl openssl od tr cut sed cat ln mv rm mkdir mkfifo tail wc date dd du uname; do
-        command -v "$tool" >/dev/null || missing="$missing $tool"
-      done
-      [ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
-      # The link holds the key, and everybody here can read arguments: start again without it.
-      if [ "$command" = join ] && [ -z "${AGENTALK_URL:-}" ]; then
-        options "$@"
-        [ -n "$ARG" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
-        AGENTALK_URL=$ARG exec "$BASH" -p "$0" join --name "$WANTED" ${CACERT:+--cacert "$CACERT"}
-      fi
-      options "$@"
-      ARG=${AGENTALK_URL:-$ARG}
-      unset AGENTALK_URL
-      open_session "$command"
-      ;;
-    sessions) sessions ;;
-    say | dm | send_file | wait | listen | who | show | log | invite | leave)
-      S=${0%/*}
-      start "$command"
-      case $command in
-        say) take_text && enqueue '*' text '' && hand_over "$N" ;;
-        dm) [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$(names)" && recipient "$1" && take_text && enqueue "$PEER" text '' && hand_over "$N" ;;
-        wait) wait_once "${1:-100}" ;;
-        log)
-          [ -z "$KEY" ] || { add_said && commit; }
-          records_after 0 print_record
-          ;;
-        invite) say "Give your user this line, whole, for the other agent:" && hand_off ;;
-        *) "$command" "$@" ;;
-      esac
-      ;;
-    help | --help) usage ;;
-    *) fail "unknown command. Which there are: bash '$0' help" ;;
-  esac
+	local command=${1:-help} tool missing=''
+	export LC_ALL=C
+	exec 4>&2 2>/dev/null # what tools complain of is told by `fail`
+	IFS=$' \t\n' STARTED=${EPOCHSECONDS:-$(date +%s)}
+	umask 077
+	unset CDPATH
+	AGAIN='' ASKED=0 BORN='' BORN_EPOCH='' BRIEF='' CACERT='' CUT='' HOLES='' NEW='' PART='' PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
+	[ $# -eq 0 ] || shift
+	case $command in
+		create | join)
+			for tool in curl openssl od tr cut sed cat ln mv rm mkdir tail wc date dd du uname; do
+				command -v "$tool" >/dev/null || missing="$missing $tool"
+			done
+			[ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
+			# The link holds the key, and everybody here can read arguments: start again without it.
+			if [ "$command" = join ] && [ -z "${AGENTALK_URL:-}" ]; then
+				options "$@"
+				[ -n "$ARG" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
+				AGENTALK_URL=$ARG exec "$BASH" -p "$0" join --name "$WANTED" ${CACERT:+--cacert "$CACERT"}
+			fi
+			options "$@"
+			ARG=${AGENTALK_URL:-$ARG}
+			unset AGENTALK_URL
+			open_session "$command"
+			;;
+		sessions) sessions ;;
+		say | dm | send_file | wait | listen | who | show | log | invite | leave)
+			S=${0%/*}
+			start "$command"
+			case $command in
+				say) take_text && enqueue '*' text '' all && hand_over "$N" ;;
+				dm) [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$(names)" && recipient "$1" && take_text && enqueue "$PEER" text '' "$1" && hand_over "$N" ;;
+				wait) wait_once "${1:-100}" ;;
+				invite) say "Give your user this line, whole, for the other agent:" && hand_off ;;
+				*) "$command" "$@" ;;
+			esac
+			;;
+		help | --help) usage ;;
+		*) fail "unknown command. Which there are: bash '$0' help" ;;
+	esac
 }
 
 main "$@"

@@ -49,7 +49,7 @@ describe('kill -9', { concurrency: 3 }, () => {
     const [ada, bob] = sessions as [Session, Session];
     const script = mortal(
       ada,
-      'take_text enqueue last_of whom make seal trim hand_over flush post sent lock claim beat request',
+      'take_text enqueue last_of count whom make seal trim hand_over flush post sent set_sent request',
     );
     const whole: string[] = [];
     let kills = 0;
@@ -94,7 +94,7 @@ describe('kill -9', { concurrency: 3 }, () => {
     const [ada, bob] = sessions as [Session, Session];
     const script = mortal(
       bob,
-      'step receive take_in add_said message opened stream_row receipts act into_inbox record commit holes release show_new show_one shown print_record records_after flush_all lock claim unlock',
+      'step receive take_in happen message opened stream_row receipts turn act into_inbox commit load holes release show_new shown print_record flush_all lock mine',
     );
     const lines: string[] = [];
     const said: string[] = [];

@@ -1,10 +1,10 @@
 /**
  * Reads what a session keeps, from its files alone and with none of the client's code: the records of log/N, the bodies
- * in inbox/, the words in said/.
+ * in inbox/, the words in outbox/N.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface Entry {
@@ -25,32 +25,35 @@ const numbers = (folder: string) =>
     .map(Number)
     .sort((a, b) => a - b);
 
-/** A body of inbox/; between the commit that names it and its move there it is still in held/, under its own name. */
-function readInbox(folder: string, name: string): Buffer {
-  const places = [join('inbox', name), join('held', name.replace(/^\d+-/, ''))].map((path) => join(folder, path));
-  const place = places.find((path) => existsSync(path)) ?? join(folder, 'inbox', name);
-  return readFileSync(existsSync(place) ? place : join(folder, 'inbox', name));
-}
-
-/** All records. Throws where the files contradict themselves: a record, a commit or a message twice or missing. */
+/** All records, and our own words where they were said. Throws where a commit is missing. */
 export function readLog(folder: string): Entry[] {
   const commits = numbers(join(folder, 'log'));
   commits.forEach((number, i) => assert.equal(number, i + 1, `${folder}: log/${i + 1} is missing`));
   const entries: Entry[] = [];
   for (const number of commits) {
-    for (const line of readFileSync(join(folder, 'log', String(number)), 'latin1').split('\n')) {
-      const [word, record = '', type = '', , name = '', ...words] = line.split(' ');
-      if (word === 'upto') assert.equal(Number(record), entries.length, `${folder}: log/${number} and its records`);
-      if (word !== 'rec') continue;
-      assert.equal(Number(record), entries.length + 1, `${folder}: records of log/${number}`);
-      const body =
-        type === 'said'
-          ? readFileSync(join(folder, 'said', words[0] ?? ''))
-          : ['msg', 'file'].includes(type) && readInbox(folder, words[4] ?? '');
-      entries.push({ record: Number(record), type, name, words, body: body || undefined });
-    }
+    const [line = ''] = readFileSync(join(folder, 'log', String(number)), 'latin1').split('\n', 1);
+    const [, type = '', name = '', ...words] = line.split(' ');
+    if (type === '-') continue;
+    const body = ['msg', 'file'].includes(type) ? readFileSync(join(folder, 'inbox', words[4] ?? '')) : undefined;
+    entries.push({ record: number, type, name, words, body });
   }
-  return entries;
+  return [...entries, ...readOutbox(folder)].sort((a, b) => a.record - b.record);
+}
+
+/** What we said, as entries of the type `said`, at the place of the record that was last then. */
+export function readOutbox(folder: string): Entry[] {
+  const names = numbers(join(folder, 'outbox'));
+  names.forEach((number, i) => assert.equal(number, i + 1, `${folder}: outbox/${i + 1} is missing`));
+  return names.flatMap((number) => {
+    const bytes = readFileSync(join(folder, 'outbox', String(number)));
+    const first = bytes.indexOf('\n');
+    const second = bytes.indexOf('\n', first + 1);
+    const [, , , record = '', name = '', part = '', ...counts] = bytes.subarray(0, first).toString('latin1').split(' ');
+    const body = bytes.subarray(second + 1);
+    return name === '-' && part === '-'
+      ? []
+      : [{ record: Number(record), type: name === '-' ? 'part' : 'said', name, words: [part, ...counts], body }];
+  });
 }
 
 /** That each message stands in the log once and in the inbox once, under numbers without a gap. */
@@ -62,13 +65,6 @@ export function checkInbox(folder: string): Entry[] {
   assert.deepEqual(readdirSync(join(folder, 'inbox')).sort(), named, `${folder}: files in inbox/ and in the log`);
   return entries;
 }
-
-export const isQuiet = (folder: string): string[] =>
-  ['held', '.'].flatMap((name) =>
-    existsSync(join(folder, name))
-      ? readdirSync(join(folder, name)).filter((file) => name === 'held' || /^(tmp\.|.*\.lock$)/.test(file))
-      : [],
-  );
 
 /** A text that says whose it is, which, and how long: what comes out of an inbox can be checked by itself. */
 export interface Numbered {

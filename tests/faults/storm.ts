@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { calm, storm as faults } from '../kit/adversary.ts';
 import type { Adversary } from '../kit/adversary.ts';
 import { Random } from '../kit/random.ts';
-import { checkInbox, read, write } from './reader.ts';
+import { checkInbox, read, readOutbox, write } from './reader.ts';
 import type { Entry, Numbered } from './reader.ts';
 import { Stage, until } from './stage.ts';
 import type { Bridge, Running, Session } from './stage.ts';
@@ -97,38 +97,25 @@ class Actor {
     return status;
   }
 
-  /** As its own log will have it: words are kept under the tag of the sealed message that they belong to. */
+  /** As its own log will have it: words stand with the sealed message that they belong to. */
   hasSaid({ text, isFile }: Speech): boolean {
-    const { folder } = this.session;
-    if (isFile) {
-      const entries = readdirSync(join(folder, 'outbox')).map((n) => readFileSync(join(folder, 'outbox', n), 'latin1'));
-      return entries.some((entry) => /^.* (\d+)\/\1\n/.test(entry)); // its last part
-    }
+    const said = readOutbox(this.session.folder);
+    if (isFile) return said.some(({ words }) => /:(\d+)\/\1$/.test(words[0] ?? '')); // its last part
     const [line] = text.split('\n');
-    return readdirSync(join(folder, 'said'))
-      .map((name) => /^(\d+)-([0-9a-f]+)-/.exec(name))
-      .filter((match) => match !== null)
-      .sort((a, b) => Number(b[1]) - Number(a[1]))
-      .slice(0, 40)
-      .some(([start, n = '', tag]) => {
-        const sealed = join(folder, 'outbox', n);
-        if (!existsSync(sealed) || !readFileSync(sealed, 'latin1').includes(`"tag":"${tag}"`)) return false;
-        const name = readdirSync(join(folder, 'said')).find((one) => one.startsWith(start)) ?? '';
-        return readFileSync(join(folder, 'said', name), 'utf8').startsWith(`${line}\n`);
-      });
+    return said.slice(-40).some(({ body }) => body?.toString().startsWith(`${line}\n`));
   }
 
   /** How many messages it has. */
   get received(): number {
-    return this.#head('MESSAGES');
+    return Number(this.#newest().head.split(' ')[2]);
   }
 
-  /** A count at the head of its newest commit. */
-  #head(word: 'RECORDS' | 'MESSAGES'): number {
+  /** Its newest commit: the number, and the line with the counts. */
+  #newest(): { number: number; head: string } {
     const { folder } = this.session;
-    let commit = Number(readFileSync(join(folder, 'head'), 'utf8')) || 1;
-    while (existsSync(join(folder, 'log', String(commit + 1)))) commit++;
-    return Number(readFileSync(join(folder, 'log', String(commit)), 'latin1').split(' ')[word === 'RECORDS' ? 4 : 5]);
+    let number = Number(readFileSync(join(folder, 'head'), 'utf8')) || 1;
+    while (existsSync(join(folder, 'log', String(number + 1)))) number++;
+    return { number, head: readFileSync(join(folder, 'log', String(number)), 'latin1').split('\n')[1] ?? '' };
   }
 
   hasShown(): boolean {
@@ -136,7 +123,7 @@ class Actor {
     const shown = readFileSync(join(folder, 'shown'), 'utf8')
       .match(/(?<=^done )\d+$/gm)
       ?.at(-1);
-    return Number(shown) === this.#head('RECORDS');
+    return Number(shown) === this.#newest().number;
   }
 
   async end(): Promise<void> {
@@ -448,7 +435,6 @@ function checkLines({ session, heard }: Actor): number {
 async function clean(stage: Stage, actors: readonly Actor[], bridge: Bridge, adversary: Adversary): Promise<void> {
   for (const { session } of actors) {
     await session.run(['wait', '0']);
-    assert.deepEqual(readdirSync(join(session.folder, 'held')), [], `${session.name}: held/`);
   }
   await until('an end of all polls', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
   for (const { session } of actors) {
