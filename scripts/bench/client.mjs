@@ -229,9 +229,9 @@ async function seal({ folder }, rounds) {
   const functions = join(folder, 'functions.sh');
   writeFileSync(functions, readFileSync(CLIENT, 'utf8').replace(/^main "\$@"\n$/m, ''));
   const text = join(folder, 'text');
-  writeFileSync(text, randomBytes(64 * KiB));
+  writeFileSync(text, Buffer.concat([Buffer.alloc(16), randomBytes(64 * KiB)]));
   const env = { LC_ALL: 'C', TMP: folder, PASS: 'agentalk/1 room 0', IN: text, FUNCTIONS: functions };
-  const sealing = '. "$FUNCTIONS"; seal "$PASS" "$(hash_key "$PASS")" additional "$IN" && sealed >"$TMP/out"';
+  const sealing = '. "$FUNCTIONS"; cat "$IN" >"$TMP/frame" && seal "$PASS" "$(hash_key "$PASS")" additional 65536';
   const bare =
     'openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:PASS -iv 00000000000000000000000000000001 <"$IN" 2>/dev/null |' +
     ' openssl base64 -A >"$TMP/out"';

@@ -5,8 +5,6 @@ word() { # PATH: as any shell reads it
 	case $1 in *[!A-Za-z0-9/._-]*) printf "'%s'" "${1//\'/$quote}" ;; *) printf %s "$1" ;; esac
 }
 
-next() { printf '. %s; agentalk_%s' "$(word "$ENV_FILE")" "$1"; }
-
 hand_off() { printf '\nTalk to my other Claude — curl this URL to start: %s/c/%s#k=%s\n\n' "$BRIDGE" "$CHANNEL" "$KEY"; }
 
 options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
@@ -91,7 +89,7 @@ make_session() {
 started() { # create or join: from here on the session is there
 	local key run
 	run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
-	BORN_EPOCH=$EPOCH BORN=$JOINED_AT
+	BORN_EPOCH=$EPOCH BORN=$JOINED_AT CALL=". $(word "$ENV_FILE"); agentalk_"
 	[ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
 	commit -
 	for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
@@ -112,7 +110,7 @@ welcome() { # create or join
 	if [ "$1" = create ]; then
 		say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
 		hand_off
-		say "You opened the channel, so you speak first, once it is PAIRED. Wait for it: $(next wait)"
+		say "You opened the channel, so you speak first, once it is PAIRED. Wait for it: ${CALL}wait"
 		return
 	fi
 	flush_all 20
@@ -126,7 +124,7 @@ welcome() { # create or join
 	((i += SECONDS))
 	until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ -z "$CUT" ]; }; do :; done
 	[[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
-	say "next: $(next wait)"
+	say "next: ${CALL}wait"
 }
 
 take_text() { # standard input -> what `body` gives
@@ -155,7 +153,7 @@ hearers() { # of what was just sent -> HEARERS; QUIET: none for two minutes
 		[ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
 		name='one that has just joined'
 		! find_peer P_ID "$id" || name=${P_NAME[PEER]}
-		if [ "$presence" = listening ]; then presence="is listening"; else presence="was here $(ago "$seconds")"; fi
+		if [ "$presence" = listening ]; then presence="is listening"; else ago "$seconds" && presence="was here $AGO"; fi
 		HEARERS="$HEARERS, $name $presence"
 	done < <(printf '%s\n' "$PRESENT")
 }
@@ -164,7 +162,7 @@ hand_over() { # N: what the sender needs to know
 	local word
 	SKIPPED='' PRESENT=unknown
 	if ! flush "$1" 40; then
-		say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. $(next wait)"
+		say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. ${CALL}wait"
 		return
 	fi
 	hearers
@@ -174,7 +172,7 @@ hand_over() { # N: what the sender needs to know
 		*) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
 	esac
 	case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-	say "sent$HEARERS. $(next wait)"
+	say "sent$HEARERS. ${CALL}wait"
 	load
 	shown
 	while [ "$SHOWN" -lt "$COMMIT" ]; do
@@ -185,7 +183,7 @@ hand_over() { # N: what the sender needs to know
 	[ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
 }
 
-ago() { if [ "$1" -lt 90 ]; then printf '%s s ago' "$1"; else printf '%s min ago' $((($1 + 30) / 60)); fi; }
+ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGO
 
 send_file() { # PATH [NAME]
 	local to='*' n size sum i key part name=-
@@ -250,13 +248,13 @@ wait_once() { # SECONDS
 	is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
 	if wait_for "$1"; then
 		[ -z "$MORE" ] || say "There is more: call again."
-		if [ -n "$(names)" ]; then say "next, when you have answered: $(next wait)"; else say "nobody else is left. If your task is done: $(next leave)"; fi
+		if [ -n "$(names)" ]; then say "next, when you have answered: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
 	elif [ -n "$TROUBLE" ]; then
-		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. $(next wait)"
+		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. ${CALL}wait"
 	elif [ -z "$(names)" ]; then
-		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: $(next wait)"
+		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: ${CALL}wait"
 	else
-		say "no news from$(names) in $1 s. Call again: $(next wait)"
+		say "no news from$(names) in $1 s. Call again: ${CALL}wait"
 	fi
 }
 
@@ -280,12 +278,13 @@ who() {
 		[ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
 		last_of "$PEER"
 		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
-		rest="last seen $(ago "$seen")"
+		ago "$seen"
+		rest="last seen $AGO"
 		[ "$presence" != listening ] || rest="listening now"
 		if [ "$mine" -gt 0 ]; then mine="has not yet said that it has your last $mine"; else mine="has all that you sent"; fi
 		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; $mine."
 	done 3<"$TMP/answer"
-	say "next: $(next wait)"
+	say "next: ${CALL}wait"
 }
 
 show() { # MESSAGE_NUMBER
@@ -336,7 +335,8 @@ sessions() {
 			case $key in NAME) name=$value ;; made) made=$value ;; esac
 		done <"$S/session"
 		none=''
-		if [ -n "$made" ]; then say "$name, made $(ago $((STARTED - ${made%% *}))) in ${made#* }: . $file"; else say "$name has left: $S/inbox"; fi
+		[ -z "$made" ] || ago $((STARTED - ${made%% *}))
+		if [ -n "$made" ]; then say "$name, made $AGO in ${made#* }: . $file"; else say "$name has left: $S/inbox"; fi
 	done
 	[ -z "$none" ] || say "no sessions here"
 }

@@ -33,6 +33,7 @@ in_order() { # 16 HEX -> WORD
 
 # A block times H is 32 look-ups and XORs: GH<place> and GL<place> hold the high and low half of H times each hex digit
 # at one of the 32 places of a block. GHASH is the expression that does it for the block in Y0 and Y1.
+# shellcheck disable=SC2034 # expressions in strings use them
 ghash_tables() { # H; made once and kept in the session, in a file whose name is as secret as the key
 	[ "$TABLES_OF" != "$1" ] || return 0
 	local h=$((0x${1:0:16})) l=$((0x${1:16})) place digit bit carry one two high=0 low=0 file=${S:-$TMP}/direct/$1
@@ -64,6 +65,7 @@ ghash_tables() { # H; made once and kept in the session, in a file whose name is
 }
 
 # The tag over AAD and the BYTES of ciphertext that stand in FILE behind 16 others; MASK_FILE begins with E(K, J0).
+# shellcheck disable=SC2034
 gcm_tag() { # H AAD FILE BYTES MASK_FILE -> TAG
 	local a b Z=0 Y0=0 Y1=0 n lines=$(((${#2} + 15) / 16)) blocks=$((($4 + 15) / 16)) ONE WORD
 	printf '\1%b%s%b' "${ZEROS:2}" "$2" "${ZEROS:0:2*(16 * lines - ${#2})}" >"$TMP/aad" &&
@@ -84,7 +86,7 @@ gcm_tag() { # H AAD FILE BYTES MASK_FILE -> TAG
 }
 
 seal() { # PASS H AAD BYTES; 16 zeros and BYTES of plaintext are in $TMP/frame -> NONCE, TAG, CIPHERTEXT
-	NONCE=$(random_hex 12)
+	NONCE=$(od -An -v -tx1 -N12 /dev/urandom) NONCE=${NONCE//[!0-9a-f]/}
 	ctr "$1" "${NONCE}00000001" <"$TMP/frame" >"$TMP/sealed" || disk_full
 	tail -c +17 "$TMP/sealed" | openssl base64 -A >"$TMP/base64" &
 	local pid=$!

@@ -4,7 +4,8 @@ main() {
 	local command=${1:-help} tool missing=''
 	export LC_ALL=C
 	exec 4>&2 2>/dev/null # what tools complain of is told by `fail`
-	IFS=$' \t\n' STARTED=${EPOCHSECONDS:-$(date +%s)}
+	IFS=$' \t\n'
+	printf -v STARTED '%(%s)T' -1 || STARTED=$(date +%s) # bash 4 only, guarded
 	umask 077
 	unset CDPATH
 	AGAIN='' ASKED=0 BORN='' BORN_EPOCH='' BRIEF='' CACERT='' CUT='' HOLES='' NEW='' PART='' PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''

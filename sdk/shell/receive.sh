@@ -258,7 +258,7 @@ challenge() { # PEER, or `hello`: random to everybody else, and nothing to remem
 release() { # PEER: what waited and is now next in line
 	local to mark
 	for to in me all me; do
-		while PEER=$1 mark="P_$to[PEER]" && mark=$S/in/${P_STREAM[PEER]}-$to-$((${!mark} + 1)) && [ -e "$mark" ]; do
+		while PEER=$1 mark="P_${to}[PEER]" && mark=$S/in/${P_STREAM[PEER]}-$to-$((${!mark} + 1)) && [ -e "$mark" ]; do
 			RECORD=''
 			parse_frame "$mark" && is_next "$to" || break
 			turn "$to"

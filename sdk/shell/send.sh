@@ -7,9 +7,9 @@
 
 whom() { if [ "$1" = '*' ]; then WHOM='*'; else WHOM=${P_PUB[$1]:36:20}; fi; } # * or PEER -> WHOM
 
-sent() { SENT=0 && [ ! -f "$S/sent" ] || read -r SENT <"$S/sent"; } # -> SENT, the last N that the bridge has
+sent() { read -r SENT <"$S/sent" && is_decimal "$SENT" || SENT=0; } # -> SENT, the last N that the bridge has
 
-set_sent() { printf '%s\n' "$1" >"$TMP/sent" && mv "$TMP/sent" "$S/sent" || disk_full; }
+set_sent() { printf '%s\n' "$1" >"$S/sent"; } # a kill in between: all goes out again, and the bridge knows it
 
 last_of() { # * or PEER -> OUT, the last N; ALL, our last broadcast; SEQ, our last to that one; WHOM, SENT, COUNTS
 	sent

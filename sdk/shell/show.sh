@@ -47,8 +47,8 @@ print_record() { # NUMBER
 			say "${AGAIN}JOINED $name. $line"
 			;;
 		paired)
-			line="It speaks first: $(next wait)"
-			[ "$ROLE" = join ] || line="You speak first: $(next "say 'text'")"
+			line="It speaks first: ${CALL}wait"
+			[ "$ROLE" = join ] || line="You speak first: ${CALL}say 'text'"
 			say "${AGAIN}PAIRED with $name. $line"
 			;;
 		leave)
@@ -78,7 +78,7 @@ shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose pr
 
 # Prints what is new: `begun`, the words, `done`. A kill in between prints it again, marked so.
 show_new() { # -> NEWS: yes, or `joined` or `more` where something should follow; MORE: there is more than one call may print
-	local left=20000 text type name
+	local left=20000 text type name file
 	NEWS='' MORE=''
 	shown
 	while [ "$SHOWN" -lt "$COMMIT" ] && lock show 10; do # by another of us, if we were frozen meanwhile
@@ -87,12 +87,12 @@ show_new() { # -> NEWS: yes, or `joined` or `more` where something should follow
 		((SHOWN += 1))
 		AGAIN=''
 		[ "$SHOWN" -gt "$BEGUN" ] || AGAIN='(again) '
-		read -r _ type name _ <"$S/log/$SHOWN"
+		read -r _ type name _ _ _ _ file _ <"$S/log/$SHOWN"
 		text=$(print_record "$SHOWN")
 		if [ ${#text} -gt "$left" ]; then
 			MORE=yes
 			[ "$left" -eq 20000 ] || break
-			text="${text:0:19000}"$'\n'"agentalk: the rest is in the file: $(next "show ...")"
+			text="${text:0:19000}"$'\n'"agentalk: the rest is in $S/inbox/$file"
 		fi
 		[ -z "$text" ] || printf 'begun %s\n' "$SHOWN" >>"$S/shown" || disk_full
 		[ -z "$text" ] || printf '%s\n' "$text" || exit 1
