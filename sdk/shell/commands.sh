@@ -246,6 +246,7 @@ step() { # SECONDS: one poll; or a moment's pause while another of ours polls, w
 
 wait_once() { # SECONDS
 	is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
+	flush_all 5
 	if wait_for "$1"; then
 		[ -z "$MORE" ] || say "There is more: call again."
 		if [ -n "$(names)" ]; then say "next, when you have answered: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
@@ -271,18 +272,17 @@ listen() {
 }
 
 who() {
-	local word id presence seen rest mine
+	local word id presence seen fetched mine
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
 	say "you are $NAME; channel $CHANNEL on $BRIDGE."
-	while read -r word id presence seen rest <&3; do
-		[ "$word" = participant ] && is_decimal "$seen" && find_peer P_ID "$id" || continue
+	while read -r word id presence seen fetched _ <&3; do
+		[ "$word" = participant ] && is_decimal "$seen" && is_decimal "$fetched" && find_peer P_ID "$id" || continue
 		last_of "$PEER"
 		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
 		ago "$seen"
-		rest="last seen $AGO"
-		[ "$presence" != listening ] || rest="listening now"
-		if [ "$mine" -gt 0 ]; then mine="has not yet said that it has your last $mine"; else mine="has all that you sent"; fi
-		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $rest; $mine."
+		if [ "$presence" = listening ]; then presence="listening now"; else presence="last seen $AGO"; fi
+		if [ "$mine" -gt 0 ]; then mine="it has not yet said that it has your last $mine"; else mine="it says that it has all you sent"; fi
+		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $presence, has fetched $fetched of $A1 events; $mine."
 	done 3<"$TMP/answer"
 	say "next: ${CALL}wait"
 }

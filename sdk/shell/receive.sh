@@ -20,10 +20,10 @@ take_in() { # CURSOR EPOCH of $TMP/answer; after three seconds what is left wait
 		[ "$word" != gap ] || a=$b
 		is_decimal "$a" && [ "$a" -le "$1" ] || word=malformed a=$((CURSOR + 1))
 		lock receive 10
-		while [ "$a" -gt "$CURSOR" ]; do
+		while [ "$word" = message ] || [ "$a" -gt "$CURSOR" ]; do
 			RECORD='' CHANGED=''
 			happen "$word" "$a" "$c" "$d" "$e" "$f" "$g"
-			[ "$word" = malformed ] || CURSOR=$a
+			[ "$word" = malformed ] || [ "$a" -le "$CURSOR" ] || CURSOR=$a
 			[ -n "$RECORD$CHANGED" ] || break
 			# shellcheck disable=SC2086 # words of a safe alphabet
 			! commit ${RECORD:--} || { from=$CURSOR && into_inbox && break; }
@@ -98,9 +98,10 @@ presence() { # WORD INDEX ID REST
 			lost) RECORD="back ${P_NAME[PEER]}" && signal "$PEER" seen '' ;;
 		esac
 	else
-		early "$2" || ! find_peer P_ID "$3" || [ "${P_STATE[PEER]}" = gone ] && return
-		case $1 in away) P_STATE[PEER]=away ;; back) P_STATE[PEER]=here ;; leave) P_STATE[PEER]=gone ;; esac
-		RECORD="$1 ${P_NAME[PEER]}"
+		early "$2" || ! find_peer P_ID "$3" && return
+		state=${P_STATE[PEER]}
+		case $1:$state in *:gone | away:away | back:here) return ;; away:*) state=away ;; back:*) state=here ;; *) state=gone ;; esac
+		P_STATE[PEER]=$state RECORD="$1 ${P_NAME[PEER]}"
 		[ "$4" != expired ] || RECORD="$RECORD expired"
 	fi
 }

@@ -226,6 +226,7 @@ export class Stage {
       for (const listener of listeners.slice(0, -1)) await listener.says(`PAIRED with ${session.name}`);
       for (const listener of listeners) await listener.kill('SIGTERM');
     }
+    for (const session of sessions) await session.wait(0); // what came while they paired
     return sessions;
   }
 

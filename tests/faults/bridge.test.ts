@@ -1,0 +1,287 @@
+/** Bridges that die, come back, are two at once, or swallow; machines that sleep. The ends keep what was said. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { Random } from '../kit/random.ts';
+import { checkInbox, readLog } from './reader.ts';
+import { Stage, until } from './stage.ts';
+import type { Bridge, Running, Session } from './stage.ts';
+
+const NAMES = ['ada', 'bob', 'cyd'];
+
+async function open(t: TestContext, ...flags: readonly string[]) {
+  const stage = new Stage('bridge');
+  t.after(() => stage.close());
+  return { stage, bridge: await stage.bridge(...flags) };
+}
+
+const heard = ({ folder }: Session, from: string) =>
+  checkInbox(folder)
+    .filter(({ type, name }) => type === 'msg' && name === from)
+    .map(({ body }) => body?.toString());
+/** What it was told that should not have happened. */
+const trouble = ({ folder }: Session) =>
+  readLog(folder)
+    .filter(({ type }) => ['missed', 'tampered', 'keys'].includes(type))
+    .map(({ type, name, words }) => [type, name, ...words].join(' '));
+
+/** Lets everybody wait in turn until each has heard so many messages of each other. */
+async function exchange(sessions: readonly Session[], count: number, seconds = 60): Promise<void> {
+  await until(`${count} from each`, seconds, async () => {
+    await Promise.all(sessions.map((session) => session.wait(1)));
+    const isDone = sessions.every((session) =>
+      sessions.every((other) => other === session || heard(session, other.name).length >= count),
+    );
+    return isDone || undefined;
+  });
+}
+
+// They wait most of the time: several at once.
+describe('bridges', { concurrency: 4 }, () => {
+  for (const [how, order] of [
+    ['one after the other', ['ada', 'bob', 'cyd']],
+    ['the other way round', ['cyd', 'bob', 'ada']],
+    ['all at the same time', undefined],
+  ] as const) {
+    test(`the bridge is killed with words that nobody had fetched, and three resume ${how}`, async (t) => {
+      const { stage, bridge } = await open(t);
+      const sessions = await stage.cast(NAMES, () => bridge.url);
+      for (const session of sessions) await session.say(`${session.name} before`);
+      await bridge.kill();
+      await bridge.start();
+      const output: Record<string, string> = {};
+      const resume = async (session: Session) => void (output[session.name] = await session.wait(3));
+      if (order === undefined) await Promise.all(sessions.map(resume));
+      else for (const name of order) await resume(sessions.find((session) => session.name === name) as Session);
+      for (const { name } of sessions) assert.match(output[name] ?? '', /^agentalk: RESUMED/m);
+      for (const session of sessions) await session.say(`${session.name} after`);
+      await exchange(sessions, 2);
+      for (const session of sessions) {
+        for (const { name } of sessions.filter((other) => other !== session)) {
+          assert.deepEqual(heard(session, name), [`${name} before`, `${name} after`]);
+        }
+        assert.deepEqual(trouble(session), []);
+      }
+    });
+  }
+
+  test('a say is what finds the bridge restarted: it resumes, and is heard', async (t) => {
+    const { stage, bridge } = await open(t);
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], () => bridge.url)) as [Session, Session];
+    await bridge.kill();
+    await bridge.start();
+    assert.match(await ada.say('still there?'), /^agentalk: sent/m);
+    assert.match(await bob.wait(5), /^agentalk: RESUMED[^]*still there\?/m);
+    assert.match(await ada.wait(1), /^agentalk: RESUMED/m);
+  });
+
+  test('a call that says while the bridge is being restarted waits for it', async (t) => {
+    const { stage, bridge } = await open(t);
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], () => bridge.url)) as [Session, Session];
+    await bridge.kill();
+    const saying = ada.say('patience');
+    const waiting = bob.start(['wait', '30']);
+    await bridge.start();
+    assert.match(await saying, /^agentalk: sent/m);
+    await waiting.says('patience');
+  });
+
+  test('two incarnations alive at once behind a load balancer that flaps', async (t) => {
+    const { stage, bridge } = await open(t);
+    const other = await stage.bridge();
+    const adversary = await stage.adversary(bridge);
+    const sessions = await stage.cast(NAMES, (name) => adversary.urlFor(name));
+    const random = new Random('flap');
+    const flap = setInterval(() => {
+      const target = random.pick([bridge, other]).url;
+      adversary.target = () => target;
+    }, 700);
+    t.after(() => clearInterval(flap));
+    const listeners = sessions.map((session) => session.listen());
+    await Promise.all(
+      sessions.map(async (session) => {
+        for (let i = 1; i <= 8; i++) await session.say(`${session.name} ${i}`);
+      }),
+    );
+    clearInterval(flap);
+    await until(
+      'everything',
+      90,
+      () => sessions.every(({ folder }) => readdirSync(join(folder, 'inbox')).length >= 16) || undefined,
+    );
+    for (const session of sessions) {
+      for (const { name } of sessions.filter((one) => one !== session)) {
+        assert.deepEqual(
+          heard(session, name),
+          Array.from({ length: 8 }, (_, i) => `${name} ${i + 1}`),
+        );
+      }
+      assert.deepEqual(trouble(session), []);
+    }
+    assert(
+      listeners.some(({ output }) => /^agentalk: RESUMED/m.test(output)),
+      'both incarnations were in use',
+    );
+  });
+
+  test('a bridge that stays away: what was said is kept, and the agent is told what to do', async (t) => {
+    const { stage, bridge } = await open(t);
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], () => bridge.url)) as [Session, Session];
+    await bridge.kill();
+    const said = ada.say('into the dark'); // it tries for forty seconds
+    const waited = await bob.wait(2);
+    assert.match(waited, /no news.*tell your user.*create http/);
+    const listener = bob.listen();
+    assert.match(await said, /not sent yet.*kept.*tell your user/);
+    await listener.says(/^agentalk: OFFLINE.*tell your user/m, 90);
+    await bridge.start();
+    await listener.says(/^agentalk: ONLINE/m, 90);
+    await listener.says(/^agentalk: RESUMED/m);
+    await ada.wait(1);
+    await listener.says('into the dark');
+    assert.deepEqual(heard(bob, 'ada'), ['into the dark']);
+  });
+
+  test('a bridge that is full: told, kept, and sent when there is room', async (t) => {
+    const { stage, bridge } = await open(t);
+    const adversary = await stage.adversary(bridge);
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], (name) => adversary.urlFor(name))) as [Session, Session];
+    adversary.plan = ({ kind }) =>
+      kind === 'send' ? { what: 'refuse', status: 503, retryAfter: 50 } : { what: 'pass' };
+    assert.match(
+      await ada.say('no room'),
+      /not sent yet/,
+      'a Retry-After that is longer than the call is not waited for',
+    );
+    adversary.plan = () => ({ what: 'pass' });
+    await ada.wait(0);
+    assert.match(await bob.wait(5), /no room/);
+  });
+
+  test('a message that is swallowed: MISSED says how many and from whom, and what comes late says so', async (t) => {
+    const { stage, bridge } = await open(t);
+    const adversary = await stage.adversary(bridge);
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], (name) => adversary.urlFor(name))) as [Session, Session];
+    // Of ada's messages to bob the longest is kept back, each time that it comes, until it is let go.
+    const isIt = (line: string) => line.startsWith('message ') && line.length > 4000;
+    let kept: string | undefined;
+    let isFree = false;
+    adversary.rewrite = ({ client, kind }, body) => {
+      if (client !== 'bob' || kind !== 'poll') return body;
+      const lines = body.toString('latin1').split('\n');
+      kept ??= lines.find(isIt);
+      const others = lines.filter((line) => !isIt(line));
+      return Buffer.from((isFree && kept ? [kept, ...others] : others).join('\n'), 'latin1');
+    };
+    const [listener, other] = [bob.listen(), ada.listen()] as [Running, Running];
+    await ada.say('one');
+    await ada.say('x'.repeat(5000));
+    await ada.say('three');
+    await listener.says('#1 from ada');
+    await until('its being held back', 5, () => kept);
+    await other.says('listening');
+    await listener.says(/^agentalk: MISSED 1 from ada/m, 100);
+    await listener.says('#2 from ada to all, 5 bytes');
+    isFree = true;
+    await ada.say('four');
+    await listener.says(/^agentalk: #\d from ada to all, late, 5000 bytes/m);
+    await listener.says(/^agentalk: #\d from ada to all, 4 bytes/m);
+    const texts = heard(bob, 'ada').map((text = '') => text.slice(0, 5));
+    assert.deepEqual(texts.sort(), ['four', 'one', 'three', 'xxxxx']);
+  });
+
+  test('a laptop sleeps past the idle window, and comes back with what was said meanwhile', async (t) => {
+    const { stage, bridge } = await open(t, '--idle-window', '3');
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], () => bridge.url)) as [Session, Session];
+    const [near, far] = [ada.listen(), bob.listen()] as [Running, Running];
+    await Promise.all([near.says('listening'), far.says('listening')]);
+    await ada.say('sleep well');
+    await far.says('sleep well');
+    far.signal('SIGSTOP');
+    await near.says(/^agentalk: LEFT bob.*tell your user/m, 30);
+    await ada.say('while you slept');
+    far.signal('SIGCONT');
+    await far.says(/^agentalk: RESUMED/m);
+    await far.says('while you slept');
+    await near.says(/^agentalk: (JOINED|BACK) bob/m);
+    await bob.say('good morning');
+    await near.says('good morning');
+    assert.deepEqual(heard(bob, 'ada'), ['sleep well', 'while you slept']);
+  });
+
+  test('everybody sleeps until the channel is gone, and all come back', async (t) => {
+    const { stage, bridge } = await open(t, '--idle-window', '2');
+    const sessions = await stage.cast(NAMES, () => bridge.url);
+    const listeners = sessions.map((session) => session.listen());
+    for (const listener of listeners) await listener.says('listening');
+    await sessions[0]?.say('good night');
+    for (const listener of listeners.slice(1)) await listener.says('good night');
+    for (const listener of listeners) listener.signal('SIGSTOP');
+    await until('the end of the channel', 30, async () => (await bridge.metric('channels')) === 0 || undefined);
+    for (const listener of listeners) listener.signal('SIGCONT');
+    for (const listener of listeners) await listener.says(/^agentalk: RESUMED/m);
+    await sessions[2]?.say('good morning');
+    for (const listener of listeners.slice(0, 2)) await listener.says('good morning');
+    for (const session of sessions.slice(1)) assert.deepEqual(heard(session, 'ada'), ['good night']);
+  });
+
+  /** How long ago the bridge says that somebody was heard of. */
+  const aged = (seconds: number) => (_: unknown, body: Buffer) =>
+    Buffer.from(
+      body.toString('latin1').replace(/^((?:recipient|participant) \S+) idle \d+/gm, `$1 idle ${seconds}`),
+      'latin1',
+    );
+
+  test('who listens, who was here, who is gone: said as it is', async (t) => {
+    const { stage, bridge } = await open(t, '--away-window', '2');
+    const adversary = await stage.adversary(bridge);
+    const ada = stage.session('ada');
+    await ada.run(['create', adversary.urlFor('ada'), '--name', 'ada']);
+    assert.match(await ada.say('hello?'), /nobody else.*tell your user/i, 'an empty room');
+    const [cyd, bob] = (await stage.cast(['cyd', 'bob'], (name) => adversary.urlFor(name))) as [Session, Session];
+    const listener = bob.listen();
+    await listener.says('listening');
+    await until('its poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
+    assert.match(await cyd.say('hello'), /bob is listening/);
+    await until('its next poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
+    assert.match(await cyd.run(['who']), /bob \(agent\): listening now/);
+    await listener.kill('SIGTERM');
+    await until('the end of its poll', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+    assert.match(await cyd.say('still there?'), /bob was here \d+ s ago/);
+    adversary.rewrite = aged(60 * 4);
+    assert.match(await cyd.run(['who']), /bob \(agent\): last seen 4 min ago/);
+    assert.match(
+      await cyd.say('anybody?'),
+      /bob was here 4 min ago.*Nobody is listening.*tell your user/,
+      'a deaf room',
+    );
+    adversary.rewrite = (_, body) => body;
+    const near = cyd.listen();
+    await near.says(/^agentalk: AWAY bob/m);
+    await bob.wait(0);
+    await near.says(/^agentalk: BACK bob/m);
+    await bob.run(['leave']);
+    await near.says(/^agentalk: LEFT bob/m);
+    assert.match(await cyd.run(['dm', 'bob'], 'wait!', 1), /bob has left/);
+  });
+
+  test('the memory of a bridge returns to its level', async (t) => {
+    const { stage, bridge } = await open(t);
+    const level = async (bridge: Bridge) =>
+      Promise.all(['channels', 'participants', 'waiting_polls', 'held_bytes'].map((name) => bridge.metric(name)));
+    assert.deepEqual(await level(bridge), [0, 0, 0, 0]);
+    const sessions = await stage.cast(NAMES, () => bridge.url);
+    const listeners = sessions.map((session) => session.listen());
+    for (const session of sessions) await session.say('x'.repeat(30_000));
+    for (const listener of listeners) await listener.says('#2 from');
+    await listeners[0]?.kill();
+    await listeners[1]?.kill('SIGTERM');
+    await listeners[2]?.kill('SIGKILL', 'it');
+    // A poll is short: nobody looks for long as if they listened who doesn't.
+    await until('no poll', 12, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+    for (const session of sessions) await session.run(['leave']);
+    assert.deepEqual(await level(bridge), [0, 0, 0, 0]);
+  });
+});
