@@ -136,12 +136,12 @@ test('something that is no bridge', async () => {
   server.close();
 });
 
-test('a bridge that takes no more says so', async () => {
+test('a bridge that takes no more says so', async (t) => {
   const small = await startBridge(['--max-participants', '1']);
+  t.after(() => small.stop());
   const laptop = new Agent();
   await laptop.create(small.url);
   await refused(['join', laptop.link, '--name', 'server'], /again|full|later/i);
-  await small.stop();
 });
 
 test('a tool that is missing is named', async () => {

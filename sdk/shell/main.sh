@@ -20,7 +20,7 @@ main() {
 			if [ "$command" = join ] && [ -z "${AGENTALK_URL:-}" ]; then
 				options "$@"
 				[ -n "$ARG" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
-				AGENTALK_URL=$ARG exec "$BASH" -p "$0" join --name "$WANTED" ${CACERT:+--cacert "$CACERT"}
+				AGENTALK_URL=$ARG exec "$BASH" -p "$0" join --name "$WANTED" ${CACERT:+--cacert "$CACERT"} 2>&4
 			fi
 			options "$@"
 			ARG=${AGENTALK_URL:-$ARG}

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { need } from '../kit/need.ts';
 import { Random } from '../kit/random.ts';
-import { checkInbox } from './reader.ts';
+import { checkInbox, readLog } from './reader.ts';
 import { Stage, until } from './stage.ts';
 import type { Session } from './stage.ts';
 
@@ -38,7 +38,7 @@ const outbox = ({ folder }: Session) =>
     .map((n) => readFileSync(join(folder, 'outbox', String(n)), 'latin1').split('\n')[0]);
 /** The parts in the outbox, each as i/n. */
 const parts = (session: Session) => outbox(session).flatMap((line) => /:(\d+\/\d+)(?= )/.exec(line ?? '')?.[1] ?? []);
-const files = ({ folder }: Session) => checkInbox(folder).filter(({ type }) => type === 'file');
+const files = ({ folder }: Session) => readLog(folder).filter(({ type }) => type === 'file');
 const sums = (session: Session) =>
   files(session).map(({ body = '' }) => createHash('sha256').update(body).digest('hex'));
 
@@ -105,6 +105,7 @@ describe('files', { concurrency: 3 }, () => {
     const last = bob.listen();
     await until('the file', 60, () => files(bob).length > 0 || undefined);
     await last.says(/FILE .*report\.bin|\(again\)/, 60);
+    checkInbox(bob.folder);
     assert.deepEqual(sums(bob), [sum]);
   });
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface Entry {
@@ -34,7 +34,9 @@ export function readLog(folder: string): Entry[] {
     const [line = ''] = readFileSync(join(folder, 'log', String(number)), 'latin1').split('\n', 1);
     const [, type = '', name = '', ...words] = line.split(' ');
     if (type === '-') continue;
-    const body = ['msg', 'file'].includes(type) ? readFileSync(join(folder, 'inbox', words[4] ?? '')) : undefined;
+    const path = join(folder, 'inbox', words[4] ?? '');
+    // It is there a moment after the commit that names it, or when the next call shows it.
+    const body = ['msg', 'file'].includes(type) && existsSync(path) ? readFileSync(path) : undefined;
     entries.push({ record: number, type, name, words, body });
   }
   return [...entries, ...readOutbox(folder)].sort((a, b) => a.record - b.record);
