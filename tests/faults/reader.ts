@@ -43,10 +43,10 @@ export function readLog(folder: string): Entry[] {
 }
 
 /** What we said, as entries of the type `said`, at the place of the record that was last then. */
-export function readOutbox(folder: string): Entry[] {
+export function readOutbox(folder: string, last = Infinity): Entry[] {
   const names = numbers(join(folder, 'outbox'));
   names.forEach((number, i) => assert.equal(number, i + 1, `${folder}: outbox/${i + 1} is missing`));
-  return names.flatMap((number) => {
+  return names.slice(-last).flatMap((number) => {
     const bytes = readFileSync(join(folder, 'outbox', String(number)));
     const first = bytes.indexOf('\n');
     const second = bytes.indexOf('\n', first + 1);

@@ -98,10 +98,10 @@ class Actor {
 
   /** As its own log will have it: words stand with the sealed message that they belong to. */
   hasSaid({ text, isFile }: Speech): boolean {
-    const said = readOutbox(this.session.folder);
+    const said = readOutbox(this.session.folder, 60);
     if (isFile) return said.some(({ words }) => /:(\d+)\/\1$/.test(words[0] ?? '')); // its last part
     const [line] = text.split('\n');
-    return said.slice(-40).some(({ body }) => body?.toString().startsWith(`${line}\n`));
+    return said.some(({ body }) => body?.toString().startsWith(`${line}\n`));
   }
 
   /** How many messages it has. */
