@@ -42,6 +42,6 @@ async function main(args: string[]): Promise<void> {
   process.on('SIGINT', stop);
 }
 
-main(process.argv.slice(2)).catch((error: NodeJS.ErrnoException) =>
-  fail(`can't start: ${error.code ?? error.stack}`, 1),
+main(process.argv.slice(2)).catch(({ code, stack }: NodeJS.ErrnoException) =>
+  fail(code ? `can't listen there (${code}): choose another --port (0: any that is free) or --host` : `${stack}`, 1),
 );

@@ -6,12 +6,11 @@
  * the indices first..last; when a channel is full its oldest events go, unless a participant that is alive still has to
  * fetch them: then senders wait.
  */
+import { timingSafeEqual } from 'node:crypto';
 import { Refusal } from './errors.ts';
-import { EVERYBODY, isSameHash } from './ids.ts';
-import type { ChannelId, ParticipantId, Recipient, Sealed } from './ids.ts';
+import { EVERYBODY, isSameSealed, keep } from './ids.ts';
+import type { ChannelId, Kept, ParticipantId, Recipient, Sealed } from './ids.ts';
 import type { Limits } from './limits.ts';
-import { Shelf, nonceOf, textOf } from './shelf.ts';
-import type { Kept } from './shelf.ts';
 
 export interface Event {
   readonly type: 'message' | 'join' | 'leave' | 'away' | 'back';
@@ -43,13 +42,12 @@ export interface Participant {
   leaveAt: number; // when it leaves, unless it is heard of before
 }
 
-// What things take beside their ciphertext, rounded up, so that the limits in bytes mean memory.
+// What things take beside their ciphertext, about, so that the limits in bytes mean memory.
 const EVENT_BYTES = 512;
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;
-const sizeOf = ({ kept }: Event) => EVENT_BYTES + (kept ? kept.end - kept.start : 0);
+const sizeOf = ({ kept }: Event) => EVENT_BYTES + (kept?.length ?? 0);
 const lengthOf = ({ nonce, ciphertext, tag }: Sealed) => nonce.length + ciphertext.length + tag.length;
-
 const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === EVERYBODY || to === id);
 
 export class Channel {
@@ -57,7 +55,6 @@ export class Channel {
   #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
   #base = 1;
   readonly #sent = new Map<string, Event>(); // the messages of the log by nonce; if two senders share one, the later
-  readonly #shelf = new Shelf();
   #first = 1;
   last = 0;
   bytes = 0;
@@ -83,7 +80,7 @@ export class Channel {
     const presence = { waiters: new Set<Waiter>(), seenAt: now(), isAway: false, leaveAt: Infinity };
     const participant: Participant = { id, tokenHash, card, ...cursors, ...presence };
     this.participants.set(id, participant);
-    this.#push('join', id, EVERYBODY, this.#shelf.put(card, this.bytes));
+    this.#push('join', id, EVERYBODY, keep(card));
     return participant;
   }
 
@@ -91,7 +88,7 @@ export class Channel {
   enter(id: ParticipantId, tokenHash: Buffer, otherwise: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
     const participant = this.participants.get(id);
     if (!participant) throw new Refusal('no_participant');
-    if (!isSameHash(participant.tokenHash, tokenHash)) throw new Refusal(otherwise);
+    if (!timingSafeEqual(participant.tokenHash, tokenHash)) throw new Refusal(otherwise);
     this.house.use(this);
     participant.seenAt = this.house.now();
     participant.leaveAt = Infinity;
@@ -120,13 +117,13 @@ export class Channel {
   send({ id }: Participant, to: Recipient, sealed: Sealed): number {
     const sent = this.#sent.get(sealed.nonce);
     if (sent?.from === id) {
-      const isSame = sent.to === to && sent.kept && textOf(sent.kept) === textOf(sealed);
+      const isSame = sent.to === to && sent.kept && isSameSealed(sent.kept, sealed);
       if (!isSame) throw new Refusal('nonce_reused');
       return sent.index;
     }
     if (to !== EVERYBODY && !this.participants.has(to)) throw new Refusal('no_recipient');
     this.#reserve(EVENT_BYTES + lengthOf(sealed));
-    this.#sent.set(sealed.nonce, this.#push('message', id, to, this.#shelf.put(sealed, this.bytes)));
+    this.#sent.set(sealed.nonce, this.#push('message', id, to, keep(sealed)));
     return this.last;
   }
 
@@ -239,7 +236,7 @@ export class Channel {
       this.#log = this.#log.slice(this.#first - this.#base);
       this.#base = this.#first;
     }
-    const nonce = event.kept ? nonceOf(event.kept) : '';
+    const nonce = event.kept?.toString('latin1', 0, 24) ?? '';
     if (this.#sent.get(nonce) === event) this.#sent.delete(nonce);
     this.house.count(this, -sizeOf(event));
     for (const participant of this.participants.values()) {

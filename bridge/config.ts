@@ -26,21 +26,14 @@ function amount(text: string, name: string): number {
 /** What comes into pages and scripts has no other characters than these. */
 const PUBLIC_URL = /^https?:\/\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?$/i;
 
+const isPublicUrl = (text: string) => PUBLIC_URL.test(text) && URL.canParse(text);
+const isPort = (text: string) => /^\d{1,5}$/.test(text) && Number(text) < 65_536;
+
 type Setting = readonly [flag: string, value: string, about: string, isValid: (text: string) => boolean];
 const SETTINGS: readonly Setting[] = [
   ['host', '127.0.0.1', 'address to listen on', (text) => /^[\w.:-]+$/.test(text)],
-  [
-    'port',
-    '8787',
-    'port to listen on; 0 is any that is free',
-    (text) => /^\d{1,5}$/.test(text) && Number(text) < 65_536,
-  ],
-  [
-    'public-url',
-    '',
-    'where clients reach this bridge, if that is elsewhere',
-    (text) => PUBLIC_URL.test(text) && URL.canParse(text),
-  ],
+  ['port', '8787', 'port to listen on; 0 is any that is free', isPort],
+  ['public-url', '', 'where clients reach this bridge, if that is elsewhere', isPublicUrl],
   ['trust-proxy', 'no', 'yes: X-Forwarded-Proto comes from a proxy of ours', (text) => text === 'yes'],
   ...Object.entries(TABLE).map(([name, [flag, value, least, most, about]]): Setting => {
     const unit = /Bytes|Seconds/.exec(name)?.[0].toLowerCase();

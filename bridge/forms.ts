@@ -3,16 +3,15 @@
  * every word is a checked id, a number, base64 or ours, so that nothing needs an escape.
  */
 import type { Batch, Channel, Event, Participant } from './channels.ts';
+import { take } from './ids.ts';
 import type { Sealed } from './ids.ts';
 import type { Limits } from './limits.ts';
-import { take } from './shelf.ts';
 
 const isListening = ({ waiters }: Participant) => waiters.size > 0;
 const seenSeconds = ({ house }: Channel, { waiters, seenAt }: Participant) =>
   waiters.size > 0 ? 0 : Math.max(0, Math.floor((house.now() - seenAt) / 1000));
 const everybody = (channel: Channel, form: (channel: Channel, participant: Participant) => string) =>
   Array.from(channel.participants.values(), (participant) => form(channel, participant));
-
 const box = (sealed: Sealed) => `"nonce":"${sealed.nonce}","ciphertext":"${sealed.ciphertext}","tag":"${sealed.tag}"`;
 const presence = (channel: Channel, who: Participant) =>
   `"participant_id":"${who.id}","listening":${isListening(who)},"seen_seconds":${seenSeconds(channel, who)}`;

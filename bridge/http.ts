@@ -90,11 +90,11 @@ export function readFields(
   if (Number(length) > maxBytes) throw new Refusal('too_large');
   let text = '';
   let isTooLarge = false;
-  request.setEncoding('latin1').on('data', (chunk: string) => {
+  request.on('data', (chunk: Buffer) => {
     if (isTooLarge) return;
     isTooLarge = text.length + chunk.length > maxBytes;
     if (isTooLarge) fail(new Refusal('too_large'));
-    else text += chunk;
+    else text += chunk.toString('latin1');
   });
   request.on('end', () => {
     try {

@@ -11,6 +11,21 @@ export type ParticipantId = Branded<'ParticipantId'>;
 export type Ciphertext = Branded<'Ciphertext'>; // standard base64 with padding
 export type Sealed = { readonly nonce: string; readonly ciphertext: Ciphertext; readonly tag: string };
 
+/** A sealed thing at rest: nonce (24 characters), ciphertext and tag (32), outside the JavaScript heap. */
+export type Kept = Buffer;
+const charactersOf = ({ nonce, ciphertext, tag }: Sealed) => nonce + ciphertext + tag;
+export function keep(sealed: Sealed): Kept {
+  const text = charactersOf(sealed);
+  const kept = Buffer.allocUnsafeSlow(text.length);
+  kept.write(text, 'latin1');
+  return kept;
+}
+export function take(kept: Kept): Sealed {
+  const text = kept.toString('latin1');
+  return { nonce: text.slice(0, 24), ciphertext: text.slice(24, -32) as Ciphertext, tag: text.slice(-32) };
+}
+export const isSameSealed = (kept: Kept, sealed: Sealed) => kept.toString('latin1') === charactersOf(sealed);
+
 export const EVERYBODY = '*';
 export type Recipient = ParticipantId | typeof EVERYBODY;
 
@@ -37,10 +52,7 @@ export const isCiphertext: Check<Ciphertext> = (value): value is Ciphertext => {
 export const sha256 = (text: string): Buffer =>
   hash === undefined // before Node 20.12
     ? createHash('sha256').update(text, 'latin1').digest()
-    : Buffer.from(hash('sha256', text, 'hex'), 'hex');
-
-/** Compares two hashes of equal length in constant time. */
-export const isSameHash = (a: Buffer, b: Buffer): boolean => timingSafeEqual(a, b);
+    : hash('sha256', text, 'buffer');
 
 /** A channel id commits to the access value (docs/protocol.md, Identities), so that no secret needs to be stored. */
 export const opens = (id: ChannelId, access: string): boolean =>

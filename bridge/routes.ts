@@ -30,7 +30,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     ['GET', '/channels/:id/poll', poll],
     ['POST', '/channels/:id/leave', leave],
     ['GET', '/health', (exchange) => exchange.answer(200, 'ok\n', TEXT)],
-    ['GET', '/ready', ready],
+    ['GET', '/ready', (exchange) => exchange.answer(200, 'ready\n', TEXT)],
     ['GET', '/metrics', tell],
     ...Object.entries(pages).flatMap(([path, page]) => [['GET', path, page] as const, ['HEAD', path, page] as const]),
   ];
@@ -49,7 +49,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     const row = methods.get(method);
     if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
     metrics.count(row.sample);
-    if (room === 'channels' && state.isStopping) throw new Refusal('stopping');
+    if (state.isStopping && (room === 'channels' || path === '/ready')) throw new Refusal('stopping');
     if (method !== 'POST') return row.handler(exchange, id as ChannelId, {});
     const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields);
     readFields(exchange.request, maxBodyBytes, done, (error) => refuse(exchange, error));
@@ -98,7 +98,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
   }
 
   function poll(exchange: Exchange, id: ChannelId): void {
-    const { channel, participant } = enter(exchange, id, {});
+    const { channel, participant } = enter(exchange, id);
     const since = count('since', exchange.parameter('since'));
     if (since === undefined) throw new Refusal('bad_request', 'since');
     const waitSeconds = Math.min(count('wait', exchange.parameter('wait')) ?? 0, limits.pollSeconds);
@@ -123,7 +123,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
   }
 
   function status(exchange: Exchange, id: ChannelId): void {
-    exchange.answer(200, formOf(exchange).status(enter(exchange, id, {}).channel));
+    exchange.answer(200, formOf(exchange).status(enter(exchange, id).channel));
   }
 
   function leave(exchange: Exchange, id: ChannelId, fields: Fields): void {
@@ -134,18 +134,17 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     exchange.answer(200, formOf(exchange).left(channel));
   }
 
-  function ready(exchange: Exchange): void {
-    if (state.isStopping) throw new Refusal('stopping');
-    exchange.answer(200, 'ready\n', TEXT);
-  }
-
   function tell(exchange: Exchange): void {
     const numbers = metrics.render({ ...channels.gauges(), connections: state.connections });
     exchange.answer(200, numbers, headersOf('text/plain; version=0.0.4'));
   }
 
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
-  function enter(exchange: Exchange, id: ChannelId, fields: Fields): { channel: Channel; participant: Participant } {
+  function enter(
+    exchange: Exchange,
+    id: ChannelId,
+    fields: Fields = {},
+  ): { channel: Channel; participant: Participant } {
     const token = exchange.bearer();
     const participantId = field('participant_id', given(exchange, fields, 'participant_id'), isParticipantId);
     const epoch = given(exchange, fields, 'epoch');

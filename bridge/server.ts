@@ -6,12 +6,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
 import type { Config } from './config.ts';
-import { Exchange } from './http.ts';
+import { Exchange, headersOf } from './http.ts';
 import { pages } from './pages.ts';
 import { routes } from './routes.ts';
 import type { State } from './routes.ts';
 
-const SWEEP_MS = 1000;
 const randomHex = (bytes: number) => randomBytes(bytes).toString('hex');
 
 /**
@@ -39,8 +38,7 @@ export async function startBridge(config: Config, bundle: Buffer, log: (line: st
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
     connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
   };
-  const stallMs = limits.stallSeconds * 1000;
-  const server = createServer(options, (request, response) => handle(new Exchange(request, response, stallMs)));
+  const server = createServer(options, (...both) => handle(new Exchange(...both, limits.stallSeconds * 1000)));
   server.maxConnections = limits.connections;
   server.on('clientError', refuseGarbage);
   server.on('connection', (socket) => {
@@ -49,7 +47,7 @@ export async function startBridge(config: Config, bundle: Buffer, log: (line: st
   });
   server.listen(config.port, config.host);
   await once(server, 'listening');
-  const sweeping = setInterval(() => channels.sweep(), SWEEP_MS);
+  const sweeping = setInterval(() => channels.sweep(), 1000);
   const { address, family, port } = server.address() as AddressInfo;
 
   async function stop(): Promise<void> {
@@ -70,7 +68,7 @@ function refuseGarbage({ code = '' }: NodeJS.ErrnoException, socket: Socket): vo
   const slow = code === 'ERR_HTTP_REQUEST_TIMEOUT' && '408 Request Timeout';
   const large = code === 'HPE_HEADER_OVERFLOW' && '431 Request Header Fields Too Large';
   const body = '{"error":{"code":"bad_request","message":"This is no request.","hint":"Mend it, then try again."}}';
-  const head = `HTTP/1.1 ${slow || large || '400 Bad Request'}\r\nContent-Type: application/json\r\nConnection: close`;
-  const security = 'X-Content-Type-Options: nosniff\r\nCache-Control: no-store';
-  socket.end(`${head}\r\n${security}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  const headers = [...headersOf('application/json'), 'Connection', 'close', 'Content-Length', String(body.length)];
+  const lines = headers.map((word, i) => (i % 2 === 0 ? `\r\n${word}: ` : word));
+  socket.end(`HTTP/1.1 ${slow || large || '400 Bad Request'}${lines.join('')}\r\n\r\n${body}`);
 }

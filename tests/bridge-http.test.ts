@@ -879,7 +879,10 @@ test('--help and --version; flags and values that are none are refused in one li
     assert.match(stderr, /^agentalk-bridge: [^\n]+\n$/);
   }
   const taken = await runBridge(['--port', String(bridge.port)]);
-  assert.deepEqual([taken.status, taken.stderr], [1, "agentalk-bridge: can't start: EADDRINUSE\n"]);
+  assert.deepEqual(
+    [taken.status, taken.stderr],
+    [1, "agentalk-bridge: can't listen there (EADDRINUSE): choose another --port (0: any that is free) or --host\n"],
+  );
 });
 
 test('flags win over the environment, and that over the defaults', async () => {

@@ -8,7 +8,7 @@ import { EVERYBODY, sha256 } from '../bridge/ids.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from '../bridge/ids.ts';
 import { readConfig } from '../bridge/config.ts';
 import type { Limits } from '../bridge/limits.ts';
-import { take } from '../bridge/shelf.ts';
+import { take } from '../bridge/ids.ts';
 
 const LIMITS = readConfig([], {}).limits;
 const START = 1_767_225_600_000;
