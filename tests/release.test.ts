@@ -5,7 +5,7 @@ import { copyFileSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { startServer } from '../scripts/processes.mjs';
+import { startBridge } from './kit/bridge.ts';
 import { ROOT } from './kit/root.ts';
 import { makeFolder } from './kit/shell.ts';
 
@@ -25,7 +25,7 @@ test('the same commit builds the same bytes, wherever it lies', () => {
 test('bridge.js runs alone in an empty folder, and requires nothing but node', async () => {
   const folder = makeFolder();
   copyFileSync(join(ROOT, 'dist', 'bridge.js'), join(folder, 'bridge.js'));
-  const bridge = await startServer([join(folder, 'bridge.js'), '--port', '0']);
+  const bridge = await startBridge([], { file: join(folder, 'bridge.js') });
   const answer = await fetch(`${bridge.url}/agentalk.sh`);
   assert.equal(await answer.text(), dist('agentalk.sh'));
   await bridge.stop();
