@@ -93,7 +93,7 @@ const driver: Driver = {
   isDecimal: (text) => isTrue(call('is_decimal', text)),
   parseFrame(frame) {
     file('frame', frame);
-    const code = `parse_frame "$TMP/frame" && body >"$TMP/parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP/unsigned" &&
+    const code = `parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && body >"$TMP/parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP/unsigned" &&
       { ${PRINT_HEADERS}; printf 'signature: %s' "$SIGNATURE"; }`;
     return outcome(code, (text) => {
       const all = text.split('\n').map((each) => each.split(/: (.*)/, 2) as [string, string]);
@@ -105,7 +105,10 @@ const driver: Driver = {
   },
   checkMessage(frame, isDirect) {
     file('frame', frame);
-    return outcome(`parse_frame "$TMP/frame" && check_message ${isDirect ? 'me' : 'all'}`, () => true);
+    return outcome(
+      `parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && check_message ${isDirect ? 'me' : 'all'}`,
+      () => true,
+    );
   },
   async seal(passphrase, aad, plaintext) {
     const path = file(`plaintext-${plaintext.length}`, Buffer.concat([Buffer.alloc(16), plaintext]));
@@ -121,7 +124,7 @@ const driver: Driver = {
   openCard(k, channel, from, { nonce, ciphertext, tag }) {
     const code = `KEY=${k} CHANNEL=${channel}; ${call('aad', from, '*', 'card')}; ${line('ROOM=')}
       unseal "$ROOM" "$(hash_key "$ROOM")" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
-      parse_frame "$TMP/frame" && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
+      parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
     return outcome(code, (text) => {
       const [kind, name = '', pub = '', sign = ''] = text.split(' ');
       return { kind: kind as 'agent' | 'human', name, pub, sign };

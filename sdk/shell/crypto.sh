@@ -94,14 +94,15 @@ seal() { # PASS H AAD BYTES; 16 zeros and BYTES of plaintext are in $TMP/frame -
 	wait "$pid" && CIPHERTEXT=$(<"$TMP/base64") || disk_full
 }
 
-unseal() { # PASS H AAD NONCE CIPHERTEXT TAG -> $TMP/frame, only when the tag was right; else WHY
+unseal() { # PASS H AAD NONCE CIPHERTEXT TAG -> $TMP/frame and FRAME_BYTES, only when the tag was right; else WHY
 	local padding=${5##*[!=]}
+	FRAME_BYTES=$((${#5} * 3 / 4 - ${#padding}))
 	WHY=bad-nonce && is_hex "$4" 24 || return 1
 	WHY=malformed-tag && is_hex "$6" 32 || return 1
 	WHY=bad-base64 && is_base64 "$5" || return 1
 	{ zeros && printf %s "$5" | openssl base64 -A -d; } >"$TMP/cipher" || disk_full
 	ctr "$1" "${4}00000001" <"$TMP/cipher" >"$TMP/plain" || disk_full
-	gcm_tag "$2" "$3" "$TMP/cipher" $((${#5} * 3 / 4 - ${#padding})) "$TMP/plain"
+	gcm_tag "$2" "$3" "$TMP/cipher" "$FRAME_BYTES" "$TMP/plain"
 	WHY=bad-tag && [ "$TAG" = "$6" ] || return 1
 	tail -c +17 "$TMP/plain" >"$TMP/frame" || disk_full
 }

@@ -36,8 +36,8 @@ aad() { AAD=agentalk/1$'\n'$CHANNEL$'\n'$1$'\n'$2$'\n'$3; } # FROM TO TYPE -> AA
 # and BODY; but of a body with NUL bytes, which bash can't hold, BINARY, the file, and BODY_AT, its first byte there.
 KNOWN=' kind stream seq time after seen re challenge answer name part size sha256 pub sign final '
 
-parse_frame() { # FILE; else WHY
-	local line name value names=' ' end='' size
+parse_frame() { # FILE [BYTES, which it must have]; else WHY
+	local line name value names=' ' end='' size=${2:-}
 	for name in $KNOWN; do printf -v "F_$name" %s ''; done
 	SIGNATURE='' HEADERS='' BODY_AT=1 BINARY=''
 	{
@@ -58,8 +58,8 @@ parse_frame() { # FILE; else WHY
 		WHY=no-empty-line && [ -n "$end" ] || return 1
 		! IFS= read -r -d '' BODY || BINARY=$1
 	} <"$1"
-	size=$(wc -c <"$1")
-	BODY_BYTES=$((size - BODY_AT + 1))
+	[ -z "$BINARY" ] || size=$(wc -c <"$1")
+	BODY_BYTES=$((${size:-BODY_AT - 1 + ${#BODY}} - BODY_AT + 1))
 	[ -n "$BINARY" ] || [ ${#BODY} -ne "$BODY_BYTES" ] || return 0
 	# `read` drops NUL bytes, and headers that had some are not what was sealed.
 	WHY=bad-header

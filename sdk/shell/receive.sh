@@ -55,7 +55,7 @@ early() { [ "$EPOCH" = "$BORN_EPOCH" ] && [ "$1" -lt "$BORN" ]; } # INDEX: did i
 card() { # ID NONCE CIPHERTEXT TAG
 	local i
 	aad "$1" '*' card
-	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame "$TMP/frame" && check_card "$1" ||
+	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame "$TMP/frame" "$FRAME_BYTES" && check_card "$1" ||
 		tampered "card-$WHY" "${1:0:8}" || return
 	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
 		[ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
@@ -140,9 +140,9 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 
 opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
 	if [ "$2" = me ]; then
-		direct_key "$1" && unseal "$DIRECT" "$DIRECT_H" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP/frame" && check_message "$2"
+		direct_key "$1" && unseal "$DIRECT" "$DIRECT_H" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP/frame" "$FRAME_BYTES" && check_message "$2"
 	else
-		unseal "$ROOM" "$ROOM_H" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP/frame" && check_message "$2" || return 1
+		unseal "$ROOM" "$ROOM_H" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP/frame" "$FRAME_BYTES" && check_message "$2" || return 1
 		WHY=unsigned && [ -n "$SIGNATURE" ] || return 1
 		WHY=bad-signature
 		verify "${P_SIGN[$1]}" "$SIGNATURE" < <(printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body)

@@ -37,9 +37,9 @@ workplace() { # TMP, a folder of this process, and room on its disk for what one
 }
 
 clean() {
-	local name
-	for name in receive show; do ! mine "$name" || rm -f "$S/$name.lock"; done
-	rm -rf "$TMP" "$NEW"
+	local name locks=()
+	for name in receive show; do ! mine "$name" || locks+=("$S/$name.lock"); done
+	rm -rf "$TMP" "$NEW" ${locks[@]+"${locks[@]}"}
 }
 
 sweep() { # what killed processes left: no call but a listener's lasts twenty minutes

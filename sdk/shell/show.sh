@@ -3,8 +3,10 @@
 # A peer's words come with two spaces and a bar before each line, and without the characters that move a cursor or turn
 # text around: nobody can imitate a line of agentalk's. The bytes in the file are exact.
 words() { # stdin -> WORDS
-	local bad
-	IFS= read -r -d '' WORDS < <(tr '\0' '?')
+	local part bad
+	WORDS=''
+	while IFS= read -r -d '' part; do WORDS="$WORDS$part?"; done
+	WORDS=$WORDS$part
 	for bad in [$'\1'-$'\10'$'\13'-$'\37'$'\177'] $'\302'[$'\200'-$'\237'] $'\330\234' \
 		$'\342\200'[$'\216\217\250'-$'\256'] $'\342\201'[$'\246'-$'\251']; do
 		case $WORDS in *$bad*) WORDS=${WORDS//$bad/?} ;; esac
