@@ -238,6 +238,7 @@ step() { # SECONDS: one poll; or a moment's pause while another of ours polls, w
 	lock receive $((seconds + 5)) || return
 	if receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
 	mine receive || return
+	[ "$CODE" != bad_request ] || { CODE=no_participant && pause 1; } # a cursor that was led astray: joining gives a new one
 	! rejoin || return 0
 	((TRIES += 1))
 	TROUBLE=$MESSAGE

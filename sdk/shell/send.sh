@@ -83,7 +83,7 @@ post() { # N
 	{ read -r WHOM SEQ _ && read -r line; } <"$S/outbox/$1"
 	printf '%s\n' "$line" >"$TMP/post" || disk_full
 	CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
-	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH&since=$CURSOR" "$TMP/post"; then
+	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH" "$TMP/post"; then
 		read -r -d '' PRESENT <"$TMP/answer"
 		return 0
 	fi
