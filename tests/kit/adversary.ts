@@ -74,6 +74,8 @@ export class Adversary {
   plan: Plan;
   /** Which bridge gets the next request of a client; undefined: nobody listens there. */
   target: (client: string) => string | undefined;
+  /** May answer in the bridge's place, which then hears nothing of it: true if it does. */
+  usurp: (asked: Asked, response: ServerResponse) => boolean = () => false;
   /** May change what the bridge answers. */
   rewrite: (asked: Asked, body: Buffer) => Buffer = (_, body) => body;
   /** How often each fate came. */
@@ -128,6 +130,7 @@ export class Adversary {
     const drop = () => request.socket.destroy();
     try {
       const body = await bodyOf(request);
+      if (this.usurp(asked, response)) return;
       if (fate.what === 'drop') return void drop();
       if (fate.what === 'refuse') return refuse(response, fate);
       if (fate.what === 'delay') await this.#pause(fate.ms);
