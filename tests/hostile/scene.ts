@@ -4,7 +4,7 @@
  * that he ever prints is kept and judged: by its form, and by whether it was said.
  */
 import assert from 'node:assert/strict';
-import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Adversary } from '../kit/adversary.ts';
@@ -150,6 +150,7 @@ export class Scene {
   honest(): void {
     this.adversary.rewrite = (_, body) => body;
     this.adversary.usurp = () => false;
+    this.adversary.alter = (_, answer) => answer;
   }
 
   /** What ada says next is shown, once and in its order. */
@@ -200,6 +201,13 @@ export class Scene {
     assert.equal(new Set(causes).size, causes.length, `each cause once: ${causes.join(', ')}`);
     this.checkNothingRan();
     assert.ok(this.diskBytes < DISK_BYTES, `${this.diskBytes} bytes on disk`);
+  }
+
+  /** The inbox has what was shown, each once, byte for byte. */
+  checkInbox(): void {
+    const folder = join(this.folder, 'inbox');
+    const kept = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'));
+    assert.deepEqual(kept.sort(), [...new Set(this.shown().map(({ text }) => text))].sort());
   }
 
   checkNothingRan(): void {

@@ -64,7 +64,8 @@ export function storm(seed: string | number, share: number): Plan {
   };
 }
 
-interface Answer {
+/** `headers` are names and values in turn, as they came. */
+export interface Answer {
   readonly status: number;
   readonly headers: readonly string[];
   readonly body: Buffer;
@@ -78,6 +79,8 @@ export class Adversary {
   usurp: (asked: Asked, response: ServerResponse) => boolean = () => false;
   /** May change what the bridge answers. */
   rewrite: (asked: Asked, body: Buffer) => Buffer = (_, body) => body;
+  /** May change all of it, after that. */
+  alter: (asked: Asked, answer: Answer) => Answer = (_, answer) => answer;
   /** How often each fate came. */
   readonly counts: Record<string, number> = {};
   /** How many requests of each client and kind came. */
@@ -144,7 +147,7 @@ export class Adversary {
           .then(() => this.#forward(client, request, path.replace(/wait=\d+/, 'wait=0'), body, undefined))
           .catch(() => {});
       }
-      send(response, { ...answer, body: this.rewrite(asked, answer.body) }, fate, drop);
+      send(response, this.alter(asked, { ...answer, body: this.rewrite(asked, answer.body) }), fate, drop);
     } catch {
       drop();
     }
