@@ -82,6 +82,10 @@ export class Scene {
       await scene.sees(new RegExp(`PAIRED with ${name}\\.`));
       await scene.member(name).paired('bob');
     }
+    // Those who said hello themselves are welcomed by bob, and answer that too.
+    for (const name of names.slice(1))
+      await scene.member(name).until((self) => self.outbox.filter(({ to }) => to === self.peer('bob').id).length >= 2);
+    await scene.call('wait', '0');
     return scene;
   }
 
