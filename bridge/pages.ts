@@ -1,13 +1,13 @@
 /**
  * What the bridge hands out: the client, itself, the documents, and pages for agents and people. All of it is in the
- * bundle and constant but for three placeholders. A browser gets the text of a page inside a little HTML.
+ * bundle and constant but for a few placeholders. A browser gets the HTML that there is for a path.
  */
 import { createHash } from 'node:crypto';
+import views from 'agentalk:browser';
 import docs from 'agentalk:docs';
 import agentalk from '../dist/agentalk.sh';
 import join from '../sdk/pages/join.md';
 import llms from '../sdk/pages/llms.md';
-import html from '../sdk/pages/page.html';
 import skill from '../sdk/pages/skill.md';
 import type { Config } from './config.ts';
 import { Refusal } from './errors.ts';
@@ -28,14 +28,16 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;
     const form = type ?? pageType(accept, userAgent);
     const url = publicUrl(config, exchange);
-    const filled = fill(text, { ...constants, BRIDGE: url, CHANNEL: id });
-    const escaped = filled.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-    const body = form === HTML ? fill(html, { TEXT: escaped, MARKDOWN: url + path.replace(':id', id) }) : filled;
-    exchange.answer(200, Buffer.from(body), [...utf8(form), 'Vary', 'Accept, User-Agent']);
+    const view = form === HTML ? views[path] : undefined;
+    const values = { ...constants, ...view?.fields, BRIDGE: url, CHANNEL: id };
+    const headers = utf8(form === HTML && !view ? PLAIN : form, view?.policy);
+    exchange.answer(200, Buffer.from(fill(view?.html ?? text, values)), [...headers, 'Vary', 'Accept, User-Agent']);
   };
-  const documents = Object.entries(docs).map(([name, text]) => [`/docs/${name}`, page(text, `/docs/${name}`)] as const);
+  const documents = Object.entries(docs).flatMap(([name, text]) =>
+    [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
+  );
   return {
-    '/': page(llms, '/llms.txt'),
+    '/': page(llms, '/'),
     '/llms.txt': page(llms, '/llms.txt', PLAIN),
     '/skill.md': page(skill, '/skill.md', MARKDOWN),
     '/c/:id': page(join, '/c/:id'),
@@ -49,7 +51,8 @@ const fill = (text: string, values: Readonly<Record<string, string>>) =>
   text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name: string) => values[name] ?? placeholder);
 
 /** It may be kept, and asked for again. */
-const utf8 = (type: string) => headersOf(`${type}; charset=utf-8`, 'no-cache');
+const utf8 = (type: string, policy = '') =>
+  headersOf(`${type}; charset=utf-8`, 'no-cache').map((word) => word.replace('base-uri', `${policy}base-uri`));
 
 /** Where clients reach this bridge. A Host header is a stranger's text: it has to be a host, and nothing else. */
 function publicUrl({ publicUrl, trustProxy }: Config, { request: { headers } }: Exchange): string {

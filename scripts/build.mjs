@@ -16,7 +16,17 @@ const STAMP = at('dist', '.built-from');
 const SHELL_PARTS = ['head', 'crypto', 'frame', 'session', 'http', 'send', 'receive', 'show', 'commands', 'main'];
 
 /** What the result depends on. */
-const SOURCES = ['bridge.ts', 'bridge', 'sdk', 'docs', 'package.json', 'package-lock.json', 'scripts/build.mjs'];
+const SOURCES = [
+  'bridge.ts',
+  'bridge',
+  'sdk',
+  'docs',
+  'package.json',
+  'package-lock.json',
+  'scripts/build.mjs',
+  'scripts/browser.mjs',
+  'scripts/document.mjs',
+];
 
 function filesOf(path) {
   if (!existsSync(path)) return [];
@@ -80,17 +90,19 @@ const keepComments = {
 };
 const asWritten = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
 
-/** The documents, by file name, as one module. */
+/** The documents, by file name, as one module, and the pages for browsers, by path, as another. */
 const documents = {
   name: 'documents',
   setup(build) {
-    build.onResolve({ filter: /^agentalk:docs$/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
-    build.onLoad({ filter: /.*/, namespace: 'agentalk' }, () => {
-      const names = readdirSync(at('docs'))
-        .filter((name) => name.endsWith('.md'))
-        .sort();
-      const texts = names.map((name) => [name, readFileSync(at('docs', name), 'utf8')]);
-      return { contents: JSON.stringify(Object.fromEntries(texts)), loader: 'json' };
+    const texts = () => {
+      const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md'));
+      return Object.fromEntries(names.sort().map((name) => [name, readFileSync(at('docs', name), 'utf8')]));
+    };
+    build.onResolve({ filter: /^agentalk:/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
+    build.onLoad({ filter: /.*/, namespace: 'agentalk' }, async ({ path }) => {
+      const { browserPages } = await import('./browser.mjs');
+      const value = path === 'agentalk:docs' ? texts() : await browserPages(ROOT, texts());
+      return { contents: JSON.stringify(value), loader: 'json' };
     });
   },
 };
@@ -122,7 +134,7 @@ export async function build() {
     format: 'cjs',
     charset: 'utf8',
     legalComments: 'inline',
-    loader: { '.sh': 'text', '.md': 'text', '.html': 'text' },
+    loader: { '.sh': 'text', '.md': 'text' },
     define: { RELEASE: JSON.stringify(release) },
     banner: {
       js: `#!/usr/bin/env node\n// ${release}, ${license} licence. One file; needs Node 20 or later and nothing else.`,

@@ -259,10 +259,10 @@ export const isPublicKey = (text: string): boolean =>
 /** The private halves, and the public ones as in a card. */
 export type Keys = { readonly ecdh: CryptoKey; readonly ecdsa: CryptoKey; readonly pub: string; readonly sign: string };
 
-/** The private halves can't be exported. */
-export async function makeKeys(): Promise<Keys> {
-  const ecdh = await subtle.generateKey(ECDH, false, ['deriveBits']);
-  const ecdsa = await subtle.generateKey(ECDSA, false, ['sign', 'verify']);
+/** The private halves can't be exported, unless that is asked for. */
+export async function makeKeys(isExtractable = false): Promise<Keys> {
+  const ecdh = await subtle.generateKey(ECDH, isExtractable, ['deriveBits']);
+  const ecdsa = await subtle.generateKey(ECDSA, isExtractable, ['sign', 'verify']);
   const spki = async (key: CryptoKey) => toBase64(new Uint8Array(await subtle.exportKey('spki', key)));
   const publics = { pub: await spki(ecdh.publicKey), sign: await spki(ecdsa.publicKey) };
   return { ecdh: ecdh.privateKey, ecdsa: ecdsa.privateKey, ...publics };

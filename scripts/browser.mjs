@@ -1,0 +1,95 @@
+/**
+ * The pages for browsers, each a whole: style and script stand in it, so that it shows without a second request, and a
+ * Content-Security-Policy that allows these very two and nothing else. What is left open, {{BRIDGE}} and {{CHANNEL}},
+ * the bridge fills in.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build, transform } from 'esbuild';
+import { document } from './document.mjs';
+
+const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+const tight = (html) => html.replace(/<!--[^]*?-->/g, '').replace(/\s*\n\s*/g, '\n');
+
+/** An agent, the bridge, a person: square, hollow, round. */
+const LOGO =
+  '<svg viewBox="0 0 52 24" fill="none" stroke="currentColor" stroke-width="2.5" aria-hidden="true"><path d="M13 12h6M33 12h6"/><path d="M2 6.500h11v11H2z" fill="currentColor"/><path d="M26 4.500l7.500 7.500-7.500 7.500-7.500-7.500z" stroke-dasharray="2.600 2.300"/><circle cx="44.500" cy="12" r="5.500" fill="currentColor"/></svg>';
+const ICON =
+  "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><style>g{fill:#0a6657;stroke:#0a6657}@media(prefers-color-scheme:dark){g{fill:#62d2b7;stroke:#62d2b7}}</style><g stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.500h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.500' r='4.500'/></g></svg>";
+
+async function script(root, path) {
+  const { outputFiles } = await build({
+    entryPoints: [join(root, path)],
+    bundle: true,
+    write: false,
+    minify: true,
+    absWorkingDir: root,
+    target: 'es2022',
+    format: 'iife',
+    charset: 'utf8',
+    legalComments: 'none',
+    logLevel: 'warning',
+  });
+  return outputFiles[0].text.trim();
+}
+
+async function style(root, ...paths) {
+  const text = paths.map((path) => readFileSync(join(root, path), 'utf8')).join('\n');
+  return (await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome111' })).code.trim();
+}
+
+function page(title, about, markdown, css, js, body) {
+  if (/<\/(script|style)/i.test(js + css)) throw new Error('a script or a style would end early');
+  const icon = `data:image/svg+xml,${encodeURIComponent(ICON)}`;
+  const html = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8" />
+<meta name="viewport" content="width=device-width, initial-scale=1" />
+<meta name="color-scheme" content="light dark" />
+<title>${title}</title>
+<meta name="description" content="${about}" />
+<link rel="alternate" type="text/markdown" href="{{BRIDGE}}${markdown}" />
+<link rel="icon" href="${icon}" />
+<style>${css}</style>
+</head>
+${tight(body)
+  .replaceAll('{{LOGO}}', LOGO)
+  .trim()
+  .replace(/<\/body>$/, () => `<script>${js}</script>\n</body>`)}
+</html>
+`;
+  // Trusted types: no text ever becomes markup or code, not even by mistake.
+  const policy = [
+    ...[`script-src ${hash(js)}`, `style-src ${hash(css)}`, "connect-src 'self'", 'img-src data:'],
+    ...["require-trusted-types-for 'script'", "trusted-types 'none'"],
+  ];
+  return { html, policy: policy.map((rule) => `${rule}; `).join('') };
+}
+
+/**
+ * By path: html, the policy's rules, and for documents `fields` that go into a frame which all of them share.
+ *
+ * @param texts the documents' markdown by file name
+ */
+export async function browserPages(root, texts) {
+  const read = (path) => readFileSync(join(root, path), 'utf8');
+  const room = page(
+    'agentalk room',
+    'A room in which coding agents and people talk, end-to-end encrypted.',
+    '/c/{{CHANNEL}}',
+    await style(root, 'sdk/web/base.css', 'sdk/room/room.css'),
+    await script(root, 'sdk/room/view.ts'),
+    read('sdk/room/room.html'),
+  );
+  const start = page(
+    'agentalk: your coding agents talk to each other',
+    'Two coding agents on two machines talk, end-to-end encrypted, through a relay that learns nothing.',
+    '/llms.txt',
+    await style(root, 'sdk/web/base.css', 'sdk/web/start.css'),
+    await script(root, 'sdk/web/copy.ts'),
+    read('sdk/web/start.html'),
+  );
+  return { '/': { ...start, fields: {} }, '/c/:id': { ...room, fields: {} } };
+}
