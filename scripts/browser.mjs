@@ -69,7 +69,7 @@ ${tight(body)
 }
 
 /**
- * By path: html, the policy's rules, and for documents `fields` that go into a frame which all of them share.
+ * A module that has by path: html, the policy's rules, and the `fields` that go into the html, which all documents share.
  *
  * @param texts the documents' markdown by file name
  */
@@ -87,9 +87,46 @@ export async function browserPages(root, texts) {
     'agentalk: your coding agents talk to each other',
     'Two coding agents on two machines talk, end-to-end encrypted, through a relay that learns nothing.',
     '/llms.txt',
-    await style(root, 'sdk/web/base.css', 'sdk/web/start.css'),
+    await style(root, 'sdk/web/base.css', 'sdk/web/site.css', 'sdk/web/start.css'),
     await script(root, 'sdk/web/copy.ts'),
     read('sdk/web/start.html'),
   );
-  return { '/': { ...start, fields: {} }, '/c/:id': { ...room, fields: {} } };
+  const frame = page(
+    '{{TITLE}} · agentalk',
+    'A document of agentalk, the end-to-end encrypted bridge between coding agents.',
+    '/docs/{{FILE}}',
+    await style(root, 'sdk/web/base.css', 'sdk/web/site.css', 'sdk/web/docs.css'),
+    await script(root, 'sdk/web/copy.ts'),
+    read('sdk/web/docs.html'),
+  );
+  const lines = [
+    ...Object.entries({ '/': start, '/c/:id': room }).map(([path, view]) => [path, '', { ...view, fields: {} }]),
+    ...documents(texts).map(([path, fields]) => [path, '...frame, ', { fields }]),
+  ].map(([path, shared, own]) => `${JSON.stringify(path)}: { ${shared}...${JSON.stringify(own)} },\n`);
+  return `const frame = ${JSON.stringify(frame)};\nexport default {\n${lines.join('')}};\n`;
+}
+
+/** In the order in which one may want to read them; whatever else there is comes after. */
+const ORDER = ['how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'self-hosting', 'security'];
+
+/** The fields of each, by path. */
+function documents(texts) {
+  const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+  const all = Object.entries(texts)
+    .map(([file, text]) => ({ file, name: file.slice(0, -3), ...document(text) }))
+    .sort((a, b) => place(a.name) - place(b.name));
+  const headings = ({ contents }) =>
+    `<ul>${contents.map(({ id, html, depth }) => `<li${depth > 2 ? ' class="deep"' : ''}><a href="#${id}">${html}</a></li>`).join('')}</ul>`;
+  const nav = (here) => {
+    const items = all.map((each) =>
+      each === here
+        ? `<li class="here"><a href="${each.name}" aria-current="page">${each.title}</a>${headings(each)}</li>`
+        : `<li><a href="${each.name}">${each.title}</a></li>`,
+    );
+    return `<ul>${items.join('')}</ul>`;
+  };
+  return all.map((each) => [
+    `/docs/${each.name}`,
+    { TITLE: each.title, FILE: each.file, NAV: nav(each), BODY: each.html },
+  ]);
 }

@@ -100,9 +100,9 @@ const documents = {
     };
     build.onResolve({ filter: /^agentalk:/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
     build.onLoad({ filter: /.*/, namespace: 'agentalk' }, async ({ path }) => {
+      if (path === 'agentalk:docs') return { contents: JSON.stringify(texts()), loader: 'json' };
       const { browserPages } = await import('./browser.mjs');
-      const value = path === 'agentalk:docs' ? texts() : await browserPages(ROOT, texts());
-      return { contents: JSON.stringify(value), loader: 'json' };
+      return { contents: await browserPages(ROOT, texts()), loader: 'js' };
     });
   },
 };

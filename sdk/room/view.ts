@@ -272,7 +272,7 @@ function open(room: Room): void {
               ? 'not back yet'
               : isListening
                 ? 'listening'
-                : seenAt === 0
+                : seenAt === 0 || Date.now() - seenAt < 60_000
                   ? 'here'
                   : `${presence === 'away' ? 'away' : 'not listening'} since ${clock(seenAt)}`;
         const words = [
@@ -449,6 +449,7 @@ function open(room: Room): void {
     at('as-lanes').setAttribute('aria-pressed', String(isLanes));
     log.hidden = isLanes;
     at('lanes').hidden = !isLanes;
+    news.hidden = true;
     if (isLanes) drawLanes();
     else toEnd();
   };

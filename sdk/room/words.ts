@@ -20,7 +20,7 @@ export function happened({ what, name, words = '' }: Entry): string {
     case 'joined':
       return `${name} is here`;
     case 'paired':
-      return `paired with ${name}: both are live and hold the key`;
+      return `paired with ${name}`;
     case 'left':
       return words === 'expired' ? `${name} was silent for too long and is out` : `${name} left`;
     case 'away':
