@@ -27,9 +27,8 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;
     const form = type ?? pageType(accept, userAgent);
-    const url = publicUrl(config, exchange);
     const view = form === HTML ? views[path] : undefined;
-    const values = { ...constants, ...view?.fields, BRIDGE: url, CHANNEL: id };
+    const values = { ...constants, ...view?.fields, BRIDGE: publicUrl(config, exchange), CHANNEL: id };
     const headers = utf8(form === HTML && !view ? PLAIN : form, view?.policy);
     exchange.answer(200, Buffer.from(fill(view?.html ?? text, values)), [...headers, 'Vary', 'Accept, User-Agent']);
   };
