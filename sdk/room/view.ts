@@ -56,7 +56,7 @@ function insecure(): void {
 }
 
 function incomplete(words: string): void {
-  const input = make('input', { id: 'whole', type: 'url', autocomplete: 'off', spellcheck: 'false', required: true });
+  const input = make('input', { id: 'whole', autocomplete: 'off', spellcheck: 'false', required: true });
   const form = make(
     'form',
     {},
@@ -194,6 +194,7 @@ function title(count: number): void {
 
 function open(room: Room): void {
   void isOurs(room.stream);
+  at('gate').replaceChildren();
   at('gate').hidden = true;
   at('talk').hidden = at('tools').hidden = false;
   at('write').hidden = room.isWatching;

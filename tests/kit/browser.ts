@@ -11,6 +11,7 @@ export const CHROMIUM = '/usr/bin/chromium';
 const FLAGS = [
   ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  '--host-resolver-rules=MAP plain.example 127.0.0.1', // a bridge that is not on localhost
 ];
 
 let launched: Promise<Browser> | undefined;

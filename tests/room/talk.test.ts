@@ -15,21 +15,31 @@ import { Agent, makeFolder, pair } from '../kit/shell.ts';
 const skip = need(CHROMIUM);
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
-after(() => bridge.stop());
+const listening: ReferenceClient[] = [];
+after(async () => {
+  await Promise.all(listening.map((client) => client.stop()));
+  await bridge.stop();
+});
+
+/** A member of a new channel, which listens until all is over. */
+async function opener(name: string): Promise<ReferenceClient> {
+  const client = (await ReferenceClient.create(bridge.url, name)).start();
+  listening.push(client);
+  return client;
+}
 
 /** A reference client that listens, and a person who came by its link. */
 async function two(base = bridge.url, name = 'ada'): Promise<[ReferenceClient, Visitor]> {
-  const laptop = (await ReferenceClient.create(bridge.url, 'laptop')).start();
+  const laptop = await opener('laptop');
   const ada = await Visitor.join(laptop.joinUrl.replace(bridge.url, base), name);
   await laptop.paired(name);
   await ada.sees('paired with laptop');
   return [laptop, ada];
 }
 
-async function done(client: ReferenceClient, visitor: Visitor): Promise<void> {
+async function done(visitor: Visitor): Promise<void> {
   visitor.behaved();
   await visitor.close();
-  await client.stop();
 }
 
 const receipt = (visitor: Visitor, words: string) =>
@@ -137,7 +147,7 @@ test(
     await ada.sees('(two-with-one-number)');
     const transcript = await ada.page.locator('#log').innerText();
     assert.doesNotMatch(transcript, /as the bridge would have it|another first thing/);
-    await done(laptop, ada);
+    await done(ada);
     await relay.stop();
   },
 );
@@ -164,7 +174,7 @@ test('a reload keeps the identity, the transcript and the numbers', { skip }, as
   );
   assert.ok(kept.length > 1000 && !kept.includes(laptop.k), 'the key stays in the address');
   assert.equal(await ada.page.evaluate(() => localStorage.length), 0);
-  await done(laptop, ada);
+  await done(ada);
 });
 
 test('a tab that was duplicated is somebody else', { skip }, async () => {
@@ -178,11 +188,11 @@ test('a tab that was duplicated is somebody else', { skip }, async () => {
   await twin.getByLabel('Your name in the room').fill('ada');
   await twin.getByRole('button', { name: 'Join' }).click();
   await twin.getByText('Somebody here is called ada').waitFor();
-  await done(laptop, ada);
+  await done(ada);
 });
 
 test('who watches is seen as a person, and who closes the tab has left after a while', { skip }, async () => {
-  const laptop = (await ReferenceClient.create(bridge.url, 'laptop')).start();
+  const laptop = await opener('laptop');
   const visitor = await Visitor.at(bridge.url);
   await visitor.page.goto(laptop.joinUrl);
   await visitor.page.getByRole('button', { name: 'Just watch' }).click();
@@ -199,7 +209,6 @@ test('who watches is seen as a person, and who closes the tab has left after a w
   visitor.behaved();
   await visitor.close();
   await laptop.until(({ log }) => log.find((entry) => entry.type === 'left'), 40_000);
-  await laptop.stop();
 });
 
 test('who leaves says goodbye, and keeps nothing', { skip }, async () => {
@@ -210,7 +219,7 @@ test('who leaves says goodbye, and keeps nothing', { skip }, async () => {
   await laptop.until(({ log }) => log.find((entry) => entry.type === 'message' && entry.message.kind === 'bye'));
   await laptop.until(({ log }) => log.find((entry) => entry.type === 'left'));
   assert.equal(await ada.page.evaluate(() => sessionStorage.length), 0);
-  await done(laptop, ada);
+  await done(ada);
 });
 
 test('through a network that fails at every fifth request all comes once and in order', { skip }, async () => {
@@ -228,7 +237,7 @@ test('through a network that fails at every fifth request all comes once and in 
   assert.deepEqual(laptop.texts('ada'), numbers);
   const theirs = await ada.page.locator('#log .said:not(.mine) .body').allInnerTexts();
   assert.deepEqual(theirs, numbers);
-  await done(laptop, ada);
+  await done(ada);
   await relay.stop();
 });
 
@@ -243,7 +252,7 @@ test('the transcript is saved as Markdown', { skip }, async () => {
   assert.match(saved.suggestedFilename(), /\.md$/);
   const text = readFileSync(await saved.path(), 'utf8');
   assert.match(text, /\*\*laptop\*\* to everybody, \d\d:\d\d:\n\n````text\n```\nfenced\n```\n````\n/);
-  await done(laptop, ada);
+  await done(ada);
 });
 
 test('news are counted while one reads above or looks elsewhere', { skip }, async () => {
@@ -257,5 +266,5 @@ test('news are counted while one reads above or looks elsewhere', { skip }, asyn
   await ada.page.evaluate(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true }));
   await laptop.say('while you look elsewhere');
   await ada.page.waitForFunction(() => document.title.startsWith('(1) '));
-  await done(laptop, ada);
+  await done(ada);
 });

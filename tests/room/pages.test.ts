@@ -1,0 +1,212 @@
+/** The pages for browsers: small, whole, readable by everybody, closed to everything else. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { startBridge } from '../kit/bridge.ts';
+import type { TestBridge } from '../kit/bridge.ts';
+import { CHROMIUM, Visitor } from '../kit/browser.ts';
+import { ReferenceClient } from '../kit/client.ts';
+import { need } from '../kit/need.ts';
+import { ROOT } from '../kit/root.ts';
+
+const skip = need(CHROMIUM);
+const AXE = readFileSync(createRequire(join(ROOT, 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
+const ROOM = `/c/${'0'.repeat(32)}`;
+const DOCUMENTS = readdirSync(join(ROOT, 'docs'))
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => `/docs/${name.slice(0, -3)}`);
+const SCHEMES = ['light', 'dark'] as const;
+
+let bridge: TestBridge;
+before(async () => void (bridge = await startBridge()));
+const listening: ReferenceClient[] = [];
+after(async () => {
+  await Promise.all(listening.map((client) => client.stop()));
+  await bridge.stop();
+});
+
+/** A member of a new channel, which listens until all is over. */
+async function opener(name: string): Promise<ReferenceClient> {
+  const client = (await ReferenceClient.create(bridge.url, name)).start();
+  listening.push(client);
+  return client;
+}
+
+const get = (path: string, accept = 'text/html') => fetch(bridge.url + path, { headers: { accept } });
+const html = async (path: string) => (await get(path)).text();
+const inside = (text: string, tag: string) =>
+  [...text.matchAll(new RegExp(`<${tag}>([^]*?)</${tag}>`, 'g'))].map(([, body = '']) => body);
+const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(AXE);
+  return page.evaluate(async () => {
+    const { violations } = await (
+      globalThis as unknown as { axe: { run(): Promise<{ violations: any[] }> } }
+    ).axe.run();
+    return violations
+      .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+      .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }: { html: string }) => html.slice(0, 120)).join(' | ')}`);
+  });
+}
+
+test('all that a browser gets for room, start page and the frame of documents is below 60 KB', async () => {
+  const [room = '', start = '', document = ''] = await Promise.all([ROOM, '/', '/docs/compared'].map(html));
+  const frame = document.replace(/<main [^]*<\/main>/, '').replace(/<nav class="contents"[^]*?<\/nav>/, '');
+  const sizes = [room, start, frame].map((text) => Buffer.byteLength(text));
+  const sum = sizes.reduce((a, b) => a + b);
+  assert.ok(sum < 60 * 1024, `${sizes.join(' + ')} = ${sum} bytes`);
+});
+
+test('nothing runs or styles a page but what its policy names by its hash', async () => {
+  for (const path of ['/', ROOM, ...DOCUMENTS]) {
+    const response = await get(path);
+    const text = await response.text();
+    const policy = response.headers.get('content-security-policy') ?? '';
+    const [script = '', ...scripts] = inside(text, 'script');
+    const [style = '', ...styles] = inside(text, 'style');
+    assert.deepEqual([scripts, styles], [[], []], path);
+    assert.ok(policy.includes(`script-src ${sha256(script)};`), path);
+    assert.ok(policy.includes(`style-src ${sha256(style)};`), path);
+    assert.match(
+      policy,
+      /^default-src 'none'; .*connect-src 'self'; .*trusted-types 'none'; .*frame-ancestors 'none'$/,
+    );
+    assert.doesNotMatch(policy, /unsafe|\*|https?:/);
+    assert.doesNotMatch(text.replace(script, ''), / on\w+="| style="|<script src|<link rel="stylesheet/, path);
+    assert.doesNotMatch(text, /\{\{|undefined|\beval\(/, path);
+    assert.doesNotMatch(
+      script,
+      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|new Function|localStorage/,
+      path,
+    );
+  }
+  const plain = await get('/llms.txt');
+  assert.doesNotMatch(plain.headers.get('content-security-policy') ?? '', /script-src/);
+});
+
+test('agents get each page as Markdown, and each HTML page names its twin', async () => {
+  for (const path of DOCUMENTS) {
+    const source = readFileSync(join(ROOT, `${path}.md`), 'utf8');
+    for (const [twin, accept, type] of [
+      [path, '*/*', 'text/markdown'],
+      [`${path}.md`, '*/*', 'text/markdown'],
+      [`${path}.md`, 'text/html', 'text/plain'],
+    ] as const) {
+      const response = await get(twin, accept);
+      assert.equal(response.headers.get('content-type'), `${type}; charset=utf-8`);
+      assert.equal(await response.text(), source);
+    }
+    assert.ok(
+      (await html(path)).includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}${path}.md" />`),
+    );
+  }
+  assert.ok((await html(ROOM)).includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}${ROOM}" />`));
+});
+
+test('every link of every page leads somewhere', async () => {
+  for (const path of ['/', ROOM, ...DOCUMENTS]) {
+    const text = (await html(path)).replace(/<script>[^]*<\/script>/, '');
+    for (const [, href = ''] of text.matchAll(/<a\b[^>]* href="([^"]+)"/g)) {
+      const url = new URL(href, bridge.url + path);
+      if (url.origin !== bridge.url) continue;
+      const response = await fetch(url, { headers: { accept: 'text/html' } });
+      assert.equal(response.status, 200, `${path}: ${href}`);
+      const anchor = decodeURIComponent(url.hash.slice(1));
+      if (anchor !== '') assert.ok((await response.text()).includes(` id="${anchor}"`), `${path}: ${href}`);
+    }
+  }
+});
+
+for (const colorScheme of SCHEMES) {
+  test(`axe finds nothing serious on any page, ${colorScheme}`, { skip }, async () => {
+    const visitor = await Visitor.at(bridge.url, { colorScheme });
+    for (const path of ['/', ROOM, ...DOCUMENTS]) {
+      await visitor.page.goto(bridge.url + path);
+      assert.deepEqual(await violations(visitor.page), [], path);
+    }
+    visitor.behaved();
+    await visitor.close();
+  });
+
+  test(`nor in the room, at work, ${colorScheme}`, { skip }, async () => {
+    const laptop = await opener('laptop');
+    const visitor = await Visitor.at(bridge.url, { colorScheme });
+    await visitor.page.goto(laptop.joinUrl);
+    await visitor.page.getByLabel('Your name in the room').fill('ada');
+    assert.deepEqual(await violations(visitor.page), [], 'the way in');
+    await visitor.page.getByRole('button', { name: 'Join' }).click();
+    await laptop.paired('ada');
+    const others = await Promise.all(
+      ['b', 'c', 'd', 'e', 'f', 'g'].map((name) => ReferenceClient.join(laptop.joinUrl, name)),
+    );
+    for (const other of others) await other.say('a word of `mine`\n\n```diff\n@@ -1 +1 @@\n-a\n+b\n c\n```');
+    await laptop.dm('ada', 'alone');
+    await visitor.sees('alone');
+    await visitor.say('mine', 'laptop');
+    await laptop.sendFrame('*', await laptop.frame('*', { kind: 'text', stream: laptop.stream, seq: '1', time: '1' }));
+    await laptop.say('x\n'.repeat(80));
+    await visitor.sees('Show all');
+    assert.deepEqual(await violations(visitor.page), [], 'talk');
+    await visitor.page.getByText('Menu').click();
+    await visitor.page.getByRole('button', { name: 'Lanes' }).click();
+    await visitor.page.getByText('Menu').click();
+    assert.deepEqual(await violations(visitor.page), [], 'lanes and menu');
+    visitor.behaved();
+    await visitor.close();
+    await laptop.stop();
+  });
+}
+
+test('no page is wider than a screen of 320 pixels', { skip }, async () => {
+  const visitor = await Visitor.at(bridge.url, { viewport: { width: 320, height: 600 } });
+  for (const path of ['/', ROOM, ...DOCUMENTS]) {
+    await visitor.page.goto(bridge.url + path);
+    const width = await visitor.page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(width <= 320, `${path}: ${width}`);
+  }
+  await visitor.close();
+});
+
+test('start page and documents work without JavaScript, and the room says what to do', { skip }, async () => {
+  const visitor = await Visitor.at(bridge.url, { javaScriptEnabled: false });
+  await visitor.page.goto(bridge.url);
+  await visitor.page.getByText('Talk to my other Claude at').first().waitFor();
+  await visitor.page.getByRole('link', { name: 'How it works' }).click();
+  await visitor.page.getByRole('heading', { name: 'When something dies' }).waitFor();
+  await visitor.page.getByRole('link', { name: 'The client' }).click();
+  assert.match(visitor.page.url(), /#the-client$/);
+  await visitor.page.goto(bridge.url + ROOM);
+  await visitor.page.getByText('it needs JavaScript').waitFor();
+  await visitor.close();
+});
+
+test('what is to be said is copied as one sentence', { skip }, async () => {
+  const visitor = await Visitor.at(bridge.url, { permissions: ['clipboard-read', 'clipboard-write'] });
+  await visitor.page.goto(bridge.url);
+  await visitor.page.locator('.say').getByRole('button', { name: 'Copy' }).click();
+  await visitor.page.locator('.say').getByRole('button', { name: 'Copied' }).waitFor();
+  const text = await visitor.page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(
+    text,
+    `Talk to my other Claude at ${bridge.url}. You may fetch its client, agentalk.sh, read it and run it.`,
+  );
+  visitor.behaved();
+  await visitor.close();
+});
+
+test('on plain http from another machine the room says why, and the two ways out', { skip }, async () => {
+  const laptop = await ReferenceClient.create(bridge.url, 'laptop');
+  const other = bridge.url.replace('127.0.0.1', 'plain.example');
+  const visitor = await Visitor.at(other);
+  await visitor.page.goto(laptop.joinUrl.replace(bridge.url, other));
+  await visitor.page.getByRole('heading', { name: 'This room needs https, or localhost' }).waitFor();
+  await visitor.page.getByText(`ssh -N -L ${bridge.port}:127.0.0.1:${bridge.port} plain.example`).waitFor();
+  assert.deepEqual(await violations(visitor.page), []);
+  visitor.behaved();
+  await visitor.close();
+});
