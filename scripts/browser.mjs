@@ -36,7 +36,7 @@ async function script(root, path) {
 
 async function style(root, ...paths) {
   const text = paths.map((path) => readFileSync(join(root, path), 'utf8')).join('\n');
-  return (await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome111' })).code.trim();
+  return (await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' })).code.trim();
 }
 
 function page(title, about, markdown, css, js, body) {

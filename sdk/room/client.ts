@@ -96,16 +96,8 @@ export class Room {
   maxBytes = 65_536;
   /** Called when anything changed. */
   onChange: () => void = () => {};
-  readonly id: string;
-  readonly #k: string;
-  readonly #access: string;
-  readonly #channel: string;
-  readonly #room: CryptoKey;
-  readonly #keys: Keys;
-  readonly #card: Sealed;
-  readonly #me: Me;
-  readonly #kept: Kept;
   readonly #wire: Wire;
+  readonly #kept: Kept;
   readonly #outbox: Sent[] = [];
   /** The event of a message in the outbox, in this epoch. */
   readonly #indices = new Map<number, number>();
@@ -121,26 +113,12 @@ export class Room {
 
   private constructor(
     base: string,
-    k: string,
-    channel: string,
-    access: string,
-    id: string,
-    keys: Keys,
-    room: CryptoKey,
-    card: Sealed,
-    me: Me,
-    kept: Kept,
+    readonly id: string,
+    readonly me: Me,
+    readonly own: { k: string; channel: string; access: string; room: CryptoKey; keys: Keys; card: Sealed },
   ) {
-    this.id = id;
-    this.#k = k;
-    this.#channel = channel;
-    this.#access = access;
-    this.#keys = keys;
-    this.#room = room;
-    this.#card = card;
-    this.#me = me;
-    this.#kept = kept;
-    this.#wire = new Wire(base, channel);
+    this.#wire = new Wire(base, own.channel);
+    this.#kept = new Kept(own.channel);
   }
 
   /**
@@ -184,22 +162,22 @@ export class Room {
     const access = await protocol.accessOf(k);
     const channel = await protocol.channelOf(access);
     const id = await protocol.participantOf(k, me.name);
-    const key = await protocol.aesKey(protocol.roomPassphrase(k));
-    const card = protocol.makeCard({ kind: 'human', name: me.name, pub: keys.pub, sign: keys.sign });
-    const sealed = await protocol.seal(key, protocol.additionalData(channel, id, EVERYBODY, 'card'), card);
-    return new Room(base, k, channel, access, id, keys, key, sealed, me, new Kept(channel));
+    const room = await protocol.aesKey(protocol.roomPassphrase(k));
+    const frame = protocol.makeCard({ kind: 'human', name: me.name, pub: keys.pub, sign: keys.sign });
+    const card = await protocol.seal(room, protocol.additionalData(channel, id, EVERYBODY, 'card'), frame);
+    return new Room(base, id, me, { k, channel, access, room, keys, card });
   }
 
   get name(): string {
-    return this.#me.name;
+    return this.me.name;
   }
 
   get isWatching(): boolean {
-    return this.#me.isWatching;
+    return this.me.isWatching;
   }
 
   get stream(): string {
-    return this.#me.stream;
+    return this.me.stream;
   }
 
   /** The newest keys of each name. */
@@ -331,7 +309,7 @@ export class Room {
   // ---- sending ----
 
   get #credentials() {
-    return { participant: this.id, token: this.#me.token };
+    return { participant: this.id, token: this.me.token };
   }
 
   #last(pub: string): number {
@@ -363,11 +341,11 @@ export class Room {
       ...(seen === '' ? {} : { seen }),
       ...more,
     };
-    const aad = protocol.additionalData(this.#channel, this.id, to, 'message');
+    const aad = protocol.additionalData(this.own.channel, this.id, to, 'message');
     const frame = isDirect
       ? protocol.makeFrame(headers, body)
-      : await protocol.signFrame(this.#keys.ecdsa, aad, headers, body);
-    return protocol.seal(peer?.direct ?? this.#room, aad, frame);
+      : await protocol.signFrame(this.own.keys.ecdsa, aad, headers, body);
+    return protocol.seal(peer?.direct ?? this.own.room, aad, frame);
   }
 
   /** One after the other. */
@@ -455,8 +433,8 @@ export class Room {
   // ---- being there ----
 
   async #join(): Promise<void> {
-    this.maxBytes = await this.#wire.create(this.#access);
-    const joined = await this.#wire.join(this.#access, this.#credentials, this.#card);
+    this.maxBytes = await this.#wire.create(this.own.access);
+    const joined = await this.#wire.join(this.own.access, this.#credentials, this.own.card);
     const isFirst = this.#where.born === '';
     if (joined.epoch !== this.#where.epoch) this.#indices.clear();
     Object.assign(this.#where, {
@@ -577,13 +555,13 @@ export class Room {
 
   /** A card; keys are pinned when first seen. Undefined if it is none. */
   async #meet(id: string, sealed: Sealed, isOlder: boolean): Promise<Peer | undefined> {
-    const card = await protocol.openCard(this.#k, this.#room, this.#channel, id, sealed);
+    const card = await protocol.openCard(this.own.k, this.own.room, this.own.channel, id, sealed);
     if (!card.ok) return this.#tampered(`card-${card.reason}`, this.#newest(id)?.card.name ?? '');
     const { name, pub, sign } = card.value;
     const known = this.peers.filter((peer) => peer.id === id);
     const same = known.find((peer) => peer.card.pub === pub && peer.card.sign === sign);
     if (same) return same;
-    const direct = await protocol.directKey(this.#k, this.#keys.ecdh, pub);
+    const direct = await protocol.directKey(this.own.k, this.own.keys.ecdh, pub);
     if (!direct.ok) return this.#tampered(`card-${direct.reason}`, name);
     for (const old of known) old.state = 'gone';
     if (known.length > 0) this.#note({ what: 'keys', name });
@@ -619,10 +597,10 @@ export class Room {
   async #open({ index, from, to, box }: Event & { type: 'message' }, isNew: boolean): Promise<void> {
     const isDirect = to !== EVERYBODY;
     if (isDirect && to !== this.id) return this.#tampered('not-for-us', '', isNew);
-    const aad = protocol.additionalData(this.#channel, from, to, 'message');
+    const aad = protocol.additionalData(this.own.channel, from, to, 'message');
     let reason = 'unknown-sender';
     for (const peer of this.peers.filter(({ id }) => id === from).reverse()) {
-      const [key, sign] = isDirect ? [peer.direct] : [this.#room, peer.card.sign];
+      const [key, sign] = isDirect ? [peer.direct] : [this.own.room, peer.card.sign];
       const message = await protocol.openMessage(key, aad, box, sign);
       if (message.ok) return this.#number(peer, isDirect ? 'me' : 'all', message.value, index);
       reason = message.reason;
@@ -689,7 +667,7 @@ export class Room {
     } else if (kind === 'hello' && to === 'all' && challenge && peer.state !== 'gone') {
       peer.challenge ??= randomHex(16);
       this.#signal(peer, 'welcome', { answer: challenge, challenge: peer.challenge });
-    } else if (kind === 'welcome' && to === 'me' && answer === this.#me.challenge) {
+    } else if (kind === 'welcome' && to === 'me' && answer === this.me.challenge) {
       this.#pair(peer);
       if (challenge) this.#signal(peer, 'ready', { answer: challenge });
     } else if (kind === 'ready' && to === 'me' && answer !== undefined && answer === peer.challenge) {
@@ -855,7 +833,7 @@ export class Room {
       if (sent) this.#outbox[n - 1] = sent;
     }
     for (const peer of kept.get<KeptPeer[]>('peers') ?? []) {
-      const direct = await protocol.directKey(this.#k, this.#keys.ecdh, peer.card.pub);
+      const direct = await protocol.directKey(this.own.k, this.own.keys.ecdh, peer.card.pub);
       if (direct.ok) this.peers.push(restorePeer(peer, direct.value));
     }
     for (const n of kept.numbers('log')) {
