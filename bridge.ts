@@ -5,7 +5,7 @@
  * no secret of its own.
  */
 import { readFileSync } from 'node:fs';
-import { help, readConfig } from './bridge/config.ts';
+import { help, readConfig } from './service/config.ts';
 import { startBridge } from './bridge/server.ts';
 
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs

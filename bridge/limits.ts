@@ -1,5 +1,5 @@
 /**
- * Every limit of the bridge, once: its flag, its default, its bounds, what it is for. config.ts makes the flags, the
+ * Every limit of the bridge, once: its flag, its default, its bounds, what it is for. service/config.ts makes the flags, the
  * environment variables and the help from this table. A name that ends in Bytes or Seconds is measured in them.
  */
 const KiB = 1024;

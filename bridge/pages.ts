@@ -9,7 +9,7 @@ import agentalk from '../dist/agentalk.sh';
 import join from '../sdk/pages/join.md';
 import llms from '../sdk/pages/llms.md';
 import skill from '../sdk/pages/skill.md';
-import type { Config } from './config.ts';
+import type { Config } from '../service/config.ts';
 import { Refusal } from './errors.ts';
 import { headersOf } from './http.ts';
 import type { Exchange } from './http.ts';

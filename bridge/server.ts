@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
-import type { Config } from './config.ts';
+import type { Config } from '../service/config.ts';
 import { Exchange, headersOf } from './http.ts';
 import { pages } from './pages.ts';
 import { routes } from './routes.ts';

@@ -19,6 +19,7 @@ const SHELL_PARTS = ['head', 'crypto', 'frame', 'session', 'http', 'send', 'rece
 const SOURCES = [
   'bridge.ts',
   'bridge',
+  'service',
   'sdk',
   'docs',
   'package.json',

@@ -6,7 +6,7 @@ import type { Batch, Channel, Participant, Waiter } from '../bridge/channels.ts'
 import { Refusal } from '../bridge/errors.ts';
 import { EVERYBODY, sha256 } from '../bridge/ids.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from '../bridge/ids.ts';
-import { readConfig } from '../bridge/config.ts';
+import { readConfig } from '../service/config.ts';
 import type { Limits } from '../bridge/limits.ts';
 import { take } from '../bridge/ids.ts';
 

@@ -1,7 +1,7 @@
 /** What an operator can set: one table, from which flags, environment variables, defaults and the help are made. */
 import { parseArgs } from 'node:util';
-import { TABLE, messageCharacters } from './limits.ts';
-import type { Limits } from './limits.ts';
+import { TABLE, messageCharacters } from '../bridge/limits.ts';
+import type { Limits } from '../bridge/limits.ts';
 
 export interface Config {
   readonly host: string;
