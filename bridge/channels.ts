@@ -6,11 +6,12 @@
  * the indices first..last; when a channel is full its oldest events go, unless a participant that is alive still has to
  * fetch them: then senders wait.
  */
-import { timingSafeEqual } from 'node:crypto';
 import { Refusal } from './errors.ts';
-import { EVERYBODY, isSameSealed, keep } from './ids.ts';
-import type { ChannelId, Kept, ParticipantId, Recipient, Sealed } from './ids.ts';
+import { EVERYBODY, isSameToken } from './ids.ts';
+import type { ChannelId, ParticipantId, Recipient, Sealed } from './ids.ts';
 import type { Limits } from './limits.ts';
+import { Shelf, isSame } from './shelf.ts';
+import type { Kept } from './shelf.ts';
 
 export interface Event {
   readonly type: 'message' | 'join' | 'leave' | 'away' | 'back';
@@ -30,8 +31,8 @@ export type Waiter = { readonly since: number; settle(outcome: Batch | Refusal):
 
 export interface Participant {
   readonly id: ParticipantId;
-  readonly tokenHash: Buffer;
-  readonly card: Sealed;
+  readonly token: string;
+  readonly card: Kept;
   readonly joined: number; // the index of its own join
   readonly waiters: Set<Waiter>;
   fetched: number; // the highest `since` that it presented
@@ -43,15 +44,15 @@ export interface Participant {
 }
 
 // What things take beside their ciphertext, about, so that the limits in bytes mean memory.
-const EVENT_BYTES = 512;
+const EVENT_BYTES = 512; // with nonce and tag
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;
-const sizeOf = ({ kept }: Event) => EVENT_BYTES + (kept?.length ?? 0);
-const lengthOf = ({ nonce, ciphertext, tag }: Sealed) => nonce.length + ciphertext.length + tag.length;
+const sizeOf = ({ kept }: Event) => EVENT_BYTES + (kept ? kept.end - kept.start : 0);
 const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === EVERYBODY || to === id);
 
 export class Channel {
   readonly participants = new Map<ParticipantId, Participant>();
+  readonly #shelf = new Shelf();
   #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
   #base = 1;
   readonly #sent = new Map<string, Event>(); // the messages of the log by nonce; if two senders share one, the later
@@ -70,25 +71,26 @@ export class Channel {
    * Lets a participant in, or finds it there when it comes back with its token; the card of its first joining stays.
    * Throws name_taken, participants_full, channel_full, bridge_full.
    */
-  join(id: ParticipantId, tokenHash: Buffer, card: Sealed): Participant {
+  join(id: ParticipantId, token: string, card: Sealed): Participant {
     const { limits, now } = this.house;
-    if (this.participants.has(id)) return this.enter(id, tokenHash, 'name_taken');
+    if (this.participants.has(id)) return this.enter(id, token, 'name_taken');
     if (this.participants.size >= limits.participants) throw new Refusal('participants_full');
     this.house.use(this);
-    this.#reserve(EVENT_BYTES + PARTICIPANT_BYTES + 2 * lengthOf(card));
+    this.#reserve(EVENT_BYTES + PARTICIPANT_BYTES + card.ciphertext.length);
     const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
     const presence = { waiters: new Set<Waiter>(), seenAt: now(), isAway: false, leaveAt: Infinity };
-    const participant: Participant = { id, tokenHash, card, ...cursors, ...presence };
+    const kept = this.#shelf.put(card);
+    const participant: Participant = { id, token, card: kept, ...cursors, ...presence };
     this.participants.set(id, participant);
-    this.#push('join', id, EVERYBODY, keep(card));
+    this.#push('join', id, EVERYBODY, kept);
     return participant;
   }
 
   /** The participant with this id and token; that it was heard of is noted. Throws no_participant, bad_token. */
-  enter(id: ParticipantId, tokenHash: Buffer, otherwise: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
+  enter(id: ParticipantId, token: string, otherwise: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
     const participant = this.participants.get(id);
     if (!participant) throw new Refusal('no_participant');
-    if (!timingSafeEqual(participant.tokenHash, tokenHash)) throw new Refusal(otherwise);
+    if (!isSameToken(participant.token, token)) throw new Refusal(otherwise);
     this.house.use(this);
     participant.seenAt = this.house.now();
     participant.leaveAt = Infinity;
@@ -104,12 +106,6 @@ export class Channel {
     participant.next = Math.max(participant.next, since + 1);
   }
 
-  /** Those to whom a message would go. */
-  recipients(sender: Participant, to: Recipient): Participant[] {
-    const all = to === EVERYBODY ? [...this.participants.values()] : [this.participants.get(to)];
-    return all.filter((participant) => participant !== undefined && participant !== sender) as Participant[];
-  }
-
   /**
    * Appends a message, or finds the one with the same nonce; returns its index.
    * Throws nonce_reused, no_recipient, channel_full, bridge_full.
@@ -117,13 +113,13 @@ export class Channel {
   send({ id }: Participant, to: Recipient, sealed: Sealed): number {
     const sent = this.#sent.get(sealed.nonce);
     if (sent?.from === id) {
-      const isSame = sent.to === to && sent.kept && isSameSealed(sent.kept, sealed);
-      if (!isSame) throw new Refusal('nonce_reused');
+      if (sent.to !== to || !sent.kept || !isSame(sent.kept, sealed)) throw new Refusal('nonce_reused');
       return sent.index;
     }
-    if (to !== EVERYBODY && !this.participants.has(to)) throw new Refusal('no_recipient');
-    this.#reserve(EVENT_BYTES + lengthOf(sealed));
-    this.#sent.set(sealed.nonce, this.#push('message', id, to, keep(sealed)));
+    const recipient = to === EVERYBODY ? to : this.participants.get(to)?.id;
+    if (recipient === undefined) throw new Refusal('no_recipient');
+    this.#reserve(EVENT_BYTES + sealed.ciphertext.length);
+    this.#sent.set(sealed.nonce, this.#push('message', id, recipient, this.#shelf.put(sealed)));
     return this.last;
   }
 
@@ -193,7 +189,7 @@ export class Channel {
   #remove(participant: Participant, reason: 'left' | 'expired'): void {
     this.participants.delete(participant.id);
     this.release([participant], new Refusal('no_participant'));
-    this.house.count(this, -PARTICIPANT_BYTES - lengthOf(participant.card));
+    this.house.count(this, -PARTICIPANT_BYTES);
     if (this.participants.size === 0) this.house.end(this);
     else this.#announce('leave', participant.id, reason);
   }
@@ -236,7 +232,7 @@ export class Channel {
       this.#log = this.#log.slice(this.#first - this.#base);
       this.#base = this.#first;
     }
-    const nonce = event.kept?.toString('latin1', 0, 24) ?? '';
+    const nonce = event.kept?.nonce ?? '';
     if (this.#sent.get(nonce) === event) this.#sent.delete(nonce);
     this.house.count(this, -sizeOf(event));
     for (const participant of this.participants.values()) {

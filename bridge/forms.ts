@@ -3,25 +3,48 @@
  * every word is a checked id, a number, base64 or ours, so that nothing needs an escape.
  */
 import type { Batch, Channel, Event, Participant } from './channels.ts';
-import { take } from './ids.ts';
-import type { Sealed } from './ids.ts';
+import { EVERYBODY } from './ids.ts';
+import type { Recipient } from './ids.ts';
 import type { Limits } from './limits.ts';
+import { ciphertextOf, tagOf } from './shelf.ts';
+import type { Kept } from './shelf.ts';
+
+/** An event goes to many listeners at once: it is put into words for the first of them. */
+function once(wordsOf: (event: Event) => string): (event: Event) => string {
+  let last: Event | undefined;
+  let words = '';
+  return (event) => {
+    if (event !== last) words = wordsOf((last = event));
+    return words;
+  };
+}
 
 const isListening = ({ waiters }: Participant) => waiters.size > 0;
 const seenSeconds = ({ house }: Channel, { waiters, seenAt }: Participant) =>
   waiters.size > 0 ? 0 : Math.max(0, Math.floor((house.now() - seenAt) / 1000));
-const everybody = (channel: Channel, form: (channel: Channel, participant: Participant) => string) =>
-  Array.from(channel.participants.values(), (participant) => form(channel, participant));
-const box = (sealed: Sealed) => `"nonce":"${sealed.nonce}","ciphertext":"${sealed.ciphertext}","tag":"${sealed.tag}"`;
-const presence = (channel: Channel, who: Participant) =>
-  `"participant_id":"${who.id}","listening":${isListening(who)},"seen_seconds":${seenSeconds(channel, who)}`;
-const member = (channel: Channel, who: Participant) =>
-  `{${presence(channel, who)},"fetched":${who.fetched},"card":{${box(who.card)}}}`;
 
-function eventObject({ type, index, at, from, to, kept, reason }: Event): string {
-  const what = kept ? (type === 'message' ? `,"to":"${to}",${box(take(kept))}` : `,"card":{${box(take(kept))}}`) : '';
-  return `{"index":${index},"type":"${type}","at":${at},"from":"${from}"${what}${reason ? `,"reason":"${reason}"` : ''}}`;
+type Form = (channel: Channel, participant: Participant) => string;
+
+/** Everybody in the channel, or those who would get what `sender` sends. */
+function list(channel: Channel, form: Form, separator = '', sender?: Participant, to: Recipient = EVERYBODY): string {
+  let all = '';
+  for (const who of channel.participants.values()) {
+    if (who === sender || (to !== EVERYBODY && to !== who.id)) continue;
+    all += (all === '' ? '' : separator) + form(channel, who);
+  }
+  return all;
 }
+
+const box = (kept: Kept) => `"nonce":"${kept.nonce}","ciphertext":"${ciphertextOf(kept)}","tag":"${tagOf(kept)}"`;
+const presence: Form = (channel, who) =>
+  `"participant_id":"${who.id}","listening":${isListening(who)},"seen_seconds":${seenSeconds(channel, who)}`;
+const recipient: Form = (channel, who) => `{${presence(channel, who)}}`;
+const member: Form = (channel, who) => `{${presence(channel, who)},"fetched":${who.fetched},"card":{${box(who.card)}}}`;
+
+const eventObject = once(({ type, index, at, from, to, kept, reason }) => {
+  const what = kept ? (type === 'message' ? `,"to":"${to}",${box(kept)}` : `,"card":{${box(kept)}}`) : '';
+  return `{"index":${index},"type":"${type}","at":${at},"from":"${from}"${what}${reason ? `,"reason":"${reason}"` : ''}}`;
+});
 
 export const JSON_FORM = {
   opened: ({ epoch }: Channel, _isNew: boolean, limits: Limits) =>
@@ -29,8 +52,8 @@ export const JSON_FORM = {
     `"poll_seconds":${limits.pollSeconds},"idle_seconds":${limits.idleSeconds}}}`,
   joined: (channel: Channel, { fetched, joined }: Participant, isResumed: boolean) =>
     `{"epoch":"${channel.epoch}","cursor":${fetched},"index":${joined},"resumed":${isResumed},` +
-    `"participants":[${everybody(channel, member)}]}`,
-  recipients: (channel: Channel, all: readonly Participant[]) => `${all.map((who) => `{${presence(channel, who)}}`)}`,
+    `"participants":[${list(channel, member, ',')}]}`,
+  recipients: (channel: Channel, sender: Participant, to: Recipient) => list(channel, recipient, ',', sender, to),
   sent: ({ epoch }: Channel, index: number, recipients: string) =>
     `{"epoch":"${epoch}","index":${index},"recipients":[${recipients}]}`,
   polled: ({ epoch }: Channel, { since, gap, events, cursor }: Batch) => {
@@ -38,31 +61,31 @@ export const JSON_FORM = {
     return `{"epoch":"${epoch}","cursor":${cursor},"events":[${[...first, ...events.map(eventObject)]}]}`;
   },
   status: (channel: Channel) =>
-    `{"epoch":"${channel.epoch}","cursor":${channel.last},"participants":[${everybody(channel, member)}]}`,
+    `{"epoch":"${channel.epoch}","cursor":${channel.last},"participants":[${list(channel, member, ',')}]}`,
   left: ({ epoch }: Channel) => `{"epoch":"${epoch}","left":true}`,
 };
 
-const boxWords = ({ nonce, ciphertext, tag }: Sealed) => `${nonce} ${ciphertext} ${tag}`;
-const presenceWords = (channel: Channel, who: Participant) =>
+const boxWords = (kept: Kept) => `${kept.nonce} ${ciphertextOf(kept)} ${tagOf(kept)}`;
+const presenceWords: Form = (channel, who) =>
   `${who.id} ${isListening(who) ? 'listening' : 'idle'} ${seenSeconds(channel, who)}`;
-const memberLine = (channel: Channel, who: Participant) =>
+const recipientLine: Form = (channel, who) => `recipient ${presenceWords(channel, who)}\n`;
+const memberLine: Form = (channel, who) =>
   `participant ${presenceWords(channel, who)} ${who.fetched} ${boxWords(who.card)}\n`;
 
-function eventLine({ type, index, at, from, to, kept, reason }: Event): string {
-  const what = kept ? `${type === 'message' ? ` ${to}` : ''} ${boxWords(take(kept))}` : '';
+const eventLine = once(({ type, index, at, from, to, kept, reason }) => {
+  const what = kept ? `${type === 'message' ? ` ${to}` : ''} ${boxWords(kept)}` : '';
   return `${type} ${index} ${at} ${from}${what}${reason ? ` ${reason}` : ''}\n`;
-}
+});
 
 export const TEXT_FORM: typeof JSON_FORM = {
   opened: ({ epoch }, isNew, { messageBytes, participants, pollSeconds, idleSeconds }) =>
     `channel ${epoch} ${isNew ? 'created' : 'found'} ${messageBytes} ${participants} ${pollSeconds} ${idleSeconds}\n`,
   joined: (channel, { fetched, joined }, isResumed) =>
-    everybody(channel, memberLine).join('') +
-    `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`,
-  recipients: (channel, all) => all.map((who) => `recipient ${presenceWords(channel, who)}\n`).join(''),
+    list(channel, memberLine) + `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`,
+  recipients: (channel, sender, to) => list(channel, recipientLine, '', sender, to),
   sent: ({ epoch }, index, recipients) => `${recipients}sent ${index} ${epoch}\n`,
   polled: ({ epoch }, { since, gap, events, cursor }) =>
     `${gap === undefined ? '' : `gap ${since} ${gap}\n`}${events.map(eventLine).join('')}cursor ${cursor} ${epoch}\n`,
-  status: (channel) => `${everybody(channel, memberLine).join('')}cursor ${channel.last} ${channel.epoch}\n`,
+  status: (channel) => `${list(channel, memberLine)}cursor ${channel.last} ${channel.epoch}\n`,
   left: ({ epoch }) => `left ${epoch}\n`,
 };

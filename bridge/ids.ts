@@ -8,23 +8,9 @@ declare const brand: unique symbol;
 type Branded<Name> = string & { readonly [brand]: Name };
 export type ChannelId = Branded<'ChannelId'>;
 export type ParticipantId = Branded<'ParticipantId'>;
-export type Ciphertext = Branded<'Ciphertext'>; // standard base64 with padding
+/** What standard base64 with padding stands for. */
+export type Ciphertext = Buffer & { readonly [brand]: 'Ciphertext' };
 export type Sealed = { readonly nonce: string; readonly ciphertext: Ciphertext; readonly tag: string };
-
-/** A sealed thing at rest: nonce (24 characters), ciphertext and tag (32), outside the JavaScript heap. */
-export type Kept = Buffer;
-const charactersOf = ({ nonce, ciphertext, tag }: Sealed) => nonce + ciphertext + tag;
-export function keep(sealed: Sealed): Kept {
-  const text = charactersOf(sealed);
-  const kept = Buffer.allocUnsafeSlow(text.length);
-  kept.write(text, 'latin1');
-  return kept;
-}
-export function take(kept: Kept): Sealed {
-  const text = kept.toString('latin1');
-  return { nonce: text.slice(0, 24), ciphertext: text.slice(24, -32) as Ciphertext, tag: text.slice(-32) };
-}
-export const isSameSealed = (kept: Kept, sealed: Sealed) => kept.toString('latin1') === charactersOf(sealed);
 
 export const EVERYBODY = '*';
 export type Recipient = ParticipantId | typeof EVERYBODY;
@@ -38,18 +24,24 @@ export const isNonce = matches(/^[0-9a-f]{24}$/) as Check<string>;
 export const isTag = matches(/^[0-9a-f]{32}$/) as Check<string>;
 export const isRecipient: Check<Recipient> = (value) => value === EVERYBODY || isParticipantId(value);
 
-/** Decoding is the fastest check there is; what atob overlooks (spaces, padding left out) shows in the length. */
-export const isCiphertext: Check<Ciphertext> = (value): value is Ciphertext => {
-  if (typeof value !== 'string' || value === '') return false;
-  try {
-    return atob(value).length === (value.length / 4) * 3 - (value.endsWith('==') ? 2 : value.endsWith('=') ? 1 : 0);
-  } catch {
-    return false;
-  }
-};
+let room = Buffer.alloc(0);
+/**
+ * The bytes of strict base64, good until the next call; undefined if `value` is something else. Decoding is the fastest
+ * check there is: what it overlooks (spaces, padding left out) shows in the length, the URL's alphabet by itself.
+ */
+export function decode(value: string): Ciphertext | undefined {
+  if (value === '' || value.includes('-') || value.includes('_')) return undefined;
+  if (room.length < value.length) room = Buffer.allocUnsafeSlow(2 * value.length);
+  const length = (value.length / 4) * 3 - (value.endsWith('==') ? 2 : value.endsWith('=') ? 1 : 0);
+  return room.write(value, 'base64') === length ? (room.subarray(0, length) as Ciphertext) : undefined;
+}
 
-/** SHA-256 of an ASCII string, 32 bytes. Of a token this is all that the bridge keeps. */
-export const sha256 = (text: string): Buffer =>
+/** Compares in constant time. */
+export const isSameToken = (a: string, b: string): boolean =>
+  a.length === b.length && timingSafeEqual(Buffer.from(a, 'latin1'), Buffer.from(b, 'latin1'));
+
+/** SHA-256 of an ASCII string, 32 bytes. */
+const sha256 = (text: string): Buffer =>
   hash === undefined // before Node 20.12
     ? createHash('sha256').update(text, 'latin1').digest()
     : hash('sha256', text, 'buffer');

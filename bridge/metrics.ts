@@ -7,7 +7,7 @@ const FAMILIES = {
   held_bytes: 'Memory that the channels count for.',
   connections: 'Open connections.',
   messages_total: 'Messages accepted.',
-  message_bytes_total: 'Base64 of messages accepted.',
+  message_bytes_total: 'Ciphertext of messages accepted.',
   requests_total: 'Requests that found a route.',
   refusals_total: 'Requests refused.',
 };

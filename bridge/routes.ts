@@ -4,7 +4,7 @@ import { Refusal } from './errors.ts';
 import { JSON_FORM, TEXT_FORM } from './forms.ts';
 import { Exchange, TEXT, count, field, headersOf, isObject, readFields } from './http.ts';
 import type { Fields, Headers } from './http.ts';
-import { isCiphertext, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens, sha256 } from './ids.ts';
+import { decode, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
 import type { ChannelId, Sealed } from './ids.ts';
 import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
 import { Metrics } from './metrics.ts';
@@ -77,7 +77,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     const card = sealed(field('card', fields['card'], isObject), CARD_CHARACTERS, 'card.');
     const channel = channels.get(id);
     const isResumed = channel.participants.has(participantId);
-    const participant = channel.join(participantId, sha256(token), card);
+    const participant = channel.join(participantId, token, card);
     exchange.answer(200, formOf(exchange).joined(channel, participant, isResumed));
   }
 
@@ -89,7 +89,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     const since = count('since', given(exchange, fields, 'since'));
     if (since !== undefined) channel.present(participant, since);
     const form = formOf(exchange);
-    const recipients = form.recipients(channel, channel.recipients(participant, to)); // who listens when it comes
+    const recipients = form.recipients(channel, participant, to); // who listens when it comes
     const before = channel.last;
     const index = channel.send(participant, to, message);
     if (index > before) metrics.count('messages_total');
@@ -150,7 +150,7 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     const epoch = given(exchange, fields, 'epoch');
     const channel = channels.get(id);
     if (epoch !== undefined && field('epoch', epoch, isEpoch) !== channel.epoch) throw new Refusal('other_epoch');
-    return { channel, participant: channel.enter(participantId, sha256(token)) };
+    return { channel, participant: channel.enter(participantId, token) };
   }
 
   return (exchange: Exchange): void => {
@@ -169,11 +169,15 @@ const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);
 const given = (exchange: Exchange, fields: Fields, name: string): unknown =>
   Object.hasOwn(fields, name) ? fields[name] : exchange.parameter(name);
 
-/** Throws bad_request with the field's name, too_large. */
+const isString = (value: unknown): value is string => typeof value === 'string';
+
+/** The ciphertext's bytes are good until the next request. Throws bad_request with the field's name, too_large. */
 function sealed(fields: Fields, maxCharacters: number, prefix = ''): Sealed {
   const nonce = field(`${prefix}nonce`, fields['nonce'], isNonce);
   const tag = field(`${prefix}tag`, fields['tag'], isTag);
-  const ciphertext = field(`${prefix}ciphertext`, fields['ciphertext'], isCiphertext);
-  if (ciphertext.length > maxCharacters) throw new Refusal('too_large');
+  const text = field(`${prefix}ciphertext`, fields['ciphertext'], isString);
+  if (text.length > maxCharacters) throw new Refusal('too_large');
+  const ciphertext = decode(text);
+  if (!ciphertext) throw new Refusal('bad_request', `${prefix}ciphertext`);
   return { nonce, ciphertext, tag };
 }

@@ -282,7 +282,7 @@ test('what is no longer held is a gap, first in the answer', async () => {
   const { events, cursor, epoch } = (await b.poll(0)).json as { events: Json[]; cursor: number; epoch: string };
   const until = Number(events[0]?.['until']);
   assert.deepEqual(events[0], { type: 'gap', since: 0, until });
-  assert.equal(events[1]?.['index'], until + 1);
+  assert.equal(events[1]?.['index'], Math.max(until + 1, 5), 'before 5 there are only its own comings and goings');
   assert.equal(cursor, last.json['index']);
   const lines = (await b.poll(0, '', TEXT)).text.split('\n');
   assert.equal(lines[0], `gap 0 ${until}`);
@@ -726,7 +726,7 @@ test('health, readiness and metrics, without an id in sight', async () => {
     'agentalk_participants 2',
     'agentalk_waiting_polls 0',
     'agentalk_messages_total 1',
-    'agentalk_message_bytes_total 40',
+    'agentalk_message_bytes_total 30',
     'agentalk_requests_total{method="POST",route="/channels/:id/send"} 2',
     'agentalk_requests_total{method="POST",route="/channels/:id/join"} 2',
     'agentalk_refusals_total{code="no_recipient"} 1',
