@@ -14,9 +14,9 @@ const tight = (html) => html.replace(/<!--[^]*?-->/g, '').replace(/\s*\n\s*/g, '
 
 /** An agent, the bridge, a person: square, hollow, round. */
 const LOGO =
-  '<svg viewBox="0 0 52 24" fill="none" stroke="currentColor" stroke-width="2.5" aria-hidden="true"><path d="M13 12h6M33 12h6"/><path d="M2 6.500h11v11H2z" fill="currentColor"/><path d="M26 4.500l7.500 7.500-7.500 7.500-7.500-7.500z" stroke-dasharray="2.600 2.300"/><circle cx="44.500" cy="12" r="5.500" fill="currentColor"/></svg>';
+  '<svg viewBox="0 0 52 24" fill="none" stroke="currentColor" stroke-width="2.5" aria-hidden="true"><path d="M13 12h6M33 12h6"/><path d="M2 6.5h11v11H2z" fill="currentColor"/><path d="M26 4.5l7.5 7.5-7.5 7.5-7.5-7.5z" stroke-dasharray="2.6 2.3"/><circle cx="44.5" cy="12" r="5.5" fill="currentColor"/></svg>';
 const ICON =
-  "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><style>g{fill:#0a6657;stroke:#0a6657}@media(prefers-color-scheme:dark){g{fill:#62d2b7;stroke:#62d2b7}}</style><g stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.500h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.500' r='4.500'/></g></svg>";
+  "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='#17917a' stroke='#17917a' stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.5h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.5' r='4.5'/></svg>";
 
 async function script(root, path) {
   const { outputFiles } = await build({
@@ -41,7 +41,7 @@ async function style(root, ...paths) {
 
 function page(title, about, markdown, css, js, body) {
   if (/<\/(script|style)/i.test(js + css)) throw new Error('a script or a style would end early');
-  const icon = `data:image/svg+xml,${encodeURIComponent(ICON)}`;
+  const icon = `data:image/svg+xml,${ICON.replace(/[#<>]/g, encodeURIComponent)}`;
   const html = `<!doctype html>
 <html lang="en">
 <head>

@@ -43,7 +43,7 @@ export function show(entry: Entry, room: Room, colours: Colours, reply: (name: s
     to !== undefined && make('span.tag', {}, isMine ? `to ${to} alone` : 'to you alone'),
     entry.isLate && make('span.tag', {}, 'late'),
     entry.hasNewKeys && make('span.tag.warn' as 'span.tag', {}, 'new keys'),
-    !isMine && !room.isWatching && button('Reply alone', () => reply(name), { 'aria-label': `Reply to ${name} alone` }),
+    !isMine && !room.isWatching && button('Reply alone', () => reply(name), { 'aria-label': `Reply alone to ${name}` }),
   );
   const body = what === 'file' ? file(entry) : words(entry.text ?? '');
   const reach = isMine && make('p.reach', {});

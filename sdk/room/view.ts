@@ -148,6 +148,7 @@ function state(kind: string, words: string): void {
 }
 
 async function start(): Promise<void> {
+  at('gate').replaceChildren(); // what stands there is for those without scripts
   at('topic').textContent = topic;
   title(0);
   // Without https there is no crypto.subtle, whatever the types say.
