@@ -3,12 +3,12 @@
  * bundle and constant but for a few placeholders. A browser gets the HTML that there is for a path.
  */
 import { createHash } from 'node:crypto';
-import views from 'agentalk:browser';
 import docs from 'agentalk:docs';
 import agentalk from '../dist/agentalk.sh';
 import join from '../sdk/pages/join.md';
 import llms from '../sdk/pages/llms.md';
 import skill from '../sdk/pages/skill.md';
+import views from '../sdk/web/views.ts';
 import type { Config } from '../service/config.ts';
 import { Refusal } from './errors.ts';
 import { headersOf } from './http.ts';

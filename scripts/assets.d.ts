@@ -12,7 +12,9 @@ declare module 'agentalk:docs' {
   export default texts;
 }
 declare module 'agentalk:browser' {
-  type View = { readonly html: string; readonly policy: string; readonly fields: Readonly<Record<string, string>> };
-  const views: Readonly<Record<string, View>>; // by path
-  export default views;
+  export type View = { readonly html: string; readonly policy: string };
+  export const room: View;
+  export const start: View;
+  /** Of a document, with fields left open. */
+  export const frame: View;
 }

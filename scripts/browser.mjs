@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, transform } from 'esbuild';
-import { document } from './document.mjs';
 
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 const tight = (html) => html.replace(/<!--[^]*?-->/g, '').replace(/\s*\n\s*/g, '\n');
@@ -68,12 +67,8 @@ ${tight(body)
   return { html, policy: policy.map((rule) => `${rule}; `).join('') };
 }
 
-/**
- * A module that has by path: html, the policy's rules, and the `fields` that go into the html, which all documents share.
- *
- * @param texts the documents' markdown by file name
- */
-export async function browserPages(root, texts) {
+/** A module of three views, each its html and its policy's rules: room, start page, and the frame of a document. */
+export async function browserPages(root) {
   const read = (path) => readFileSync(join(root, path), 'utf8');
   const room = page(
     'agentalk room',
@@ -99,34 +94,6 @@ export async function browserPages(root, texts) {
     await script(root, 'sdk/web/copy.ts'),
     read('sdk/web/docs.html'),
   );
-  const lines = [
-    ...Object.entries({ '/': start, '/c/:id': room }).map(([path, view]) => [path, '', { ...view, fields: {} }]),
-    ...documents(texts).map(([path, fields]) => [path, '...frame, ', { fields }]),
-  ].map(([path, shared, own]) => `${JSON.stringify(path)}: { ${shared}...${JSON.stringify(own)} },\n`);
-  return `const frame = ${JSON.stringify(frame)};\nexport default {\n${lines.join('')}};\n`;
-}
-
-/** In the order in which one may want to read them; whatever else there is comes after. */
-const ORDER = ['how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'self-hosting', 'security'];
-
-/** The fields of each, by path. */
-function documents(texts) {
-  const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
-  const all = Object.entries(texts)
-    .map(([file, text]) => ({ file, name: file.slice(0, -3), ...document(text) }))
-    .sort((a, b) => place(a.name) - place(b.name));
-  const headings = ({ contents }) =>
-    `<ul>${contents.map(({ id, html, depth }) => `<li${depth > 2 ? ' class="deep"' : ''}><a href="#${id}">${html}</a></li>`).join('')}</ul>`;
-  const nav = (here) => {
-    const items = all.map((each) =>
-      each === here
-        ? `<li class="here"><a href="${each.name}" aria-current="page">${each.title}</a>${headings(each)}</li>`
-        : `<li><a href="${each.name}">${each.title}</a></li>`,
-    );
-    return `<ul>${items.join('')}</ul>`;
-  };
-  return all.map((each) => [
-    `/docs/${each.name}`,
-    { TITLE: each.title, FILE: each.file, NAV: nav(each), BODY: each.html },
-  ]);
+  const views = Object.entries({ room, start, frame });
+  return views.map(([name, view]) => `export const ${name} = ${JSON.stringify(view)};\n`).join('');
 }

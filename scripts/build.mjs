@@ -26,7 +26,6 @@ const SOURCES = [
   'package-lock.json',
   'scripts/build.mjs',
   'scripts/browser.mjs',
-  'scripts/document.mjs',
 ];
 
 function filesOf(path) {
@@ -91,7 +90,7 @@ const keepComments = {
 };
 const asWritten = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
 
-/** The documents, by file name, as one module, and the pages for browsers, by path, as another. */
+/** The documents, by file name, as one module, and the pages for browsers as another. */
 const documents = {
   name: 'documents',
   setup(build) {
@@ -103,7 +102,7 @@ const documents = {
     build.onLoad({ filter: /.*/, namespace: 'agentalk' }, async ({ path }) => {
       if (path === 'agentalk:docs') return { contents: JSON.stringify(texts()), loader: 'json' };
       const { browserPages } = await import('./browser.mjs');
-      return { contents: await browserPages(ROOT, texts()), loader: 'js' };
+      return { contents: await browserPages(ROOT), loader: 'js' };
     });
   },
 };
