@@ -122,7 +122,7 @@ welcome() { # create or join
 	# Who was there a moment ago may be between two polls.
 	case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
 	((i += SECONDS))
-	until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ -z "$CUT" ]; }; do :; done
+	until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ "$CUT" != yes ]; }; do :; done
 	[[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
 	say "next: ${CALL}wait"
 }
@@ -214,12 +214,13 @@ send_file() { # PATH [NAME]
 # Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED, a
 # file two for the words that explain it, a person's message two for the next.
 wait_for() { # SECONDS
-	local end=$((SECONDS + $1)) news='' polled=''
+	local end=$((SECONDS + $1)) news='' polled='' left=20000
 	while :; do
 		load
 		show_new
+		[ -z "$MORE" ] || return 0
 		case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
-		[ "$SECONDS" -lt "$end" ] || [ -n "$CUT" ] || [ -z "$polled" ] || break
+		[ "$SECONDS" -lt "$end" ] || [ "$CUT" = yes ] || [ -z "$polled" ] || break
 		step $((end - SECONDS))
 		polled=yes
 	done

@@ -13,7 +13,7 @@ receive() { # SECONDS: one poll, and what came. Status 1: CODE and MESSAGE
 	holes
 }
 
-take_in() { # CURSOR EPOCH of $TMP/answer; after three seconds what is left waits for the next poll (CUT)
+take_in() { # CURSOR EPOCH of $TMP/answer; after three seconds what is left waits for the next poll (CUT), but not for ever
 	local word a b c d e f g from=$CURSOR end=$((SECONDS + 3))
 	CUT=''
 	while [ -z "$CUT" ] && read -r word a b c d e f g <&3; do
@@ -29,7 +29,7 @@ take_in() { # CURSOR EPOCH of $TMP/answer; after three seconds what is left wait
 			! commit ${RECORD:--} || { from=$CURSOR && into_inbox && break; }
 			[ "$EPOCH" = "$2" ] || return
 		done
-		[ "$SECONDS" -lt "$end" ] || CUT=yes
+		[ "$SECONDS" -lt "$end" ] || { CUT=yes && [ $((CUTS += 1)) -le 8 ] || CUT=last; }
 	done 3<"$TMP/answer"
 	[ "$CURSOR" -eq "$from" ] || commit -
 }

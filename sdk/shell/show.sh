@@ -80,7 +80,7 @@ shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose pr
 
 # Prints what is new: `begun`, the words, `done`. A kill in between prints it again, marked so.
 show_new() { # -> NEWS: yes, or `joined` or `more` where something should follow; MORE: there is more than one call may print
-	local left=20000 text type name file
+	local text type name file
 	NEWS='' MORE=''
 	shown
 	while [ "$SHOWN" -lt "$COMMIT" ] && lock show 10; do # by another of us, if we were frozen meanwhile
