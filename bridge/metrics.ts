@@ -1,6 +1,6 @@
-/** What an operator may know, as Prometheus text: how many of what, never an id, an address or a name. */
+/** What an operator may know: how many of what, never an id, an address or a name. service/prometheus.ts writes it. */
 
-const FAMILIES = {
+export const FAMILIES = {
   channels: 'Channels now.',
   participants: 'Participants in all channels.',
   waiting_polls: 'Polls that wait.',
@@ -10,25 +10,32 @@ const FAMILIES = {
   message_bytes_total: 'Ciphertext of messages accepted.',
   requests_total: 'Requests that found a route.',
   refusals_total: 'Requests refused.',
+  connections_refused_total: 'Connections that brought no whole request, or one too many.',
+  max_channels: 'Channels at a time, at most: --max-channels.',
+  max_held_bytes: 'Memory that channels may count for: --max-total-bytes.',
+  max_connections: 'Connections at a time, at most: --max-connections.',
+  tls_certificate_expiry_timestamp_seconds: 'When the certificate in use ends, Unix time.',
 };
+
+/** Upper bounds of the buckets in which ages are counted; what is older than all has one more. */
+export const AGES_MS = [1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 60_000, 600_000, 3_600_000];
+const newAges = () => ({ counts: [...AGES_MS, Infinity].map(() => 0), sumMs: 0 });
 
 export class Metrics {
   /** By family and labels; labels come from the tables of routes and refusals, so there is an end to them. */
-  readonly #counts = new Map(Object.entries({ messages_total: 0, message_bytes_total: 0 }));
+  readonly counts = new Map(Object.entries({ messages_total: 0, message_bytes_total: 0 }));
+  readonly ages = { waiting: newAges(), later: newAges() };
 
   /** @param sample the family's name, with its labels if it has any */
   count(sample: string, by = 1): void {
-    this.#counts.set(sample, (this.#counts.get(sample) ?? 0) + by);
+    this.counts.set(sample, (this.counts.get(sample) ?? 0) + by);
   }
 
-  render(gauges: Readonly<Record<string, number>>): string {
-    const samples = [...Object.entries(gauges), ...this.#counts];
-    const families = Object.entries(FAMILIES).map(([family, help]) => {
-      const own = samples.filter(([sample]) => sample.split('{')[0] === family);
-      const type = family.endsWith('_total') ? 'counter' : 'gauge';
-      const lines = own.map(([sample, value]) => `agentalk_${sample} ${value}\n`);
-      return `# HELP agentalk_${family} ${help}\n# TYPE agentalk_${family} ${type}\n${lines.join('')}`;
-    });
-    return families.join('');
+  /** A message was written into an answer, so many milliseconds after it had been accepted. */
+  deliver(poll: 'waiting' | 'later', ageMs: number): void {
+    const { counts } = this.ages[poll];
+    const bucket = AGES_MS.findIndex((most) => ageMs <= most);
+    counts[bucket < 0 ? AGES_MS.length : bucket]!++; // one for each age, and one for what is older
+    this.ages[poll].sumMs += Math.max(0, ageMs);
   }
 }

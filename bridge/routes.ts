@@ -7,40 +7,43 @@ import type { Fields, Headers } from './http.ts';
 import { decode, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
 import type { ChannelId, Sealed } from './ids.ts';
 import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
-import { Metrics } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
 import type { Page } from './pages.ts';
 
 type Handler = (exchange: Exchange, id: ChannelId, fields: Fields) => void;
+type Row = readonly [method: string, pattern: string, handler: Handler];
+type Pages = Record<string, Page>;
 
 /** The server's own side. `report` is told of what was not expected, and gives it a number to be found by. */
-export type State = { isStopping: boolean; connections: number; readonly report: (error: unknown) => string };
+export type State = { isStopping: boolean; connections: number } & {
+  readonly hasMetrics: boolean; // what is the operator's is among what everybody may see
+  readonly report: (error: unknown) => string;
+  readonly tell: () => string; // what /metrics says
+};
 
-/** A bridge's answer to any request. A proxy may have left `basePath` in front of the path. */
-export function routes(channels: Channels, pages: Record<string, Page>, basePath: string, state: State) {
-  const metrics = new Metrics();
+/** The answers to any request, of visitors and of the operator. A proxy may have left `basePath` before the path. */
+export function routes(channels: Channels, pages: Pages, basePath: string, metrics: Metrics, state: State) {
   const { limits } = channels;
   const maxCiphertext = messageCharacters(limits);
   const maxBodyBytes = maxCiphertext + 4096;
 
-  const table: (readonly [method: string, pattern: string, handler: Handler])[] = [
+  const operators: readonly Row[] = [
+    ['GET', '/health', (exchange) => exchange.answer(200, 'ok\n', TEXT)],
+    ['GET', '/ready', (exchange) => exchange.answer(200, 'ready\n', TEXT)],
+    ['GET', '/metrics', (exchange) => exchange.answer(200, state.tell(), headersOf('text/plain; version=0.0.4'))],
+  ];
+  const visitors: readonly Row[] = [
     ['PUT', '/channels/:id', create],
     ['GET', '/channels/:id', status],
     ['POST', '/channels/:id/join', join],
     ['POST', '/channels/:id/send', send],
     ['GET', '/channels/:id/poll', poll],
     ['POST', '/channels/:id/leave', leave],
-    ['GET', '/health', (exchange) => exchange.answer(200, 'ok\n', TEXT)],
-    ['GET', '/ready', (exchange) => exchange.answer(200, 'ready\n', TEXT)],
-    ['GET', '/metrics', tell],
+    ...(state.hasMetrics ? operators : []),
     ...Object.entries(pages).flatMap(([path, page]) => [['GET', path, page] as const, ['HEAD', path, page] as const]),
   ];
-  const rows = new Map<string, Map<string, { handler: Handler; sample: string }>>(); // by pattern, then by method
-  for (const [method, pattern, handler] of table) {
-    const sample = `requests_total{method="${method}",route="${pattern}"}`;
-    rows.set(pattern, (rows.get(pattern) ?? new Map()).set(method, { handler, sample }));
-  }
 
-  function handle(exchange: Exchange): void {
+  function handle(rows: Rows, exchange: Exchange): void {
     const { method = '' } = exchange.request;
     const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
     const [, room, id = '', action = ''] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
@@ -103,9 +106,12 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     if (since === undefined) throw new Refusal('bad_request', 'since');
     const waitSeconds = Math.min(count('wait', exchange.parameter('wait')) ?? 0, limits.pollSeconds);
     channel.present(participant, since);
-    const answer = (batch: Batch) => exchange.answer(200, formOf(exchange).polled(channel, batch));
+    const answer = (batch: Batch, poll: 'waiting' | 'later' = 'waiting') => {
+      for (const { type, at } of batch.events) if (type === 'message') metrics.deliver(poll, channels.now() - at);
+      exchange.answer(200, formOf(exchange).polled(channel, batch));
+    };
     const batch = channel.read(participant, since);
-    if (batch.cursor > since || waitSeconds === 0) return answer(batch);
+    if (batch.cursor > since || waitSeconds === 0) return answer(batch, 'later');
 
     const settle = (outcome: Batch | Refusal) => {
       clearTimeout(timer);
@@ -134,11 +140,6 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     exchange.answer(200, formOf(exchange).left(channel));
   }
 
-  function tell(exchange: Exchange): void {
-    const numbers = metrics.render({ ...channels.gauges(), connections: state.connections });
-    exchange.answer(200, numbers, headersOf('text/plain; version=0.0.4'));
-  }
-
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
   function enter(
     exchange: Exchange,
@@ -153,14 +154,25 @@ export function routes(channels: Channels, pages: Record<string, Page>, basePath
     return { channel, participant: channel.enter(participantId, token) };
   }
 
-  return (exchange: Exchange): void => {
+  const answering = (rows: Rows) => (exchange: Exchange) => {
     exchange.isLast = state.isStopping;
     try {
-      handle(exchange);
+      handle(rows, exchange);
     } catch (error) {
       refuse(exchange, error);
     }
   };
+  return { visit: answering(rowsOf(visitors)), operate: answering(rowsOf(operators)) };
+}
+
+type Rows = Map<string, Map<string, { handler: Handler; sample: string }>>; // by pattern, then by method
+function rowsOf(table: readonly Row[]): Rows {
+  const rows: Rows = new Map();
+  for (const [method, pattern, handler] of table) {
+    const sample = `requests_total{method="${method}",route="${pattern}"}`;
+    rows.set(pattern, (rows.get(pattern) ?? new Map()).set(method, { handler, sample }));
+  }
+  return rows;
 }
 
 const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);

@@ -1,12 +1,15 @@
 /** node:http around the routes: bounds of connections, start, sweep, drain. Owns the clock and the randomness. */
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
+import { makeDoors } from '../service/doors.ts';
+import type { Log } from '../service/log.ts';
+import { exposition } from '../service/prometheus.ts';
 import { Exchange, headersOf } from './http.ts';
+import { Metrics } from './metrics.ts';
 import { pages } from './pages.ts';
 import { routes } from './routes.ts';
 import type { State } from './routes.ts';
@@ -14,22 +17,30 @@ import type { State } from './routes.ts';
 const randomHex = (bytes: number) => randomBytes(bytes).toString('hex');
 
 /**
- * Resolves with where it listens and how to stop it: no longer ready, every waiting poll answered, closed within
- * drainSeconds and stopSeconds.
+ * Resolves with where it listens, how to have it read its certificate again, and how to stop it: no longer ready, every
+ * waiting poll answered, closed within drainSeconds and stopSeconds. Throws Advice.
  *
  * @param bundle this program's own file, to be handed on
  * @param log takes a line for each thing that should not have happened; no id, address or content is in it
+ * @param vitals how the process is, for /metrics
  */
-export async function startBridge(config: Config, bundle: Buffer, log: (line: string) => void) {
+export async function startBridge(config: Config, bundle: Buffer, log: Log, vitals: () => string) {
   const { limits, basePath } = config;
+  const metrics = new Metrics();
   const channels = new Channels(limits, Date.now, randomHex);
   const report = (error: unknown) => {
     const number = randomHex(8);
-    log(`unexpected error ${number}: ${error instanceof Error ? error.stack : 'not an Error'}`);
+    log(`unexpected error ${number}: ${error instanceof Error ? error.stack : 'not an Error'}`, 'error');
     return number;
   };
-  const state: State = { isStopping: false, connections: 0, report };
-  const handle = routes(channels, pages(config, bundle), basePath, state);
+  const tell = (): string => {
+    const gauges = { ...channels.gauges(), connections: state.connections };
+    return exposition(metrics, gauges, limits, doors.expiresAt()) + vitals();
+  };
+  const state: State = { isStopping: false, connections: 0, hasMetrics: !config.metricsAddress, report, tell };
+  const { visit, operate } = routes(channels, pages(config, bundle), basePath, metrics, state);
+  const exchanged = (handle: (exchange: Exchange) => void) => (request: IncomingMessage, response: ServerResponse) =>
+    handle(new Exchange(request, response, limits.stallSeconds * 1000));
 
   const options = {
     maxHeaderSize: limits.headerBytes,
@@ -38,35 +49,36 @@ export async function startBridge(config: Config, bundle: Buffer, log: (line: st
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
     connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
   };
-  const server = createServer(options, (...both) => handle(new Exchange(...both, limits.stallSeconds * 1000)));
+  const doors = makeDoors(config, options, exchanged(visit), exchanged(operate), log);
+  const server = doors.front;
   server.maxConnections = limits.connections;
-  server.on('clientError', refuseGarbage);
+  server.on('clientError', (error, socket: Socket) => refuseGarbage(metrics, error, socket));
+  server.on('drop', () => metrics.count('connections_refused_total{reason="max_connections"}'));
   server.on('connection', (socket) => {
     state.connections++;
     socket.on('close', () => state.connections--);
   });
-  server.listen(config.port, config.host);
-  await once(server, 'listening');
+  const urls = await doors.open();
   const sweeping = setInterval(() => channels.sweep(), 1000);
-  const { address, family, port } = server.address() as AddressInfo;
 
   async function stop(): Promise<void> {
     state.isStopping = true;
     channels.release();
     await delay(limits.drainSeconds * 1000);
     clearInterval(sweeping);
-    const closed = new Promise((resolve) => server.close(resolve));
-    await Promise.race([closed, delay(limits.stopSeconds * 1000)]);
-    server.closeAllConnections();
+    await doors.close(limits.stopSeconds * 1000);
   }
-  return { url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`, stop };
+  return { ...urls, renew: doors.renew, stop };
 }
 
 /** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. */
-function refuseGarbage({ code = '' }: NodeJS.ErrnoException, socket: Socket): void {
-  if (code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+function refuseGarbage(metrics: Metrics, { code = '' }: NodeJS.ErrnoException, socket: Socket): void {
+  const isTls = /^ERR_(SSL|TLS)_/.test(code); // no handshake: there is no way to say anything
   const slow = code === 'ERR_HTTP_REQUEST_TIMEOUT' && '408 Request Timeout';
   const large = code === 'HPE_HEADER_OVERFLOW' && '431 Request Header Fields Too Large';
+  const reason = isTls ? 'tls' : slow ? 'slow' : large ? 'large' : code === 'ECONNRESET' ? 'reset' : 'no_http';
+  metrics.count(`connections_refused_total{reason="${reason}"}`);
+  if (isTls || code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const body = '{"error":{"code":"bad_request","message":"This is no request.","hint":"Mend it, then try again."}}';
   const headers = [...headersOf('application/json'), 'Connection', 'close', 'Content-Length', String(body.length)];
   const lines = headers.map((word, i) => (i % 2 === 0 ? `\r\n${word}: ` : word));

@@ -2,10 +2,17 @@
 import { parseArgs } from 'node:util';
 import { TABLE, messageCharacters } from '../bridge/limits.ts';
 import type { Limits } from '../bridge/limits.ts';
+import { Advice } from './advice.ts';
+import { inherited } from './listen.ts';
+import type { Address } from './listen.ts';
+import type { LogFormat } from './log.ts';
+import type { Files } from './tls.ts';
 
 export interface Config {
-  readonly host: string;
-  readonly port: number;
+  readonly address: Address;
+  readonly metricsAddress: Address | undefined; // undefined: /metrics, /health and /ready are where the rest is
+  readonly tls: Files | undefined;
+  readonly logFormat: LogFormat | undefined; // undefined: as fits where the log goes
   readonly publicUrl: string | undefined; // with its base path, no slash at its end
   readonly basePath: string;
   readonly trustProxy: boolean;
@@ -28,41 +35,88 @@ const PUBLIC_URL = /^https?:\/\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[
 
 const isPublicUrl = (text: string) => PUBLIC_URL.test(text) && URL.canParse(text);
 const isPort = (text: string) => /^\d{1,5}$/.test(text) && Number(text) < 65_536;
+const isHost = (text: string) => /^[\w.:-]+$/.test(text);
+const isSocketPath = (text: string) => Buffer.byteLength(text) < 104; // sun_path: 104 bytes on macOS, 108 on Linux
 
-type Setting = readonly [flag: string, value: string, about: string, isValid: (text: string) => boolean];
+/** HOST:PORT, an IPv6 address in brackets, or the path of a unix socket, which has a slash. */
+function addressOf(text: string): Address | undefined {
+  if (text.includes('/')) return isSocketPath(text) ? { path: text } : undefined;
+  const [, inBrackets, name, port = ''] = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
+  const host = inBrackets ?? name ?? '';
+  return isHost(host) && isPort(port) ? { host, port: Number(port) } : undefined;
+}
+
+const FORMATS = ['text', 'json'] as const;
+const isFormat = (text: string) => FORMATS.some((each) => each === text);
+const ADDRESS = 'HOST:PORT, [IPv6]:PORT or the path of a unix socket, with a slash,';
+
+type Setting = readonly [
+  flag: string,
+  value: string,
+  about: string,
+  isValid: (text: string) => boolean,
+  wanted?: string, // what to write instead of a bad value
+];
 const SETTINGS: readonly Setting[] = [
-  ['host', '127.0.0.1', 'address to listen on', (text) => /^[\w.:-]+$/.test(text)],
-  ['port', '8787', 'port to listen on; 0 is any that is free', isPort],
+  ['host', '127.0.0.1', 'address to listen on', isHost, 'an address or a host name'],
+  ['port', '8787', 'port to listen on; 0 is any that is free', isPort, 'a number from 0 to 65535'],
+  ['socket', '', 'path of a unix socket to listen on instead', isSocketPath, 'a path of at most 103 bytes'],
+  ['tls-cert', '', 'PEM file of a certificate and its chain: https', () => true],
+  ['tls-key', '', 'PEM file of its private key', () => true],
+  ['metrics-listen', '', 'HOST:PORT or path for /metrics, /health, /ready alone', (text) => !!addressOf(text), ADDRESS],
+  ['log-format', '', 'text or json; text on a terminal, else json', isFormat, 'text or json'],
   ['public-url', '', 'where clients reach this bridge, if that is elsewhere', isPublicUrl],
   ['trust-proxy', 'no', 'yes: X-Forwarded-Proto comes from a proxy of ours', (text) => text === 'yes'],
   ...Object.entries(TABLE).map(([name, [flag, value, least, most, about]]): Setting => {
     const unit = /Bytes|Seconds/.exec(name)?.[0].toLowerCase();
     const isValid = (text: string) => amount(text, name) >= least && amount(text, name) <= most;
-    return [flag, String(value), unit ? `${unit}: ${about}` : about, isValid];
+    return [flag, String(value), unit ? `${unit}: ${about}` : about, isValid, `a number from ${least} to ${most}`];
   }),
 ];
 
 const variableOf = (flag: string) => `AGENTALK_${flag.toUpperCase().replaceAll('-', '_')}`;
+
+/** The names of all environment variables that mean something here. */
+export const variables = (): string[] => SETTINGS.map(([flag]) => variableOf(flag));
 
 /** Flags win over the environment, and that over the defaults. Throws an Error that says in a line what is wrong. */
 export function readConfig(args: string[], environment: Readonly<Record<string, string | undefined>>): Config {
   const options = Object.fromEntries(SETTINGS.map(([flag]) => [flag, { type: 'string' }] as const));
   const flags: Partial<Record<string, string>> = parseArgs({ args, options }).values;
   const values: Record<string, string> = {};
-  for (const [flag, value, , isValid] of SETTINGS) {
+  for (const [flag, value, , isValid, wanted] of SETTINGS) {
     const text = (values[flag] = flags[flag] ?? (environment[variableOf(flag)] || value));
     const source = flag in flags ? `--${flag}` : variableOf(flag);
-    if (text !== value && !isValid(text)) throw new Error(`bad value for ${source}`);
+    if (text === value || isValid(text)) continue;
+    throw new Error(`bad value for ${source}${wanted === undefined ? '' : `: ${wanted} is wanted`}`);
   }
   const amounts = Object.entries(TABLE).map(([name, [flag]]) => [name, amount(values[flag] ?? '', name)]);
   const limits = Object.freeze(Object.fromEntries(amounts) as Limits);
   const least = 2 * messageCharacters(limits) + 8192;
   if (limits.channelBytes < least) throw new Error(`--max-channel-bytes has to be at least ${least}`);
   if (limits.totalBytes < limits.channelBytes) throw new Error('--max-total-bytes is below --max-channel-bytes');
-  const { host = '', port, 'public-url': url = '', 'trust-proxy': trust } = values;
+  const { host = '', port, socket, 'metrics-listen': metrics = '', 'log-format': format } = values;
+  const { 'tls-cert': cert = '', 'tls-key': key = '' } = values;
+  if ((cert === '') !== (key === '')) throw new Error('--tls-cert and --tls-key go together: give both');
+  const tls = cert === '' ? undefined : { cert, key };
+  const address = inherited(environment, process.pid) ?? (socket ? { path: socket } : { host, port: Number(port) });
+  const metricsAddress = addressOf(metrics);
+  const logFormat = FORMATS.find((each) => each === format);
+  const { 'public-url': url = '', 'trust-proxy': trust } = values;
   const publicUrl = url === '' ? undefined : url.replace(/\/$/, '');
   const basePath = publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
-  return { host, port: Number(port), publicUrl, basePath, trustProxy: trust === 'yes', limits };
+  const where = { address, metricsAddress, tls, logFormat };
+  return { ...where, publicUrl, basePath, trustProxy: trust === 'yes', limits };
+}
+
+/** All that a command line and an environment say. Throws Advice. */
+export function configure(args: readonly string[], environment: Readonly<Record<string, string | undefined>>) {
+  const rest = args.filter((arg) => arg !== '--check');
+  try {
+    return { config: readConfig(rest, environment), isCheck: rest.length < args.length };
+  } catch (error) {
+    throw new Advice(`${(error as Error).message.split('\n')[0]}; see --help`);
+  }
 }
 
 export const help = (): string => `Usage: node bridge.js [--FLAG VALUE]…
@@ -72,6 +126,7 @@ A relay for coding agents that talk end-to-end encrypted. It holds what it relay
 ${SETTINGS.map(([flag, value, about]) => `  --${flag.padEnd(20)}${about}${value && ` (${value})`}\n`).join('')}
   --help                what you read
   --version             name, version, commit
+  --check               say what would be done, look at the files, and end: 0 if all is in order, else 2
 
 Bytes may end in k, m or g, seconds in s, m or h. Each flag is an environment variable too: --public-url is
 AGENTALK_PUBLIC_URL.

@@ -735,7 +735,7 @@ test('health, readiness and metrics, without an id in sight', async () => {
   }
   assert.match(text, /\nagentalk_held_bytes [1-9]\d*\n/);
   for (const line of text.trimEnd().split('\n')) {
-    assert.match(line, /^(# (HELP|TYPE) agentalk_\w+ .+|agentalk_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+)$/);
+    assert.match(line, /^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+(\.\d+)?)$/);
   }
   for (const secret of [a.room.id, a.room.access, a.id, a.token, b.id, a.card.nonce]) {
     assert.ok(!text.includes(secret) && !own.logs().includes(secret));
@@ -880,7 +880,11 @@ test('--help and --version; flags and values that are none are refused in one li
   const taken = await runBridge(['--port', String(bridge.port)]);
   assert.deepEqual(
     [taken.status, taken.stderr],
-    [1, "agentalk-bridge: can't listen there (EADDRINUSE): choose another --port (0: any that is free) or --host\n"],
+    [
+      1,
+      `agentalk-bridge: can't listen on ${bridge.url} (EADDRINUSE): ` +
+        'choose another --port (0: any that is free), --host, --socket or --metrics-listen\n',
+    ],
   );
 });
 

@@ -1,0 +1,61 @@
+/** The servers: one for everybody, with TLS where there is a certificate, and where it is wanted one for the operator. */
+import { createServer } from 'node:http';
+import type { RequestListener, Server, ServerOptions } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Config } from './config.ts';
+import { listen } from './listen.ts';
+import type { Log } from './log.ts';
+import { readPair, renewPair } from './tls.ts';
+
+export interface Doors {
+  readonly front: Server;
+  /** Where they are, once both are open. Throws Advice. */
+  open(): Promise<Urls>;
+  /** Reads the certificate again, if there is one. */
+  renew(): void;
+  /** When the certificate in use ends, Unix milliseconds. */
+  expiresAt(): number | undefined;
+  /** Waits so long for answers that are on their way. */
+  close(stopMs: number): Promise<void>;
+}
+
+export interface Urls {
+  readonly url: string;
+  readonly metricsUrl: string | undefined;
+}
+
+/** Throws Advice for a certificate that can't be used. */
+export function makeDoors(
+  { address, metricsAddress, tls }: Config,
+  options: ServerOptions,
+  visit: RequestListener,
+  operate: RequestListener,
+  log: Log,
+): Doors {
+  let pair = tls && readPair(tls);
+  const handshakeTimeout = options.headersTimeout ?? 0;
+  const secure = pair && createTlsServer({ ...options, ...pair, handshakeTimeout }, visit);
+  const front = secure ?? createServer(options, visit);
+  const side = createServer(options, operate);
+  return {
+    front,
+    async open() {
+      // In this order: who reads that the bridge listens may ask for its metrics.
+      const metricsUrl = metricsAddress && (await listen(side, metricsAddress));
+      return { metricsUrl, url: await listen(front, address, secure ? 'https' : 'http') };
+    },
+    renew() {
+      if (secure && tls && pair) pair = renewPair(secure, tls, pair, log);
+    },
+    expiresAt: () => pair?.expiresAt,
+    async close(stopMs) {
+      const closed = new Promise((resolve) => front.close(resolve));
+      await Promise.race([closed, delay(stopMs)]);
+      for (const server of [front, side]) {
+        server.close();
+        server.closeAllConnections();
+      }
+    },
+  };
+}

@@ -1,0 +1,36 @@
+/** The bridge as a process: what it prints, its log, its signals. */
+import { logger } from './log.ts';
+import type { Config } from './config.ts';
+import type { Log } from './log.ts';
+import type { Urls } from './doors.ts';
+
+export const print = (text: string): void => void process.stdout.write(text);
+
+/** Lines for eyes on a terminal, JSON for whatever collects them elsewhere, unless the operator says which. */
+export function logOf({ logFormat }: Config): Log {
+  // A bridge goes on when nobody reads its log any more.
+  process.stderr.on('error', () => {});
+  return logger(logFormat ?? (process.stderr.isTTY ? 'text' : 'json'), (line) => void process.stderr.write(line));
+}
+
+export function announce({ publicUrl }: Config, { url, metricsUrl }: Urls): void {
+  if (metricsUrl !== undefined) print(`metrics on ${metricsUrl}\n`);
+  print(`listening on ${url}\n`); // relied on by what starts bridges
+  const spoken = publicUrl ?? url;
+  const isForEyes = process.stdout.isTTY || process.env['npm_lifecycle_event'] === 'start';
+  if (isForEyes && spoken.startsWith('http')) print(`Say to your agent: Talk to my other Claude at ${spoken}\n`);
+}
+
+/** SIGTERM and SIGINT end it gently, the second one at once; SIGHUP has it read its certificate again. */
+export function obeySignals({ tls }: Config, bridge: { renew(): void; stop(): Promise<void> }, log: Log): void {
+  let isStopping = false;
+  const stop = (signal: string) => {
+    if (isStopping) process.exit(1); // whoever asks twice means it
+    isStopping = true;
+    log(`stopping signal=${signal}`);
+    void bridge.stop().then(() => process.exit(0));
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  if (tls) process.on('SIGHUP', () => bridge.renew()); // without a certificate it keeps its meaning: the terminal is gone
+}
