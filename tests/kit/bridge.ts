@@ -1,6 +1,6 @@
 /** A built bridge as a process of its own, on a free port; it ends with the test that started it. */
 import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { ROOT } from './root.ts';
@@ -46,18 +46,25 @@ export async function runBridge(args: readonly string[], env: NodeJS.ProcessEnv 
   return { status, stdout, stderr };
 }
 
+interface Options {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly file?: string;
+  readonly inside?: readonly string[];
+  readonly fd?: number;
+}
+
 /**
  * Starts a bridge and waits until it is ready. Port 0 and no drain window, unless `args` say so.
  *
  * @param args further flags; of a flag that comes twice the last one counts
- * @param options `file` is another bridge.js than dist's
+ * @param options `file` is another bridge.js than dist's, `inside` a program and its arguments that end by running what
+ *   comes after them, `fd` is to be its descriptor 3
  */
-export async function startBridge(
-  args: readonly string[] = [],
-  options: { readonly env?: NodeJS.ProcessEnv; readonly file?: string } = {},
-): Promise<TestBridge> {
+export async function startBridge(args: readonly string[] = [], options: Options = {}): Promise<TestBridge> {
   const flags = ['--port', '0', '--drain-window', '0', ...args];
-  const child = spawn(process.execPath, [options.file ?? BRIDGE, ...flags], { env: environment(options.env ?? {}) });
+  const [program = '', ...rest] = [...(options.inside ?? []), process.execPath, options.file ?? BRIDGE, ...flags];
+  const stdio = ['pipe' as const, 'pipe' as const, 'pipe' as const, ...(options.fd === undefined ? [] : [options.fd])];
+  const child = spawn(program, rest, { env: environment(options.env ?? {}), stdio }) as ChildProcessWithoutNullStreams;
   running.add(child);
   let written = '';
   const ended = new Promise<number | NodeJS.Signals>((resolve) => {

@@ -1,0 +1,111 @@
+/** A bridge with a certificate of its own: for curl, for the client, through a renewal. */
+import assert from 'node:assert/strict';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { before, test } from 'node:test';
+import { connect } from 'node:tls';
+import { once } from 'node:events';
+import { startBridge } from '../kit/bridge.ts';
+import type { TestBridge } from '../kit/bridge.ts';
+import { Authority } from '../kit/certificate.ts';
+import type { Files } from '../kit/certificate.ts';
+import { Agent, expectFailure, makeFolder, until as wait } from '../kit/shell.ts';
+import { Member, ask, until } from './door.ts';
+import type { Door } from './door.ts';
+
+let authority: Authority;
+let files: Files;
+before(() => {
+  authority = new Authority(makeFolder());
+  files = authority.issue();
+});
+
+const flags = ({ cert, key }: Files) => ['--tls-cert', cert, '--tls-key', key];
+const metricsOf = (bridge: TestBridge): Door => ({ url: /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '' });
+const doorOf = ({ url }: TestBridge): Door => ({ url, ca: readFileSync(authority.cert) });
+
+/** Puts another pair where the bridge looks for it. */
+function replace(by: Files): void {
+  copyFileSync(by.cert, files.cert);
+  copyFileSync(by.key, files.key);
+}
+
+/** The number of the certificate that a new connection is shown. */
+async function serial({ port }: TestBridge): Promise<number> {
+  const socket = connect({ port, host: '127.0.0.1', ca: readFileSync(authority.cert) });
+  await once(socket, 'secureConnect');
+  const { serialNumber } = socket.getPeerCertificate();
+  socket.destroy();
+  return parseInt(serialNumber, 16);
+}
+
+test('the URL, the pages and the client speak of https', async () => {
+  const bridge = await startBridge(flags(files));
+  assert.match(bridge.url, /^https:\/\/127\.0\.0\.1:\d+$/);
+  const { text } = await ask(doorOf(bridge), '/llms.txt');
+  assert.ok(text.includes(`${bridge.url}/agentalk.sh`) && !text.includes('http://127'), text);
+  await bridge.stop();
+});
+
+test('two clients talk over it with --cacert, and not without', async () => {
+  const bridge = await startBridge([...flags(files), '--metrics-listen', '127.0.0.1:0']);
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  const cacert = (agent: Agent) => ['--cacert', authority.cert, '--name', agent.name];
+  const refused = await laptop.run(['create', bridge.url, '--name', 'laptop']);
+  expectFailure(refused, /a private authority goes in with --cacert/);
+  await laptop.create(bridge.url, cacert(laptop));
+  await Promise.all([laptop.hears(/PAIRED with server/), server.join(laptop.link, cacert(server))]);
+  await laptop.pipe('over TLS');
+  await server.hears(/over TLS/);
+  await bridge.stop();
+});
+
+test('SIGHUP: new connections get the new certificate, a poll that waits goes on', async () => {
+  const bridge = await startBridge([...flags(files), '--metrics-listen', '127.0.0.1:0']);
+  const a = await Member.enter(doorOf(bridge));
+  const b = await Member.enter(doorOf(bridge), a);
+  const poll = b.poll(2, 30);
+  await until(metricsOf(bridge), /^agentalk_waiting_polls 1$/m);
+  const before = await serial(bridge);
+  replace(authority.issue());
+  bridge.kill('SIGHUP');
+  await wait('the renewal', () => /certificate renewed/.test(bridge.logs()));
+  assert.notEqual(await serial(bridge), before);
+  assert.equal((await a.say()).status, 200);
+  assert.match((await poll).text, /"type":"message"/);
+  await bridge.stop();
+});
+
+test('SIGHUP with a pair that is not in order: said in the log, and the old one stays', async () => {
+  const bridge = await startBridge(flags(files));
+  const before = await serial(bridge);
+  const other = authority.issue();
+  const expired = authority.issue(-1);
+  const bad: [words: RegExp, spoil: () => void][] = [
+    [/--tls-cert has no certificate in PEM/, () => writeFileSync(files.cert, 'none')],
+    [/--tls-key is not the key of --tls-cert/, () => copyFileSync(other.cert, files.cert)],
+    [/--tls-cert ended at \d{4}-\d\d-\d\d/, () => replace(expired)],
+  ];
+  for (const [words, spoil] of bad) {
+    spoil();
+    bridge.kill('SIGHUP');
+    await wait(String(words), () => words.test(bridge.logs()));
+    assert.equal(await serial(bridge), before);
+  }
+  replace(other);
+  bridge.kill('SIGHUP');
+  await wait('the renewal', () => /certificate renewed/.test(bridge.logs()));
+  assert.notEqual(await serial(bridge), before);
+  await bridge.stop();
+});
+
+test('what is no TLS is counted, and its connection closed', async () => {
+  const bridge = await startBridge([...flags(files), '--metrics-listen', '127.0.0.1:0']);
+  const plain = request(bridge.url.replace('https:', 'http:'));
+  plain.end();
+  await once(plain, 'error');
+  await until(metricsOf(bridge), /^agentalk_connections_refused_total\{reason="tls"\} 1$/m);
+  await until(metricsOf(bridge), /^agentalk_connections 0$/m);
+  assert.equal((await ask(doorOf(bridge), '/llms.txt')).status, 200);
+  await bridge.stop();
+});
