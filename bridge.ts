@@ -21,8 +21,8 @@ async function main(args: string[]): Promise<void> {
   if (isCheck) return print(check(config, process.env));
   const log = logOf(config);
   const bridge = await startBridge(config, readFileSync(__filename), log, vitals(RELEASE));
+  obeySignals(config, bridge, log); // before anybody can know that it is there
   announce(config, bridge);
-  obeySignals(config, bridge, log);
 }
 
 main(process.argv.slice(2)).catch((error: Error) => {
