@@ -28,6 +28,7 @@ const REFUSALS = {
 } as const satisfies Record<string, Words>;
 
 export type Code = keyof typeof REFUSALS;
+export const CODES = Object.keys(REFUSALS);
 
 /** An expected "no". `field` names what is wrong about the request, in words of ours. */
 export class Refusal extends Error {

@@ -8,6 +8,7 @@ import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
 import type { Log } from '../service/log.ts';
 import { exposition } from '../service/prometheus.ts';
+import { CODES } from './errors.ts';
 import { Exchange, headersOf } from './http.ts';
 import { Metrics } from './metrics.ts';
 import { pages } from './pages.ts';
@@ -27,6 +28,7 @@ const randomHex = (bytes: number) => randomBytes(bytes).toString('hex');
 export async function startBridge(config: Config, bundle: Buffer, log: Log, vitals: () => string) {
   const { limits, basePath } = config;
   const metrics = new Metrics();
+  for (const code of CODES) metrics.count(`refusals_total{code="${code}"}`, 0); // there before its first time
   const channels = new Channels(limits, Date.now, randomHex);
   const report = (error: unknown) => {
     const number = randomHex(8);

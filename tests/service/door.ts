@@ -46,7 +46,12 @@ export function ask(
 
 /** Until the operator's numbers say so. */
 export async function until(operator: Door, line: RegExp): Promise<void> {
-  while (!line.test((await ask(operator, '/metrics')).text));
+  const end = Date.now() + 20_000;
+  for (;;) {
+    const { text } = await ask(operator, '/metrics');
+    if (line.test(text)) return;
+    if (Date.now() > end) throw new Error(`in vain: ${String(line)} in\n${text}`);
+  }
 }
 
 const hex = (bytes: number) => randomBytes(bytes).toString('hex');
