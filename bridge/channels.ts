@@ -259,6 +259,7 @@ export class Channel {
 export class Channels {
   readonly #channels = new Map<ChannelId, Channel>(); // the least recently used first
   #bytes = 0;
+  givenUp = 0; // channels, so far
 
   constructor(
     readonly limits: Limits,
@@ -309,6 +310,7 @@ export class Channels {
     if (isRoom()) return;
     for (const oldest of this.#channels.values()) {
       if (oldest !== channel) this.end(oldest);
+      if (oldest !== channel) this.givenUp++;
       if (isRoom()) return;
     }
     throw new Refusal('bridge_full');

@@ -6,15 +6,12 @@ export const FAMILIES = {
   waiting_polls: 'Polls that wait.',
   held_bytes: 'Memory that the channels count for.',
   connections: 'Open connections.',
+  channels_given_up_total: 'Channels ended because their memory or their place was needed.',
   messages_total: 'Messages accepted.',
   message_bytes_total: 'Ciphertext of messages accepted.',
   requests_total: 'Requests that found a route.',
   refusals_total: 'Requests refused.',
   connections_refused_total: 'Connections that brought no whole request, or one too many.',
-  max_channels: 'Channels at a time, at most: --max-channels.',
-  max_held_bytes: 'Memory that channels may count for: --max-total-bytes.',
-  max_connections: 'Connections at a time, at most: --max-connections.',
-  tls_certificate_expiry_timestamp_seconds: 'When the certificate in use ends, Unix time.',
 };
 
 /** Upper bounds of the buckets in which ages are counted; what is older than all has one more. */

@@ -36,8 +36,8 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
     return number;
   };
   const tell = (): string => {
-    const gauges = { ...channels.gauges(), connections: state.connections };
-    return exposition(metrics, gauges, limits, doors.expiresAt()) + vitals();
+    const numbers = { channels_given_up_total: channels.givenUp, connections: state.connections };
+    return exposition(metrics, { ...channels.gauges(), ...numbers }, limits, doors.expiresAt()) + vitals();
   };
   const state: State = { isStopping: false, connections: 0, hasMetrics: !config.metricsAddress, report, tell };
   const { visit, operate } = routes(channels, pages(config, bundle), basePath, metrics, state);

@@ -14,20 +14,27 @@ export function family(name: string, type: 'gauge' | 'counter' | 'histogram', he
   return lines.length === 0 ? '' : `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
 }
 
+const SETTINGS = {
+  max_channels: 'Channels at a time, at most: --max-channels.',
+  max_held_bytes: 'Memory that channels may count for: --max-total-bytes.',
+  max_connections: 'Connections at a time, at most: --max-connections.',
+  tls_certificate_expiry_timestamp_seconds: 'When the certificate in use ends, Unix time.',
+};
+
 /**
  * @param gauges what is so now; families without samples are left out
  * @param expiresAt when the certificate ends, if there is one
  */
 export function exposition({ counts, ages }: Metrics, gauges: Samples, limits: Limits, expiresAt?: number): string {
-  const all = {
-    ...gauges,
+  const settings = {
     max_channels: limits.channels,
     max_held_bytes: limits.totalBytes,
     max_connections: limits.connections,
     ...(expiresAt !== undefined && { tls_certificate_expiry_timestamp_seconds: expiresAt / 1000 }),
   };
-  const samples = [...Object.entries(all), ...counts].map(([sample, value]) => [`agentalk_${sample}`, value] as const);
-  const families = Object.entries(FAMILIES).map(([name, help]) => {
+  const all = [...Object.entries(gauges), ...counts, ...Object.entries(settings)];
+  const samples = all.map(([sample, value]) => [`agentalk_${sample}`, value] as const);
+  const families = Object.entries({ ...FAMILIES, ...SETTINGS }).map(([name, help]) => {
     const own = samples.filter(([sample]) => sample.split('{')[0] === `agentalk_${name}`);
     return family(`agentalk_${name}`, name.endsWith('_total') ? 'counter' : 'gauge', help, Object.fromEntries(own));
   });

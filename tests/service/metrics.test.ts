@@ -80,6 +80,17 @@ test('a delivery is counted once for each poll that has it, with the age of the 
   await bridge.stop();
 });
 
+test('channels that were given up for others are counted', async () => {
+  const bridge = await startBridge(['--max-channels', '1']);
+  const one = await Member.enter(bridge);
+  await Member.enter(bridge, one);
+  await until(bridge, /^agentalk_channels_given_up_total 0$/m);
+  await Member.enter(bridge);
+  await until(bridge, /^agentalk_channels_given_up_total 1$/m);
+  await until(bridge, /^agentalk_channels 1$/m);
+  await bridge.stop();
+});
+
 test('what is refused is counted by its reason, requests and connections', async () => {
   const bridge = await startBridge(['--max-connections', '2', '--metrics-listen', '127.0.0.1:0']);
   const operator = { url: metricsOf(bridge) };
