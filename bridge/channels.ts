@@ -9,7 +9,7 @@
 import { Refusal } from './errors.ts';
 import { EVERYBODY, isSameToken } from './ids.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from './ids.ts';
-import type { Limits } from './limits.ts';
+import type { Limits } from '../service/limits.ts';
 import { Shelf, isSame } from './shelf.ts';
 import type { Kept } from './shelf.ts';
 

@@ -21,7 +21,11 @@ const REFUSALS = {
   not_json: [415, 'A body has to be application/json.', 'Set "Content-Type: application/json".'],
   channel_full: [429, 'The channel is full of what somebody has yet to fetch.', 'Wait, then repeat the request.', 2],
   participants_full: [429, 'The channel has all the participants it may have.', 'Wait until one leaves.', 30],
-  too_many_polls: [429, 'This participant has too many polls waiting.', 'Wait for one of them to end.', 5],
+  too_many_polls: [429, 'Too many polls wait, of this participant, channel or address.', 'Wait until one ends.', 5],
+  too_many_requests: [429, 'Too many requests come from this address.', 'Wait, then repeat the request.', 1],
+  too_many_joins: [429, 'Too many creates and joins come from this address.', 'Wait, then repeat the request.', 1],
+  too_many_channels: [429, 'Too many channels were opened from this address.', 'Wait, then repeat the request.', 60],
+  too_many_connections: [429, 'Too many connections come from this address.', 'Close some, then try again.', 5],
   internal: [500, 'Something failed inside the bridge.', 'Try again; its operator finds the cause in the log.'],
   bridge_full: [503, 'The bridge has no room left.', 'Wait, then repeat the request.', 10],
   stopping: [503, 'The bridge is stopping.', 'Wait, then repeat the request.', 2],
@@ -33,7 +37,6 @@ export const CODES = Object.keys(REFUSALS);
 /** An expected "no". `field` names what is wrong about the request, in words of ours. */
 export class Refusal extends Error {
   readonly words: Words;
-
   constructor(
     readonly code: Code,
     field?: string,

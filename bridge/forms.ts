@@ -5,7 +5,7 @@
 import type { Batch, Channel, Event, Participant } from './channels.ts';
 import { EVERYBODY } from './ids.ts';
 import type { Recipient } from './ids.ts';
-import type { Limits } from './limits.ts';
+import type { Limits } from '../service/limits.ts';
 import { ciphertextOf, tagOf } from './shelf.ts';
 import type { Kept } from './shelf.ts';
 

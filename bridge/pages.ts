@@ -54,11 +54,11 @@ const utf8 = (type: string, policy = '') =>
   headersOf(`${type}; charset=utf-8`, 'no-cache').map((word) => word.replace('base-uri', `${policy}base-uri`));
 
 /** Where clients reach this bridge. A Host header is a stranger's text: it has to be a host, and nothing else. */
-function publicUrl({ publicUrl, trustProxy, tls }: Config, { request: { headers } }: Exchange): string {
+function publicUrl({ publicUrl, proxies, tls }: Config, { request: { headers, socket } }: Exchange): string {
   if (publicUrl !== undefined) return publicUrl;
   const { host = '' } = headers;
   const isHost = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$/i.test(host);
   if (!isHost || host.includes('..')) throw new Refusal('bad_request', 'Host');
-  const isTls = tls || (trustProxy && headers['x-forwarded-proto'] === 'https');
+  const isTls = tls || (headers['x-forwarded-proto'] === 'https' && proxies.includes(socket));
   return `${isTls ? 'https' : 'http'}://${host.toLowerCase()}`;
 }

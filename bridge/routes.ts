@@ -1,29 +1,31 @@
 /** The table of routes, and for each the way from a checked request to a channel's method and back. */
-import type { Batch, Channel, Channels, Participant, Waiter } from './channels.ts';
+import type { Journal } from '../service/journal.ts';
+import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
 import { JSON_FORM, TEXT_FORM } from './forms.ts';
 import { Exchange, TEXT, count, field, headersOf, isObject, readFields } from './http.ts';
 import type { Fields, Headers } from './http.ts';
 import { decode, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
 import type { ChannelId, Sealed } from './ids.ts';
-import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
-import type { Metrics } from './metrics.ts';
+import { CARD_CHARACTERS, messageCharacters } from '../service/limits.ts';
+import type { Metrics } from '../service/metrics.ts';
 import type { Page } from './pages.ts';
+import type { Visitor, Visitors } from './visitors.ts';
 
-type Handler = (exchange: Exchange, id: ChannelId, fields: Fields) => void;
+type Handler = (exchange: Exchange, id: ChannelId, fields: Fields, visitor: Visitor | undefined) => void;
 type Row = readonly [method: string, pattern: string, handler: Handler];
 type Pages = Record<string, Page>;
 
-/** The server's own side. `report` is told of what was not expected, and gives it a number to be found by. */
-export type State = { isStopping: boolean; connections: number } & {
+/** The server's own side. */
+export type State = { isStopping: boolean; readonly visitors: Visitors; readonly journal: Journal } & {
   readonly hasMetrics: boolean; // what is the operator's is among what everybody may see
-  readonly report: (error: unknown) => string;
   readonly tell: () => string; // what /metrics says
 };
 
 /** The answers to any request, of visitors and of the operator. A proxy may have left `basePath` before the path. */
 export function routes(channels: Channels, pages: Pages, basePath: string, metrics: Metrics, state: State) {
   const { limits } = channels;
+  const { visitors, journal } = state;
   const maxCiphertext = messageCharacters(limits);
   const maxBodyBytes = maxCiphertext + 4096;
 
@@ -32,7 +34,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     ['GET', '/ready', (exchange) => exchange.answer(200, 'ready\n', TEXT)],
     ['GET', '/metrics', (exchange) => exchange.answer(200, state.tell(), headersOf('text/plain; version=0.0.4'))],
   ];
-  const visitors: readonly Row[] = [
+  const everybodys: readonly Row[] = [
     ['PUT', '/channels/:id', create],
     ['GET', '/channels/:id', status],
     ['POST', '/channels/:id/join', join],
@@ -47,14 +49,18 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const { method = '' } = exchange.request;
     const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
     const [, room, id = '', action = ''] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
-    const methods = rows.get(room === undefined ? path : `/${room}/:id${action}`);
+    const pattern = room === undefined ? path : `/${room}/:id${action}`;
+    const methods = rows.get(pattern);
+    journal.request(exchange.request, exchange.response, methods ? pattern : '-');
+    const visitor = visitors.ask(exchange.request);
     if (!methods || exchange.path.includes(':')) throw new Refusal('not_found');
     const row = methods.get(method);
     if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
     metrics.count(row.sample);
     if (state.isStopping && (room === 'channels' || path === '/ready')) throw new Refusal('stopping');
-    if (method !== 'POST') return row.handler(exchange, id as ChannelId, {});
-    const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields);
+    if (row.handler === create || row.handler === join) visitors.count(visitor, 'Joins');
+    if (method !== 'POST') return row.handler(exchange, id as ChannelId, {}, visitor);
+    const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields, visitor);
     readFields(exchange.request, maxBodyBytes, done, (error) => refuse(exchange, error));
   }
 
@@ -62,14 +68,15 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   function refuse(exchange: Exchange, error: unknown, headers: Headers = []): void {
     const refusal = error instanceof Refusal ? error : new Refusal('internal');
     metrics.count(`refusals_total{code="${refusal.code}"}`);
-    const number = error === refusal ? [] : ['X-Request-Id', state.report(error)];
+    const number = error === refusal ? [] : ['X-Request-Id', journal.error(error)];
     if (exchange.response.headersSent) exchange.response.destroy();
     else exchange.refuse(refusal, [...headers, ...number]);
   }
 
-  function create(exchange: Exchange, id: ChannelId): void {
+  function create(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
     if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
     const isNew = !channels.has(id);
+    if (isNew) visitors.count(visitor, 'Channels');
     exchange.answer(isNew ? 201 : 200, formOf(exchange).opened(channels.open(id), isNew, limits));
   }
 
@@ -100,7 +107,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     exchange.answer(200, form.sent(channel, index, recipients));
   }
 
-  function poll(exchange: Exchange, id: ChannelId): void {
+  function poll(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
     const { channel, participant } = enter(exchange, id);
     const since = count('since', exchange.parameter('since'));
     if (since === undefined) throw new Refusal('bad_request', 'since');
@@ -120,6 +127,9 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
       else answer(outcome);
     };
     const waiter: Waiter = { since, settle };
+    const waiting = [...channel.participants.values()].reduce((sum, { waiters }) => sum + waiters.size, 0);
+    if (waiting >= (limits.channelPolls || Infinity)) throw new Refusal('too_many_polls');
+    visitors.count(visitor, 'Polls', exchange.response);
     channel.wait(participant, waiter);
     const timer = setTimeout(() => channel.endWait(participant, waiter) && answer(batch), waitSeconds * 1000);
     exchange.response.on('close', () => {
@@ -141,11 +151,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   }
 
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
-  function enter(
-    exchange: Exchange,
-    id: ChannelId,
-    fields: Fields = {},
-  ): { channel: Channel; participant: Participant } {
+  function enter(exchange: Exchange, id: ChannelId, fields: Fields = {}) {
     const token = exchange.bearer();
     const participantId = field('participant_id', given(exchange, fields, 'participant_id'), isParticipantId);
     const epoch = given(exchange, fields, 'epoch');
@@ -162,7 +168,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
       refuse(exchange, error);
     }
   };
-  return { visit: answering(rowsOf(visitors)), operate: answering(rowsOf(operators)) };
+  return { visit: answering(rowsOf(everybodys)), operate: answering(rowsOf(operators)) };
 }
 
 type Rows = Map<string, Map<string, { handler: Handler; sample: string }>>; // by pattern, then by method

@@ -6,16 +6,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
+import { openJournal } from '../service/journal.ts';
 import type { Log } from '../service/log.ts';
 import { exposition } from '../service/prometheus.ts';
 import { CODES } from './errors.ts';
 import { Exchange, headersOf } from './http.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics } from '../service/metrics.ts';
 import { pages } from './pages.ts';
 import { routes } from './routes.ts';
 import type { State } from './routes.ts';
-
-const randomHex = (bytes: number) => randomBytes(bytes).toString('hex');
+import { meet } from './visitors.ts';
 
 /**
  * Resolves with where it listens, how to have it read its certificate again, and how to stop it: no longer ready, every
@@ -29,39 +29,26 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   const { limits, basePath } = config;
   const metrics = new Metrics();
   for (const code of CODES) metrics.count(`refusals_total{code="${code}"}`, 0); // there before its first time
-  const channels = new Channels(limits, Date.now, randomHex);
-  const report = (error: unknown) => {
-    const number = randomHex(8);
-    log(`unexpected error ${number}: ${error instanceof Error ? error.stack : 'not an Error'}`, 'error');
-    return number;
-  };
+  const channels = new Channels(limits, Date.now, (bytes) => randomBytes(bytes).toString('hex'));
+  const visitors = meet(config);
+  const journal = openJournal(config, log);
   const tell = (): string => {
-    const numbers = { channels_given_up_total: channels.givenUp, connections: state.connections };
+    const numbers = { channels_given_up_total: channels.givenUp, ...visitors.gauges() };
     return exposition(metrics, { ...channels.gauges(), ...numbers }, limits, doors.expiresAt()) + vitals();
   };
-  const state: State = { isStopping: false, connections: 0, hasMetrics: !config.metricsAddress, report, tell };
+  const state: State = { isStopping: false, visitors, journal, hasMetrics: !config.metricsAddress, tell };
   const { visit, operate } = routes(channels, pages(config, bundle), basePath, metrics, state);
   const exchanged = (handle: (exchange: Exchange) => void) => (request: IncomingMessage, response: ServerResponse) =>
     handle(new Exchange(request, response, limits.stallSeconds * 1000));
 
-  const options = {
-    maxHeaderSize: limits.headerBytes,
-    headersTimeout: limits.headersSeconds * 1000,
-    requestTimeout: limits.requestSeconds * 1000,
-    keepAliveTimeout: limits.keepAliveSeconds * 1000,
-    connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
-  };
-  const doors = makeDoors(config, options, exchanged(visit), exchanged(operate), log);
+  const doors = makeDoors(config, exchanged(visit), exchanged(operate), log);
   const server = doors.front;
   server.maxConnections = limits.connections;
-  server.on('clientError', (error, socket: Socket) => refuseGarbage(metrics, error, socket));
+  server.on('clientError', (error, socket: Socket) => journal.garbage(refuseGarbage(metrics, error, socket)));
   server.on('drop', () => metrics.count('connections_refused_total{reason="max_connections"}'));
-  server.on('connection', (socket) => {
-    state.connections++;
-    socket.on('close', () => state.connections--);
-  });
+  server.on('connection', visitors.welcome);
   const urls = await doors.open();
-  const sweeping = setInterval(() => channels.sweep(), 1000);
+  const sweeping = setInterval(() => [channels, visitors].forEach((each) => each.sweep()), 1000);
 
   async function stop(): Promise<void> {
     state.isStopping = true;
@@ -73,8 +60,8 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   return { ...urls, renew: doors.renew, stop };
 }
 
-/** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. */
-function refuseGarbage(metrics: Metrics, { code = '' }: NodeJS.ErrnoException, socket: Socket): void {
+/** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. The status. */
+function refuseGarbage(metrics: Metrics, { code = '' }: NodeJS.ErrnoException, socket: Socket): string | void {
   const isTls = /^ERR_(SSL|TLS)_/.test(code); // no handshake: there is no way to say anything
   const slow = code === 'ERR_HTTP_REQUEST_TIMEOUT' && '408 Request Timeout';
   const large = code === 'HPE_HEADER_OVERFLOW' && '431 Request Header Fields Too Large';
@@ -84,5 +71,7 @@ function refuseGarbage(metrics: Metrics, { code = '' }: NodeJS.ErrnoException, s
   const body = '{"error":{"code":"bad_request","message":"This is no request.","hint":"Mend it, then try again."}}';
   const headers = [...headersOf('application/json'), 'Connection', 'close', 'Content-Length', String(body.length)];
   const lines = headers.map((word, i) => (i % 2 === 0 ? `\r\n${word}: ` : word));
-  socket.end(`HTTP/1.1 ${slow || large || '400 Bad Request'}${lines.join('')}\r\n\r\n${body}`);
+  const status = slow || large || '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}${lines.join('')}\r\n\r\n${body}`);
+  return status;
 }

@@ -1,7 +1,7 @@
 /** --check: what the bridge would do as it is set up, and whether its files are in order. Nothing is opened or begun. */
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { TABLE } from '../bridge/limits.ts';
+import { TABLE } from './limits.ts';
 import { Advice, codeOf } from './advice.ts';
 import { variables } from './config.ts';
 import type { Config } from './config.ts';

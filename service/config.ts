@@ -1,7 +1,9 @@
 /** What an operator can set: one table, from which flags, environment variables, defaults and the help are made. */
 import { parseArgs } from 'node:util';
-import { TABLE, messageCharacters } from '../bridge/limits.ts';
-import type { Limits } from '../bridge/limits.ts';
+import { TABLE, messageCharacters } from './limits.ts';
+import type { Limits } from './limits.ts';
+import { readProxies } from './addresses.ts';
+import type { Proxies } from './addresses.ts';
 import { Advice } from './advice.ts';
 import { inherited } from './listen.ts';
 import type { Address } from './listen.ts';
@@ -15,7 +17,9 @@ export interface Config {
   readonly logFormat: LogFormat | undefined; // undefined: as fits where the log goes
   readonly publicUrl: string | undefined; // with its base path, no slash at its end
   readonly basePath: string;
-  readonly trustProxy: boolean;
+  readonly proxies: Proxies; // whose X-Forwarded-For and X-Forwarded-Proto count
+  readonly logRequests: boolean;
+  readonly logAddresses: boolean;
   readonly limits: Limits;
 }
 
@@ -34,6 +38,8 @@ function amount(text: string, name: string): number {
 const PUBLIC_URL = /^https?:\/\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?$/i;
 
 const isPublicUrl = (text: string) => PUBLIC_URL.test(text) && URL.canParse(text);
+const areProxies = (text: string) => readProxies(text) !== undefined;
+const isYes = (text: string) => text === 'yes';
 const isPort = (text: string) => /^\d{1,5}$/.test(text) && Number(text) < 65_536;
 const isHost = (text: string) => /^[\w.:-]+$/.test(text);
 const isSocketPath = (text: string) => Buffer.byteLength(text) < 104; // sun_path: 104 bytes on macOS, 108 on Linux
@@ -66,7 +72,9 @@ const SETTINGS: readonly Setting[] = [
   ['metrics-listen', '', 'HOST:PORT or path for /metrics, /health, /ready alone', (text) => !!addressOf(text), ADDRESS],
   ['log-format', '', 'text or json; text on a terminal, else json', isFormat, 'text or json'],
   ['public-url', '', 'where clients reach this bridge, if that is elsewhere', isPublicUrl],
-  ['trust-proxy', 'no', 'yes: X-Forwarded-Proto comes from a proxy of ours', (text) => text === 'yes'],
+  ['trusted-proxies', '', 'proxies of ours: addresses, CIDRs, loopback, with commas between them', areProxies],
+  ['log-requests', 'no', 'yes: a line for each request, without ids and contents', isYes, 'yes or no'],
+  ['log-addresses', 'no', 'yes: in those lines where it came from, too', isYes, 'yes or no'],
   ...Object.entries(TABLE).map(([name, [flag, value, least, most, about]]): Setting => {
     const unit = /Bytes|Seconds/.exec(name)?.[0].toLowerCase();
     const isValid = (text: string) => amount(text, name) >= least && amount(text, name) <= most;
@@ -102,11 +110,13 @@ export function readConfig(args: string[], environment: Readonly<Record<string, 
   const address = inherited(environment, process.pid) ?? (socket ? { path: socket } : { host, port: Number(port) });
   const metricsAddress = addressOf(metrics);
   const logFormat = FORMATS.find((each) => each === format);
-  const { 'public-url': url = '', 'trust-proxy': trust } = values;
+  const { 'public-url': url = '', 'trusted-proxies': trusted = '' } = values;
   const publicUrl = url === '' ? undefined : url.replace(/\/$/, '');
   const basePath = publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
+  const proxies = readProxies(trusted) as Proxies; // checked above
+  const [logRequests, logAddresses] = [values['log-requests'] === 'yes', values['log-addresses'] === 'yes'];
   const where = { address, metricsAddress, tls, logFormat };
-  return { ...where, publicUrl, basePath, trustProxy: trust === 'yes', limits };
+  return { ...where, publicUrl, basePath, proxies, logRequests, logAddresses, limits };
 }
 
 /** All that a command line and an environment say. Throws Advice. */

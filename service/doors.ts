@@ -27,15 +27,21 @@ export interface Urls {
 
 /** Throws Advice for a certificate that can't be used. */
 export function makeDoors(
-  { address, metricsAddress, tls }: Config,
-  options: ServerOptions,
+  { address, metricsAddress, tls, limits }: Config,
   visit: RequestListener,
   operate: RequestListener,
   log: Log,
 ): Doors {
   let pair = tls && readPair(tls);
-  const handshakeTimeout = options.headersTimeout ?? 0;
-  const secure = pair && createTlsServer({ ...options, ...pair, handshakeTimeout }, visit);
+  const headersTimeout = limits.headersSeconds * 1000;
+  const options: ServerOptions = {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout,
+    requestTimeout: limits.requestSeconds * 1000,
+    keepAliveTimeout: limits.keepAliveSeconds * 1000,
+    connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
+  };
+  const secure = pair && createTlsServer({ ...options, ...pair, handshakeTimeout: headersTimeout }, visit);
   const front = secure ?? createServer(options, visit);
   const side = createServer(options, operate);
   return {

@@ -1,7 +1,7 @@
 /** What was counted, as Prometheus text (exposition format 0.0.4). It is ASCII. */
-import { AGES_MS, FAMILIES } from '../bridge/metrics.ts';
-import type { Limits } from '../bridge/limits.ts';
-import type { Metrics } from '../bridge/metrics.ts';
+import { AGES_MS, FAMILIES } from './metrics.ts';
+import type { Limits } from './limits.ts';
+import type { Metrics } from './metrics.ts';
 
 export type Samples = Readonly<Record<string, number>>; // by name and labels
 

@@ -696,7 +696,7 @@ test('a Host that is none never gets into a page', async () => {
   assert.ok(forwarded.includes('http://h/') && !forwarded.includes('https://h/'), 'no proxy is trusted unasked');
 });
 
-test('--public-url and its base path; --trust-proxy', async () => {
+test('--public-url and its base path; --trusted-proxies', async () => {
   const own = await startBridge(['--public-url', 'https://bridge.example/agents/']);
   const { text } = await call(own.url, 'GET', '/llms.txt', { headers: { host: 'evil.example' } });
   assert.ok(text.includes('https://bridge.example/agents/agentalk.sh') && !text.includes('evil'));
@@ -706,10 +706,14 @@ test('--public-url and its base path; --trust-proxy', async () => {
   const made = new Room(own.url + '/agents');
   assert.equal((await made.create()).status, 201);
   await own.stop();
-  const behind = await startBridge([], { env: { AGENTALK_TRUST_PROXY: 'yes' } });
+  const behind = await startBridge([], { env: { AGENTALK_TRUSTED_PROXIES: '10.0.0.0/8, loopback' } });
   const page = (await call(behind.url, 'GET', '/', { headers: { 'x-forwarded-proto': 'https' } })).text;
   assert.ok(page.includes(behind.url.replace('http:', 'https:')));
   await behind.stop();
+  const elsewhere = await startBridge(['--trusted-proxies', '10.0.0.1,2001:db8::/32']);
+  const other = (await call(elsewhere.url, 'GET', '/', { headers: { 'x-forwarded-proto': 'https' } })).text;
+  assert.ok(!other.includes(elsewhere.url.replace('http:', 'https:')), 'this machine is no proxy of ours');
+  await elsewhere.stop();
 });
 
 test('health, readiness and metrics, without an id in sight', async () => {
@@ -844,7 +848,14 @@ test('one connection carries many requests', async () => {
 test('--help and --version; flags and values that are none are refused in one line with status 2', async () => {
   const help = await runBridge(['--help']);
   assert.equal(help.status, 0);
-  for (const flag of ['--host', '--port', '--public-url', '--idle-window', '--max-message-bytes', '--trust-proxy']) {
+  for (const flag of [
+    '--host',
+    '--port',
+    '--public-url',
+    '--idle-window',
+    '--max-message-bytes',
+    '--trusted-proxies',
+  ]) {
     assert.ok(help.stdout.includes(`  ${flag} `), flag);
   }
   const version = await runBridge(['--version']);
@@ -868,7 +879,16 @@ test('--help and --version; flags and values that are none are refused in one li
     [['--max-message-bytes', '2m']],
     [['--max-channel-bytes', '100']],
     [['--max-total-bytes', '1m']],
-    [['--trust-proxy', '1']],
+    [['--trust-proxy', 'yes']],
+    [['--trusted-proxies', 'yes']],
+    [['--trusted-proxies', '10.0.0.0/33']],
+    [['--trusted-proxies', '10.0.0/8']],
+    [['--trusted-proxies', '::1/129']],
+    [['--trusted-proxies', '10.0.0.1/8/8']],
+    [['--trusted-proxies', 'loopback;10.0.0.1']],
+    [['--log-requests', '1']],
+    [['--log-addresses', 'true']],
+    [['--address-requests', '-1']],
     [[], { AGENTALK_PORT: 'x' }],
     [[], { AGENTALK_IDLE_WINDOW: '-1' }],
   ];

@@ -9,7 +9,7 @@ import { EVERYBODY } from '../bridge/ids.ts';
 import { ciphertextOf, tagOf } from '../bridge/shelf.ts';
 import type { ChannelId, ParticipantId, Recipient, Sealed } from '../bridge/ids.ts';
 import { readConfig } from '../service/config.ts';
-import type { Limits } from '../bridge/limits.ts';
+import type { Limits } from '../service/limits.ts';
 
 const LIMITS = readConfig([], {}).limits;
 const START = 1_767_225_600_000;

@@ -6,6 +6,7 @@ export const FAMILIES = {
   waiting_polls: 'Polls that wait.',
   held_bytes: 'Memory that the channels count for.',
   connections: 'Open connections.',
+  addresses: 'Addresses for which something counts.',
   channels_given_up_total: 'Channels ended because their memory or their place was needed.',
   messages_total: 'Messages accepted.',
   message_bytes_total: 'Ciphertext of messages accepted.',

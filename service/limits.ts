@@ -1,5 +1,5 @@
 /**
- * Every limit of the bridge, once: its flag, its default, its bounds, what it is for. service/config.ts makes the flags, the
+ * Every limit of the bridge, once: its flag, its default, its bounds, what it is for. config.ts makes the flags, the
  * environment variables and the help from this table. A name that ends in Bytes or Seconds is measured in them.
  */
 const KiB = 1024;
@@ -15,6 +15,12 @@ export const TABLE = {
   channels: ['max-channels', 20_000, 1, 1_000_000, 'channels at a time'],
   connections: ['max-connections', 20_000, 1, 1_000_000, 'connections at a time'],
   answerBytes: ['max-answer-bytes', MiB, 1, 64 * MiB, 'events in one answer to a poll, about'],
+  channelPolls: ['channel-polls', 200, 0, 1_000_000, 'waiting polls of one channel; 0 is no limit, as for addresses'],
+  addressConnections: ['address-connections', 1000, 0, 1_000_000, 'connections from one address'],
+  addressPolls: ['address-polls', 1000, 0, 1_000_000, 'waiting polls from one address'],
+  addressRequests: ['address-requests', 10_000, 0, 1_000_000, 'requests from one address in ten seconds'],
+  addressJoins: ['address-joins', 500, 0, 1_000_000, 'creates and joins from one address in ten seconds'],
+  addressChannels: ['address-channels', 1000, 0, 1_000_000, 'new channels from one address in an hour'],
   headerBytes: ['max-header-bytes', 8 * KiB, KiB, MiB, 'request line and headers'],
   pollSeconds: ['max-poll-seconds', 50, 1, 600, 'the longest wait of a poll'],
   leaveSeconds: ['max-leave-seconds', 3600, 1, DAY, 'the longest after_seconds of a leave'],

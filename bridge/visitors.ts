@@ -1,0 +1,65 @@
+/**
+ * What one address may do (of IPv6 a /64), so that nobody crowds out the others. Loopback and trusted proxies have no
+ * limits of their own; whom a trusted proxy speaks for has. An address for which nothing counts any more is forgotten.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Config } from '../service/config.ts';
+import { Refusal } from './errors.ts';
+
+/** What is counted up to its limit, and which share of the limit is given back each second, as to a bucket of tokens. */
+const BACK = { Connections: 0, Polls: 0, Requests: 1 / 10, Joins: 1 / 10, Channels: 1 / 3600 };
+const COUNTED = Object.keys(BACK) as (keyof typeof BACK)[];
+export type Visitor = Record<keyof typeof BACK, number>;
+export type Visitors = ReturnType<typeof meet>;
+
+export function meet({ limits, proxies }: Config) {
+  const all = new Map<string, Visitor>(); // by address
+  const direct = new Map<Socket, Visitor | undefined>(); // each open connection
+  const most = (what: keyof Visitor) => limits[`address${what}`] || Number.MAX_SAFE_INTEGER;
+
+  /** Of IPv6 the first four groups count, or those before the :: that stands for some of them. */
+  function find(address: string): Visitor {
+    const key = /^([0-9a-f]+:){1,4}/i.exec(address)?.[0] ?? address.replace('::ffff:', '');
+    const visitor = all.get(key) ?? { Connections: 0, Polls: 0, Requests: 0, Joins: 0, Channels: 0 };
+    all.set(key, visitor);
+    return visitor;
+  }
+
+  /** Counts one more, with `until` for as long as that is open. Throws the refusal of what is counted. */
+  function count(visitor: Visitor | undefined, what: keyof Visitor, until?: ServerResponse): void {
+    if (!visitor) return;
+    if (visitor[what] >= most(what)) throw new Refusal(`too_many_${what.toLowerCase() as Lowercase<typeof what>}`);
+    visitor[what]++;
+    until?.on('close', () => visitor[what]--);
+  }
+
+  /** A connection is there. Above the limit it is refused when it asks; far above it is closed at once. */
+  function welcome(socket: Socket): void {
+    const visitor = proxies.isExempt(socket) ? undefined : find(socket.remoteAddress ?? '');
+    direct.set(socket, visitor);
+    socket.on('close', () => {
+      direct.delete(socket);
+      if (visitor) visitor.Connections--;
+    });
+    if (visitor && ++visitor.Connections > 2 * most('Connections')) socket.destroy();
+  }
+
+  /** Who asks, if it has limits. Throws too_many_connections, too_many_requests. */
+  function ask(request: IncomingMessage): Visitor | undefined {
+    const origin = proxies.origin(request);
+    const visitor = origin === undefined ? direct.get(request.socket) : find(origin);
+    if (visitor && visitor.Connections > most('Connections')) throw new Refusal('too_many_connections');
+    count(visitor, 'Requests');
+    return visitor;
+  }
+
+  /** To be called each second. More addresses than there may be connections are forgotten, whatever they did. */
+  function sweep(): void {
+    for (const [address, visitor] of all) {
+      for (const what of COUNTED) visitor[what] = Math.max(0, visitor[what] - BACK[what] * most(what));
+      if (all.size > limits.connections || COUNTED.every((what) => visitor[what] === 0)) all.delete(address);
+    }
+  }
+  return { welcome, ask, count, sweep, gauges: () => ({ connections: direct.size, addresses: all.size }) };
+}

@@ -1,0 +1,61 @@
+/** Where requests come from, by what an operator says with --trusted-proxies. Of a request only addresses get here. */
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIP, isIPv6 } from 'node:net';
+
+const LOOPBACK = ['127.0.0.0/8', '::1'];
+/** For so many addresses it is remembered whether they are a proxy's: asking the list takes a microsecond. */
+const MOST_KNOWN = 1000;
+
+type From = Pick<IncomingMessage, 'headers'> & { readonly socket: { readonly remoteAddress?: string | undefined } };
+
+export interface Proxies {
+  /** Whether a connection comes from a proxy of ours. */
+  includes(socket: From['socket']): boolean;
+  /** Whether a connection has no limits of its own: it comes from this machine, or from a proxy of ours. */
+  isExempt(socket: From['socket']): boolean;
+  /** From X-Forwarded-For, if a proxy of ours brings it: the last address there that isn't one of our proxies, too. */
+  origin(request: From): string | undefined;
+}
+
+/** From addresses, CIDRs and `loopback`, comma-separated. Undefined if it is something else. */
+export function readProxies(text: string): Proxies | undefined {
+  const loopback = listOf(LOOPBACK);
+  const words = text.split(',').map((word) => word.trim());
+  const list = listOf(words.flatMap((word) => (word === '' ? [] : word === 'loopback' ? LOOPBACK : [word])));
+  if (!list || !loopback) return undefined;
+  const includes: Proxies['includes'] = ({ remoteAddress: address = '' }) => text !== '' && list(address);
+  return {
+    includes,
+    isExempt: (socket) => loopback(socket.remoteAddress ?? '') || includes(socket),
+    origin({ socket, headers: { 'x-forwarded-for': hops } }) {
+      if (hops === undefined || !includes(socket)) return undefined;
+      let address = socket.remoteAddress ?? '';
+      for (const hop of String(hops).split(',').reverse()) {
+        if (!isIP(hop.trim()) || !list(address)) break;
+        address = hop.trim();
+      }
+      return address;
+    },
+  };
+}
+
+/** Undefined if a word is no address or CIDR. */
+function listOf(words: readonly string[]): ((address: string) => boolean) | undefined {
+  const list = new BlockList();
+  for (const word of words) {
+    const [, address = '', prefix] = /^([^/]+)(?:\/([0-9]{1,3}))?$/.exec(word) ?? [];
+    const most = isIPv6(address) ? 128 : 32;
+    const bits = Number(prefix ?? most);
+    if (!isIP(address) || bits > most) return undefined;
+    list.addSubnet(address, bits, most === 128 ? 'ipv6' : 'ipv4');
+  }
+  const known = new Map<string, boolean>();
+  return (address) => {
+    let isIn = known.get(address);
+    if (isIn !== undefined) return isIn;
+    if (known.size >= MOST_KNOWN) known.clear();
+    isIn = list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+    known.set(address, isIn);
+    return isIn;
+  };
+}
