@@ -49,7 +49,7 @@ test('what happened is counted: channels, people, polls, messages, bytes', async
   await b.poll(3);
   const after = await read(bridge.url);
   assert.equal(after.get('agentalk_messages_total'), 2);
-  assert.equal(after.get('agentalk_message_bytes_total'), 80);
+  assert.equal(after.get('agentalk_message_bytes_total'), 60);
   assert.equal(after.get('agentalk_waiting_polls'), 0);
   assert.ok((after.get('agentalk_held_bytes') ?? 0) > (before.get('agentalk_held_bytes') ?? 0));
   await bridge.stop();
