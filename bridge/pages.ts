@@ -32,7 +32,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     const headers = utf8(form === HTML && !view ? PLAIN : form, view?.policy);
     exchange.answer(200, Buffer.from(fill(view?.html ?? text, values)), [...headers, 'Vary', 'Accept, User-Agent']);
   };
-  const documents = Object.entries(docs).flatMap(([name, text]) =>
+  const documents = Object.entries(docs).flatMap(([name, { text }]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
   );
   return {

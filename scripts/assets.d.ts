@@ -8,8 +8,10 @@ declare module '*.md' {
   export default text;
 }
 declare module 'agentalk:docs' {
-  const texts: Readonly<Record<string, string>>; // by file name
-  export default texts;
+  export type Heading = { readonly id: string; readonly html: string; readonly depth: number };
+  type Document = { readonly text: string; readonly title: string; readonly html: string };
+  const documents: Readonly<Record<string, Document & { readonly headings: readonly Heading[] }>>; // by file name
+  export default documents;
 }
 declare module 'agentalk:browser' {
   export type View = { readonly html: string; readonly policy: string };

@@ -26,6 +26,7 @@ const SOURCES = [
   'package-lock.json',
   'scripts/build.mjs',
   'scripts/browser.mjs',
+  'scripts/document.mjs',
 ];
 
 function filesOf(path) {
@@ -90,22 +91,38 @@ const keepComments = {
 };
 const asWritten = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
 
-/** The documents, by file name, as one module, and the pages for browsers as another. */
+/** Two modules that are made here: the documents by file name, and the pages for browsers. */
 const documents = {
   name: 'documents',
   setup(build) {
-    const texts = () => {
-      const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md'));
-      return Object.fromEntries(names.sort().map((name) => [name, readFileSync(at('docs', name), 'utf8')]));
-    };
     build.onResolve({ filter: /^agentalk:/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
     build.onLoad({ filter: /.*/, namespace: 'agentalk' }, async ({ path }) => {
-      if (path === 'agentalk:docs') return { contents: JSON.stringify(texts()), loader: 'json' };
+      if (path === 'agentalk:docs') return { contents: await packedDocuments(), loader: 'js' };
       const { browserPages } = await import('./browser.mjs');
       return { contents: await browserPages(ROOT), loader: 'js' };
     });
   },
 };
+
+/**
+ * Each document as it was written and as HTML. They are no code, and would be half of the file: so they are packed, by
+ * a library, since node:zlib packs differently from one Node to the next.
+ */
+async function packedDocuments() {
+  const { deflateSync, strToU8 } = await import('fflate');
+  const { document } = await import('./document.mjs');
+  const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md'));
+  const all = names.sort().map((name) => {
+    const text = readFileSync(at('docs', name), 'utf8');
+    return [name, { text, ...document(text) }];
+  });
+  const packed = deflateSync(strToU8(JSON.stringify(Object.fromEntries(all))), { level: 9 });
+  return `import { inflateRawSync } from 'node:zlib';
+// docs/*.md and what scripts/document.mjs makes of them: base64 of deflated JSON.
+const packed = '${Buffer.from(packed).toString('base64')}';
+export default JSON.parse(inflateRawSync(Buffer.from(packed, 'base64')).toString());
+`;
+}
 
 /** Replaces a file at once: somebody may be running it. */
 function put(name, contents, mode = 0o644) {

@@ -1,16 +1,15 @@
-/** What a browser gets, by path: start page and room as they were built, and the documents, made once at start. */
+/** What a browser gets, by path: start page and room as they were built, and the documents in their frame. */
 import { frame, room, start } from 'agentalk:browser';
 import type { View } from 'agentalk:browser';
-import texts from 'agentalk:docs';
-import { document } from './markdown.ts';
-import type { Heading } from './markdown.ts';
+import docs from 'agentalk:docs';
+import type { Heading } from 'agentalk:docs';
 
 /** In the order in which one may want to read them; whatever else there is comes after. */
 const ORDER = ['how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'self-hosting', 'security'];
 const place = (name: string) => ORDER.indexOf(name) + 1 || ORDER.length + 1;
 
-const documents = Object.entries(texts)
-  .map(([file, text]) => ({ file, name: file.slice(0, -3), ...document(text) }))
+const documents = Object.entries(docs)
+  .map(([file, document]) => ({ file, name: file.slice(0, -3), ...document }))
   .sort((a, b) => place(a.name) - place(b.name));
 
 const contents = (headings: readonly Heading[]) =>
