@@ -42,12 +42,15 @@ export function document(markdown) {
       if (lang === 'mermaid') return text.startsWith('sequenceDiagram') ? sequence(text) : edges(text);
       return `<pre tabindex="0"><code>${escape(text)}</code></pre>\n`;
     },
+    /** Each cell knows its column's name, and the roles stay when a narrow screen makes lines of the cells. */
     table({ header, rows }) {
-      const row = (cells, tag) =>
-        `<tr>${cells.map(({ tokens }) => `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`).join('')}</tr>`;
-      const body = rows.map((cells) => row(cells, 'td')).join('\n');
-      const head = row(header, 'th').replaceAll('<th>', '<th scope="col">');
-      return scrolling('Table', `<table><thead>${head}</thead><tbody>${body}</tbody></table>`);
+      const columns = header.map(({ tokens }) => this.parser.parseInline(tokens));
+      const heads = columns.map((html) => `<th role="columnheader" scope="col">${html}</th>`);
+      const cell = ({ tokens }, i) =>
+        `<td role="cell" data-of="${plain(columns[i])}">${this.parser.parseInline(tokens)}</td>`;
+      const body = rows.map((cells) => `<tr role="row">${cells.map(cell).join('')}</tr>`);
+      const parts = `<thead><tr role="row">${heads.join('')}</tr></thead><tbody>${body.join('\n')}</tbody>`;
+      return scrolling('Table', `<table role="table">${parts}</table>`);
     },
     html: ({ text }) => escape(text),
   };

@@ -21,6 +21,13 @@ for (const element of document.querySelectorAll<HTMLElement>('[data-copy], .doc 
     if ('clipboard' in navigator) navigator.clipboard.writeText(text).then(() => done('Copied'), mark);
     else mark();
   });
-  element.after(button);
+  if (element.tagName !== 'PRE') element.after(button);
+  else {
+    // In its corner, and out of what scrolls.
+    const frame = document.createElement('div');
+    frame.className = 'code';
+    element.before(frame);
+    frame.append(element, button);
+  }
 }
 export {};

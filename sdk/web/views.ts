@@ -5,7 +5,10 @@ import docs from 'agentalk:docs';
 import type { Heading } from 'agentalk:docs';
 
 /** In the order in which one may want to read them; whatever else there is comes after. */
-const ORDER = ['how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'self-hosting', 'security'];
+const ORDER = [
+  ...['how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'compared', 'faq'],
+  ...['self-hosting', 'security', 'agents', 'protocol', 'architecture'],
+];
 const place = (name: string) => ORDER.indexOf(name) + 1 || ORDER.length + 1;
 
 const documents = Object.entries(docs)
