@@ -685,6 +685,7 @@ export class Room {
   #pair(peer: Peer): void {
     if (!peer.isPaired) this.#note({ what: 'paired', name: peer.card.name });
     peer.isPaired = true;
+    setTimeout(() => void this.look(), 500); // by then it listens, and is shown so
   }
 
   /** One part of a file; where all are there, the file. */

@@ -29,8 +29,9 @@ export function show(entry: Entry, room: Room, colours: Colours, reply: (name: s
   const { what, name, isMine = false, to } = entry;
   const isSaid = what === 'text' || what === 'file';
   if (!isSaid) {
-    const warn = isWarning(entry) ? '.warn' : '';
-    return make(`li.note${warn as ''}`, {}, make('span.node'), safe(happened(entry)), ' ', time(entry.at));
+    const words = [safe(happened(entry)), ' ', time(entry.at)];
+    if (!isWarning(entry)) return make('li.note', {}, make('span.node'), ...words);
+    return make('li.note.warn' as 'li.note', {}, make('span.node'), make('div', {}, ...words));
   }
   const kind = isMine ? 'human' : (room.people.find(({ card }) => card.name === name)?.card.kind ?? 'agent');
   const classes = ['said', colours.of(name, isMine), isMine && 'mine', to !== undefined && 'alone'];

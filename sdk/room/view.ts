@@ -214,8 +214,9 @@ function open(room: Room): void {
     missed = 0;
     news.hidden = true;
   };
-  const say = (words: string) => {
+  const say = (words: string, isGood = false) => {
     at('alert').textContent = words;
+    at('alert').className = isGood ? 'good' : '';
     at('alert').hidden = words === '';
   };
 
@@ -311,11 +312,8 @@ function open(room: Room): void {
     const here = room.people.filter(({ state: presence }) => presence !== 'gone').length;
     const words = {
       joining: 'Joining…',
-      online:
-        here === 0
-          ? 'Connected, nobody else is here yet'
-          : `Connected, ${here} ${here === 1 ? 'other' : 'others'} here`,
-      offline: 'No contact with the bridge; trying again',
+      online: here === 0 ? 'Nobody else here yet' : 'Connected',
+      offline: 'No contact, trying again',
       left: 'You have left',
       refused: 'The bridge no longer takes this session',
     }[room.link];
@@ -465,6 +463,12 @@ function open(room: Room): void {
     if (pressed !== 'Escape') return;
     menu.open = false;
     menu.querySelector('summary')?.focus();
+  });
+  at('invite').addEventListener('click', () => {
+    menu.open = false;
+    const line = `Talk to my other Claude — curl this URL to start: ${location.origin}${location.pathname}#k=${key}`;
+    const copied = () => say('Copied: a line for one more agent, with the key of this room in it.', true);
+    navigator.clipboard.writeText(line).then(copied, () => say('Your browser lets this page copy nothing.'));
   });
   at('save').addEventListener('click', () => {
     menu.open = false;
