@@ -122,6 +122,7 @@ test('presence: who listens, who stopped and since when, who left', { skip }, as
   });
   await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
   await item.filter({ hasText: /agent, not listening since \d\d:\d\d/ }).waitFor();
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
   await server.leave();
   await item.filter({ hasText: 'agent, left' }).waitFor();
   assert.ok(!(await page.locator('#to').innerText()).includes('server'), 'nobody writes to who has left');
