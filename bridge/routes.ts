@@ -27,7 +27,6 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   const { limits } = channels;
   const { visitors, journal } = state;
   const maxCiphertext = messageCharacters(limits);
-  const maxBodyBytes = maxCiphertext + 4096;
 
   const operators: readonly Row[] = [
     ['GET', '/health', (exchange) => exchange.answer(200, 'ok\n', TEXT)],
@@ -46,13 +45,15 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   ];
 
   function handle(rows: Rows, exchange: Exchange): void {
-    const { method = '' } = exchange.request;
+    const { method = '', rawHeaders, httpVersion } = exchange.request;
     const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
     const [, room, id = '', action = ''] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
     const pattern = room === undefined ? path : `/${room}/:id${action}`;
     const methods = rows.get(pattern);
     journal.request(exchange.request, exchange.response, methods ? pattern : '-');
     const visitor = visitors.ask(exchange.request);
+    const hosts = rawHeaders.filter((word, i) => i % 2 === 0 && word.length === 4 && word.toLowerCase() === 'host');
+    if (hosts.length > 1 || (hosts.length === 0 && httpVersion === '1.1')) throw new Refusal('bad_request', 'Host');
     if (!methods || exchange.path.includes(':')) throw new Refusal('not_found');
     const row = methods.get(method);
     if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
@@ -61,7 +62,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     if (row.handler === create || row.handler === join) visitors.count(visitor, 'Joins');
     if (method !== 'POST') return row.handler(exchange, id as ChannelId, {}, visitor);
     const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields, visitor);
-    readFields(exchange.request, maxBodyBytes, done, (error) => refuse(exchange, error));
+    readFields(exchange.request, maxCiphertext + 4096, done, (error) => refuse(exchange, error));
   }
 
   /** The one place where whatever went wrong becomes an answer. */
@@ -121,7 +122,6 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     if (batch.cursor > since || waitSeconds === 0) return answer(batch, 'later');
 
     const settle = (outcome: Batch | Refusal) => {
-      clearTimeout(timer);
       exchange.isLast = state.isStopping;
       if (outcome instanceof Refusal) refuse(exchange, outcome);
       else answer(outcome);

@@ -7,6 +7,7 @@ import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
 import { openJournal } from '../service/journal.ts';
+import type { Journal } from '../service/journal.ts';
 import type { Log } from '../service/log.ts';
 import { exposition } from '../service/prometheus.ts';
 import { CODES } from './errors.ts';
@@ -44,7 +45,8 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   const doors = makeDoors(config, exchanged(visit), exchanged(operate), log);
   const server = doors.front;
   server.maxConnections = limits.connections;
-  server.on('clientError', (error, socket: Socket) => journal.garbage(refuseGarbage(metrics, error, socket)));
+  server.on('checkExpectation', exchanged(visit)); // whatever a client expects
+  for (const event of ['clientError', 'connect']) server.on(event, refuseGarbage.bind(null, metrics, journal));
   server.on('drop', () => metrics.count('connections_refused_total{reason="max_connections"}'));
   server.on('connection', visitors.welcome);
   const urls = await doors.open();
@@ -60,8 +62,8 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   return { ...urls, renew: doors.renew, stop };
 }
 
-/** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. The status. */
-function refuseGarbage(metrics: Metrics, { code = '' }: NodeJS.ErrnoException, socket: Socket): string | void {
+/** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. */
+function refuseGarbage(metrics: Metrics, journal: Journal, { code = '' }: NodeJS.ErrnoException, socket: Socket): void {
   const isTls = /^ERR_(SSL|TLS)_/.test(code); // no handshake: there is no way to say anything
   const slow = code === 'ERR_HTTP_REQUEST_TIMEOUT' && '408 Request Timeout';
   const large = code === 'HPE_HEADER_OVERFLOW' && '431 Request Header Fields Too Large';
@@ -73,5 +75,5 @@ function refuseGarbage(metrics: Metrics, { code = '' }: NodeJS.ErrnoException, s
   const lines = headers.map((word, i) => (i % 2 === 0 ? `\r\n${word}: ` : word));
   const status = slow || large || '400 Bad Request';
   socket.end(`HTTP/1.1 ${status}${lines.join('')}\r\n\r\n${body}`);
-  return status;
+  journal.garbage(status);
 }

@@ -8,9 +8,9 @@ import type { Config } from '../service/config.ts';
 import { Refusal } from './errors.ts';
 
 /** What is counted up to its limit, and which share of the limit is given back each second, as to a bucket of tokens. */
-const BACK = { Connections: 0, Polls: 0, Requests: 1 / 10, Joins: 1 / 10, Channels: 1 / 3600 };
-const COUNTED = Object.keys(BACK) as (keyof typeof BACK)[];
-export type Visitor = Record<keyof typeof BACK, number>;
+const SHARES = { Connections: 0, Polls: 0, Requests: 1 / 10, Joins: 1 / 10, Channels: 1 / 3600 };
+const COUNTED = Object.keys(SHARES) as (keyof Visitor)[];
+export type Visitor = Record<keyof typeof SHARES, number>;
 export type Visitors = ReturnType<typeof meet>;
 
 export function meet({ limits, proxies }: Config) {
@@ -57,7 +57,7 @@ export function meet({ limits, proxies }: Config) {
   /** To be called each second. More addresses than there may be connections are forgotten, whatever they did. */
   function sweep(): void {
     for (const [address, visitor] of all) {
-      for (const what of COUNTED) visitor[what] = Math.max(0, visitor[what] - BACK[what] * most(what));
+      for (const what of COUNTED) visitor[what] = Math.max(0, visitor[what] - SHARES[what] * most(what));
       if (all.size > limits.connections || COUNTED.every((what) => visitor[what] === 0)) all.delete(address);
     }
   }

@@ -39,6 +39,7 @@ export function makeDoors(
     headersTimeout,
     requestTimeout: limits.requestSeconds * 1000,
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
+    requireHostHeader: false, // bridge/routes.ts sees to it
     connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
   };
   const secure = pair && createTlsServer({ ...options, ...pair, handshakeTimeout: headersTimeout }, visit);

@@ -13,7 +13,7 @@ export interface Journal {
   /** @param route the pattern of a route, never the path itself */
   request(request: IncomingMessage, response: ServerResponse, route: string): void;
   /** What was refused before it was a request; status and its words. */
-  garbage(status: string | void): void;
+  garbage(status: string): void;
 }
 
 export function openJournal({ logRequests, logAddresses, proxies }: Config, say: Log): Journal {
@@ -37,7 +37,7 @@ export function openJournal({ logRequests, logAddresses, proxies }: Config, say:
       });
     },
     garbage(status) {
-      if (logRequests && status) say(`request method=- route=- status=${status.slice(0, 3)}`);
+      if (logRequests) say(`request method=- route=- status=${status.slice(0, 3)}`);
     },
   };
 }
