@@ -18,9 +18,9 @@ export function meet({ limits, proxies }: Config) {
   const direct = new Map<Socket, Visitor | undefined>(); // each open connection
   const most = (what: keyof Visitor) => limits[`address${what}`] || Number.MAX_SAFE_INTEGER;
 
-  /** Of IPv6 the first four groups count, or those before the :: that stands for some of them. */
+  /** The one that has this address, or did not have one yet. */
   function find(address: string): Visitor {
-    const key = /^([0-9a-f]+:){1,4}/i.exec(address)?.[0] ?? address.replace('::ffff:', '');
+    const key = proxies.network(address);
     const visitor = all.get(key) ?? { Connections: 0, Polls: 0, Requests: 0, Joins: 0, Channels: 0 };
     all.set(key, visitor);
     return visitor;

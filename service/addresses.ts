@@ -1,6 +1,6 @@
 /** Where requests come from, by what an operator says with --trusted-proxies. Of a request only addresses get here. */
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIP, isIPv6 } from 'node:net';
+import { BlockList, SocketAddress, isIP, isIPv6 } from 'node:net';
 
 const LOOPBACK = ['127.0.0.0/8', '::1'];
 /** For so many addresses it is remembered whether they are a proxy's: asking the list takes a microsecond. */
@@ -15,6 +15,8 @@ export interface Proxies {
   isExempt(socket: From['socket']): boolean;
   /** From X-Forwarded-For, if a proxy of ours brings it: the last address there that isn't one of our proxies, too. */
   origin(request: From): string | undefined;
+  /** What counts as one address: an IPv4 address, or the /64 that an IPv6 one is in. */
+  network(address: string): string;
 }
 
 /** From addresses, CIDRs and `loopback`, comma-separated. Undefined if it is something else. */
@@ -36,7 +38,19 @@ export function readProxies(text: string): Proxies | undefined {
       }
       return address;
     },
+    network,
   };
+}
+
+function network(address: string): string {
+  if (!isIPv6(address)) return address;
+  // The one way to write it (RFC 5952): in lower case, and at most one :: in it.
+  const written = new SocketAddress({ address, family: 'ipv6' }).address;
+  const mapped = /^::ffff:([0-9.]+)$/.exec(written)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [head = [], tail = []] = written.split('::').map((part) => part.split(':').filter(Boolean));
+  const zeros = Array<string>(8 - head.length - tail.length).fill('0');
+  return [...head, ...zeros, ...tail].slice(0, 4).join(':');
 }
 
 /** Undefined if a word is no address or CIDR. */
@@ -54,7 +68,8 @@ function listOf(words: readonly string[]): ((address: string) => boolean) | unde
     let isIn = known.get(address);
     if (isIn !== undefined) return isIn;
     if (known.size >= MOST_KNOWN) known.clear();
-    isIn = list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+    // A connection that was reset at once has no address any more.
+    isIn = isIP(address) !== 0 && list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
     known.set(address, isIn);
     return isIn;
   };

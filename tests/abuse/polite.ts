@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { TestBridge } from '../kit/bridge.ts';
 
 export const hex = (bytes: number) => randomBytes(bytes).toString('hex');
@@ -124,8 +125,8 @@ export async function until(port: number, name: string, isRight: (value: number)
 }
 
 /**
- * Does the harm, while two talk beside it: one says the next thing as soon as the other, who waits in a poll, has the
- * last one. Throws if one of their requests fails, a message is missing, or one takes longer than `mostMs`.
+ * Does the harm, while two talk beside it, about thirty messages a second: one says the next thing when the other, who
+ * waits in a poll, has the last one. Throws if one of their requests fails, a message is missing, or one takes longer than `mostMs`.
  */
 export async function besidePolite(
   { port }: TestBridge,
@@ -151,6 +152,7 @@ export async function besidePolite(
       cursor = Number(heard.json['cursor']);
       messages++;
       slowestMs = Math.max(slowestMs, performance.now() - begun);
+      await delay(30); // nobody polite talks faster
     }
   };
   const talking = talk();

@@ -3,7 +3,6 @@
  * asked.
  */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 
@@ -124,7 +123,7 @@ export class Wire {
     this.socket = connect({ port, host, allowHalfOpen: true });
     this.socket.setNoDelay();
     this.socket.on('error', () => {}); // the bridge may hang up on us whenever it likes
-    this.closed = once(this.socket, 'close').then(() => this.received);
+    this.closed = new Promise((resolve) => this.socket.once('close', () => resolve(this.received)));
     if (!isReading) return;
     this.socket.setEncoding('latin1').on('data', (chunk: string) => (this.received += chunk));
     this.socket.on('end', () => this.socket.end());
@@ -140,11 +139,11 @@ export class Wire {
     for (;;) {
       const { answers } = parse(this.received);
       if (answers.length >= count) return answers.map(check);
-      const [event] = await Promise.race([
-        once(this.socket, 'data').then(() => ['data']),
-        this.closed.then(() => ['close']),
-      ]);
-      if (event === 'close' && parse(this.received).answers.length < count)
+      const isClosed = await new Promise((resolve) => {
+        this.socket.once('data', () => resolve(false));
+        void this.closed.then(() => resolve(true));
+      });
+      if (isClosed && parse(this.received).answers.length < count)
         throw new Error(`closed after ${JSON.stringify(this.received.slice(0, 200))}`);
     }
   }
