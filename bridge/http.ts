@@ -21,7 +21,7 @@ const JSON_HEADERS = headersOf('application/json');
 /** One request and its answer. */
 export class Exchange {
   readonly path: string;
-  readonly #query: string;
+  readonly #query: URLSearchParams | undefined;
   readonly wantsText: boolean;
   isLast = false; // the connection ends with this answer
 
@@ -33,16 +33,12 @@ export class Exchange {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
-    this.#query = mark < 0 ? '' : `&${url.slice(mark + 1)}&`;
+    if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
     this.wantsText = preferred(request.headers.accept ?? '', ['application/json', 'text/plain']) === 'text/plain';
   }
 
-  /** The first of this name, as it stands: no valid value holds anything that has to be escaped. */
   parameter(name: string): string | undefined {
-    const at = this.#query.indexOf(`&${name}=`);
-    if (at < 0) return undefined;
-    const start = at + name.length + 2;
-    return this.#query.slice(start, this.#query.indexOf('&', start));
+    return this.#query?.get(name) ?? undefined;
   }
 
   /** Throws no_token. */
