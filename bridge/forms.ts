@@ -47,9 +47,9 @@ const eventObject = once(({ type, index, at, from, to, kept, reason }) => {
 });
 
 export const JSON_FORM = {
-  opened: ({ epoch }: Channel, _isNew: boolean, limits: Limits) =>
+  opened: ({ epoch }: Channel, _isNew: boolean, limits: Limits, ticket = '') =>
     `{"epoch":"${epoch}","limits":{"message_bytes":${limits.messageBytes},"participants":${limits.participants},` +
-    `"poll_seconds":${limits.pollSeconds},"idle_seconds":${limits.idleSeconds}}}`,
+    `"poll_seconds":${limits.pollSeconds},"idle_seconds":${limits.idleSeconds}}${ticket && `,"ticket":"${ticket}"`}}`,
   joined: (channel: Channel, { fetched, joined }: Participant, isResumed: boolean) =>
     `{"epoch":"${channel.epoch}","cursor":${fetched},"index":${joined},"resumed":${isResumed},` +
     `"participants":[${list(channel, member, ',')}]}`,
@@ -78,8 +78,8 @@ const eventLine = once(({ type, index, at, from, to, kept, reason }) => {
 });
 
 export const TEXT_FORM: typeof JSON_FORM = {
-  opened: ({ epoch }, isNew, { messageBytes, participants, pollSeconds, idleSeconds }) =>
-    `channel ${epoch} ${isNew ? 'created' : 'found'} ${messageBytes} ${participants} ${pollSeconds} ${idleSeconds}\n`,
+  opened: ({ epoch }, isNew, { messageBytes, participants, pollSeconds, idleSeconds }, ticket = '') =>
+    `channel ${epoch} ${isNew ? 'created' : 'found'} ${messageBytes} ${participants} ${pollSeconds} ${idleSeconds}${ticket && ` ${ticket}`}\n`,
   joined: (channel, { fetched, joined }, isResumed) =>
     list(channel, memberLine) + `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`,
   recipients: (channel, sender, to) => list(channel, recipientLine, '', sender, to),

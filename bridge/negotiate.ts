@@ -8,9 +8,7 @@ const AGENTS = [
 ];
 const isAgent = new RegExp(`\\b(?:${AGENTS.join('|')})\\b`, 'i');
 
-export const MARKDOWN = 'text/markdown';
-export const HTML = 'text/html';
-export const PLAIN = 'text/plain';
+export const [MARKDOWN, HTML, PLAIN] = ['text/markdown', 'text/html', 'text/plain'] as const;
 
 /** The form of a page: a browser says that it prefers HTML, everybody else gets markdown. */
 export function pageType(accept: string | undefined, userAgent: string | undefined): string {

@@ -1,4 +1,5 @@
 /** The table of routes, and for each the way from a checked request to a channel's method and back. */
+import type { Invitation } from '../service/invite.ts';
 import type { Journal } from '../service/journal.ts';
 import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
@@ -18,6 +19,7 @@ type Pages = Record<string, Page>;
 
 /** The server's own side. */
 export type State = { isStopping: boolean; readonly visitors: Visitors; readonly journal: Journal } & {
+  readonly invitation: Invitation;
   readonly hasMetrics: boolean; // what is the operator's is among what everybody may see
   readonly tell: () => string; // what /metrics says
 };
@@ -77,8 +79,10 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   function create(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
     if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
     const isNew = !channels.has(id);
+    const ticket = state.invitation(exchange.request.headers['agentalk-invite'], id);
+    if (isNew && ticket === undefined) throw new Refusal('not_invited');
     if (isNew) visitors.count(visitor, 'Channels');
-    exchange.answer(isNew ? 201 : 200, formOf(exchange).opened(channels.open(id), isNew, limits));
+    exchange.answer(isNew ? 201 : 200, formOf(exchange).opened(channels.open(id), isNew, limits, ticket));
   }
 
   function join(exchange: Exchange, id: ChannelId, fields: Fields): void {

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
+import { readInvitation } from '../service/invite.ts';
 import { openJournal } from '../service/journal.ts';
 import type { Journal } from '../service/journal.ts';
 import type { Log } from '../service/log.ts';
@@ -28,8 +29,7 @@ import { meet } from './visitors.ts';
  */
 export async function startBridge(config: Config, bundle: Buffer, log: Log, vitals: () => string) {
   const { limits, basePath } = config;
-  const metrics = new Metrics();
-  for (const code of CODES) metrics.count(`refusals_total{code="${code}"}`, 0); // there before its first time
+  const metrics = new Metrics(CODES);
   const channels = new Channels(limits, Date.now, (bytes) => randomBytes(bytes).toString('hex'));
   const visitors = meet(config);
   const journal = openJournal(config, log);
@@ -37,7 +37,8 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
     const numbers = { channels_given_up_total: channels.givenUp, ...visitors.gauges() };
     return exposition(metrics, { ...channels.gauges(), ...numbers }, limits, doors.expiresAt()) + vitals();
   };
-  const state: State = { isStopping: false, visitors, journal, hasMetrics: !config.metricsAddress, tell };
+  const invitation = readInvitation(config.invite);
+  const state: State = { isStopping: false, visitors, journal, invitation, hasMetrics: !config.metricsAddress, tell };
   const { visit, operate } = routes(channels, pages(config, bundle), basePath, metrics, state);
   const exchanged = (handle: (exchange: Exchange) => void) => (request: IncomingMessage, response: ServerResponse) =>
     handle(new Exchange(request, response, limits.stallSeconds * 1000));

@@ -5,9 +5,7 @@
  */
 import type { Sealed } from './ids.ts';
 
-const SMALLEST = 1024;
-const LARGEST = 16 * 1024;
-const TAG_BYTES = 16;
+const [SMALLEST, LARGEST, TAG_BYTES] = [1024, 16 * 1024, 16];
 
 /** Something sealed, at rest. */
 export interface Kept {

@@ -5,6 +5,7 @@ import { TABLE } from './limits.ts';
 import { Advice, codeOf } from './advice.ts';
 import { variables } from './config.ts';
 import type { Config } from './config.ts';
+import { readInvitation } from './invite.ts';
 import { nameOf } from './listen.ts';
 import type { Address } from './listen.ts';
 import { dateOf, readPair } from './tls.ts';
@@ -13,6 +14,7 @@ import { dateOf, readPair } from './tls.ts';
 export function check(config: Config, environment: Readonly<Record<string, string | undefined>>): string {
   const { address, metricsAddress, tls, publicUrl, limits } = config;
   const pair = tls && readPair(tls);
+  readInvitation(config.invite);
   [address, metricsAddress].forEach(checkFolder);
   const seen = publicUrl ?? (pair ? 'https' : 'http') + '://, and the host that they ask for';
   const known = variables();
@@ -23,6 +25,7 @@ export function check(config: Config, environment: Readonly<Record<string, strin
     pair ? `TLS: a certificate for ${pair.names}, until ${dateOf(pair.expiresAt)}` : 'no TLS of its own',
     `clients reach it at ${seen}`,
     `metrics, health and readiness: ${metricsAddress ? nameOf(metricsAddress) + ' only' : 'on the same address'}`,
+    `channels may be opened by ${config.invite ? 'who brings the secret of ' + config.invite : 'everybody'}`,
     `log: ${config.logFormat ?? 'text on a terminal, else JSON'}`,
     ...Object.entries(TABLE)
       .filter(([name, [, value]]) => limits[name as keyof typeof limits] !== value)

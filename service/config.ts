@@ -17,6 +17,7 @@ export interface Config {
   readonly logFormat: LogFormat | undefined; // undefined: as fits where the log goes
   readonly publicUrl: string | undefined; // with its base path, no slash at its end
   readonly basePath: string;
+  readonly invite: string | undefined; // the file of the secret
   readonly proxies: Proxies; // whose X-Forwarded-For and X-Forwarded-Proto count
   readonly logRequests: boolean;
   readonly logAddresses: boolean;
@@ -72,6 +73,7 @@ const SETTINGS: readonly Setting[] = [
   ['metrics-listen', '', 'HOST:PORT or path for /metrics, /health, /ready alone', (text) => !!addressOf(text), ADDRESS],
   ['log-format', '', 'text or json; text on a terminal, else json', isFormat, 'text or json'],
   ['public-url', '', 'where clients reach this bridge, if that is elsewhere', isPublicUrl],
+  ['invite', '', 'file with a secret: only who brings it may open channels', () => true],
   ['trusted-proxies', '', 'proxies of ours: addresses, CIDRs, loopback, with commas between them', areProxies],
   ['log-requests', 'no', 'yes: a line for each request, without ids and contents', isYes, 'yes or no'],
   ['log-addresses', 'no', 'yes: in those lines where it came from, too', isYes, 'yes or no'],
@@ -116,7 +118,8 @@ export function readConfig(args: string[], environment: Readonly<Record<string, 
   const proxies = readProxies(trusted) as Proxies; // checked above
   const [logRequests, logAddresses] = [values['log-requests'] === 'yes', values['log-addresses'] === 'yes'];
   const where = { address, metricsAddress, tls, logFormat };
-  return { ...where, publicUrl, basePath, proxies, logRequests, logAddresses, limits };
+  const invite = values['invite'] || undefined;
+  return { ...where, publicUrl, basePath, invite, proxies, logRequests, logAddresses, limits };
 }
 
 /** All that a command line and an environment say. Throws Advice. */

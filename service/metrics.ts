@@ -24,6 +24,11 @@ export class Metrics {
   readonly counts = new Map(Object.entries({ messages_total: 0, message_bytes_total: 0 }));
   readonly ages = { waiting: newAges(), later: newAges() };
 
+  /** @param codes of refusals: each is there before its first time */
+  constructor(codes: readonly string[]) {
+    for (const code of codes) this.count(`refusals_total{code="${code}"}`, 0);
+  }
+
   /** @param sample the family's name, with its labels if it has any */
   count(sample: string, by = 1): void {
     this.counts.set(sample, (this.counts.get(sample) ?? 0) + by);
