@@ -285,7 +285,7 @@ who() {
 		if [ "$presence" = listening ]; then presence="listening now"; else presence="last seen $AGO"; fi
 		if [ "$mine" -gt 0 ]; then mine="it has not yet said that it has your last $mine"; else mine="it says that it has all you sent"; fi
 		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $presence, has fetched $fetched of $A1 events; $mine."
-	done 3<"$TMP/answer"
+	done 3< <(sed 500q "$TMP/answer")
 	say "next: ${CALL}wait"
 }
 

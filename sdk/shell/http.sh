@@ -32,15 +32,16 @@ request() { # WORD METHOD PATH [BODY_FILE [TOKEN_FILE [SECONDS]]]
 	case $failed:$word:$CODE in 0:error:*[!a-z_]* | 0:[!e]* | 0:*:) CODE='' MESSAGE="$BRIDGE answered $status: it is no agentalk bridge" ;; esac
 	MESSAGE=${MESSAGE//[!\ -~]/?} MESSAGE=${MESSAGE:0:300} MESSAGE=${MESSAGE%.}
 	RETRY=$(sed -n 's/^[Rr][Ee][Tt][Rr][Yy]-[Aa][Ff][Tt][Ee][Rr]: *\([0-9]\{1,4\}\).*/\1/p' "$TMP/headers")
+	is_decimal "$RETRY" || RETRY=''
 	return 1
 }
 
-# Tokens reach curl in a file. An answer of more than 16 MiB ends the transfer.
+# Tokens reach curl in a file. An answer of more than 4 MiB ends the transfer.
 transfer() { # as request; prints the HTTP status
 	local more=()
 	[ -z "${4:-}" ] || more=(-H 'Content-Type: application/json' -H 'Expect:' --data-binary "@$4")
 	[ -z "$CACERT" ] || more+=(--cacert "$CACERT")
-	ulimit -f 16384
+	ulimit -f 4096
 	exec curl -q -sS --globoff --max-time "${6:-15}" -X "$2" -K "$S/${5:-token}" -H 'Accept: text/plain' ${more[@]+"${more[@]}"} \
 		-D "$TMP/headers" -o "$TMP/answer" -w '%{http_code}' "$BRIDGE/channels/$CHANNEL$3"
 }

@@ -84,7 +84,7 @@ post() { # N
 	printf '%s\n' "$line" >"$TMP/post" || disk_full
 	CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
 	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH" "$TMP/post"; then
-		read -r -d '' PRESENT <"$TMP/answer"
+		read -r -d '' -n 9999 PRESENT <"$TMP/answer"
 		return 0
 	fi
 	case $CODE in
@@ -164,7 +164,7 @@ enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR
 		! card "$id" "$nonce" "$ciphertext" "$tag" || P_STATE[PEER]=here
 		# shellcheck disable=SC2086 # words of a safe alphabet
 		[ -z "$RECORD" ] || commit $RECORD || return
-	done 3<"$TMP/answer"
+	done 3< <(sed 500q "$TMP/answer")
 	CURSOR=$cursor EPOCH=$epoch
 }
 
