@@ -6,10 +6,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { startBridge } from './bridge/server.ts';
-import { Advice } from './service/advice.ts';
 import { check } from './service/check.ts';
 import { configure, help } from './service/config.ts';
-import { announce, logOf, obeySignals, print } from './service/process.ts';
+import { announce, fail, logOf, obeySignals, print } from './service/process.ts';
 import { vitals } from './service/vitals.ts';
 
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs
@@ -25,8 +24,4 @@ async function main(args: string[]): Promise<void> {
   announce(config, bridge);
 }
 
-main(process.argv.slice(2)).catch((error: Error) => {
-  const isAdvice = error instanceof Advice;
-  process.stderr.write(`agentalk-bridge: ${isAdvice ? error.message : error.stack}\n`);
-  process.exit(isAdvice ? error.status : 1);
-});
+main(process.argv.slice(2)).catch(fail);

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
@@ -51,14 +50,12 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   server.on('drop', () => metrics.count('connections_refused_total{reason="max_connections"}'));
   server.on('connection', visitors.welcome);
   const urls = await doors.open();
-  const sweeping = setInterval(() => [channels, visitors].forEach((each) => each.sweep()), 1000);
+  setInterval(() => [channels, visitors].forEach((each) => each.sweep()), 1000).unref();
 
   async function stop(): Promise<void> {
     state.isStopping = true;
     channels.release();
-    await delay(limits.drainSeconds * 1000);
-    clearInterval(sweeping);
-    await doors.close(limits.stopSeconds * 1000);
+    await doors.close();
   }
   return { ...urls, renew: doors.renew, stop };
 }

@@ -16,8 +16,8 @@ export interface Doors {
   renew(): void;
   /** When the certificate in use ends, Unix milliseconds. */
   expiresAt(): number | undefined;
-  /** Waits so long for answers that are on their way. */
-  close(stopMs: number): Promise<void>;
+  /** After drainSeconds, in which what watches can see that it will happen; within stopSeconds more. */
+  close(): Promise<void>;
 }
 
 export interface Urls {
@@ -56,9 +56,10 @@ export function makeDoors(
       if (secure && tls && pair) pair = renewPair(secure, tls, pair, log);
     },
     expiresAt: () => pair?.expiresAt,
-    async close(stopMs) {
+    async close() {
+      await delay(limits.drainSeconds * 1000);
       const closed = new Promise((resolve) => front.close(resolve));
-      await Promise.race([closed, delay(stopMs)]);
+      await Promise.race([closed, delay(limits.stopSeconds * 1000)]); // for answers that are on their way
       for (const server of [front, side]) {
         server.close();
         server.closeAllConnections();

@@ -1,4 +1,5 @@
 /** The bridge as a process: what it prints, its log, its signals. */
+import { Advice } from './advice.ts';
 import { logger } from './log.ts';
 import type { Config } from './config.ts';
 import type { Log } from './log.ts';
@@ -33,4 +34,11 @@ export function obeySignals({ tls }: Config, bridge: { renew(): void; stop(): Pr
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   if (tls) process.on('SIGHUP', () => bridge.renew()); // without a certificate it keeps its meaning: the terminal is gone
+}
+
+/** One line for the operator; of what nobody expected, where it happened. */
+export function fail(error: Error): never {
+  const isAdvice = error instanceof Advice;
+  process.stderr.write(`agentalk-bridge: ${isAdvice ? error.message : error.stack}\n`);
+  process.exit(isAdvice ? error.status : 1);
 }
