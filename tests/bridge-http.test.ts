@@ -780,7 +780,7 @@ test('stopping waits for answers on their way, but not for ever', async () => {
 test('what is no HTTP is refused, and the next one served', async () => {
   const garbage = [
     'hello\r\n\r\n',
-    'GET / HTTP/1.1\r\n\r\n',
+    'GET / HTTP/1.1\r\nConnection: close\r\n\r\n',
     'GET / HTTP/1.1\r\nHost: x\r\nHost : y\r\n\r\n',
     'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n',
