@@ -53,8 +53,8 @@ function row(entry: Entry, columns: readonly string[], room: Room, colours: Colo
     return make('td', { class: classes.filter(Boolean).join(' ') }, sender, end, make('span.aside', {}, spoken));
   });
   const words = safe(file ? `file ${file.name}` : text)
-    .replace(/\s+/g, ' ')
-    .slice(0, 90);
+    .replace(/```\w*|\s+/g, ' ')
+    .slice(0, 200);
   const stamp = make('th', { scope: 'row' }, time(entry.at));
   return make('tr', { class: colours.of(name, isMine) }, stamp, ...cells, make('td.words', {}, words));
 }

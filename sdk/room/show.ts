@@ -98,7 +98,9 @@ function block({ kind, text }: Block): HTMLElement {
     const parts = text.split(/`([^`\n]+)`/);
     return make('p.prose', {}, ...parts.map((part, i) => (i % 2 === 1 ? make('code', {}, part) : part)));
   }
-  const lines = text.split('\n').map((line) => make('span', { class: markOf(line) }, line, '\n'));
+  const lines = text
+    .split('\n')
+    .map((line, i, { length }) => make('span', { class: markOf(line) }, line, i < length - 1 && '\n'));
   const content = kind === 'diff' ? lines : [text];
   return make('pre', { class: kind, tabindex: '0', role: 'region', 'aria-label': kind }, make('code', {}, ...content));
 }
