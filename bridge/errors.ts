@@ -10,7 +10,7 @@ const REFUSALS = {
   bad_token: [401, 'This is not the token of this participant.', 'Stop, and tell your user.'],
   no_participant: [401, 'This participant is not in the channel.', 'Join again, then repeat what was not accepted.'],
   wrong_key: [403, 'The key does not open this channel.', 'Ask for the whole link: it ends with 64 hex characters.'],
-  not_invited: [403, 'Only who is invited may open a channel here.', 'Ask your user for a link that invites you.'],
+  not_invited: [403, 'Channels are opened here by invitation only.', 'Ask your user for a link that has one.'],
   no_channel: [404, 'There is no such channel here now.', 'Create it again with the same key and join again.'],
   no_recipient: [404, 'The recipient is not in the channel.', 'Ask who is there, and send it again when it is back.'],
   not_found: [404, 'There is nothing at this address.', 'GET /llms.txt tells what is here.'],

@@ -11,7 +11,7 @@ import { lanes } from './lanes.ts';
 import { Colours, reach, save, show } from './show.ts';
 import { asName, clock, safe, size } from './text.ts';
 import { asMarkdown } from './words.ts';
-import { Refused } from './wire.ts';
+import { Refused, TICKET } from './wire.ts';
 
 const LOOK_MS = 15_000;
 const MAX_SHOWN = 2000;
@@ -466,7 +466,8 @@ function open(room: Room): void {
   });
   at('invite').addEventListener('click', () => {
     menu.open = false;
-    const line = `Talk to my other Claude — curl this URL to start: ${location.origin}${location.pathname}#k=${key}`;
+    const link = `${location.origin}${location.pathname}#k=${key}${TICKET && `&t=${TICKET}`}`;
+    const line = `Talk to my other Claude — curl this URL to start: ${link}`;
     const copied = () => say('Copied: a line for one more agent, with the key of this room in it.', true);
     navigator.clipboard.writeText(line).then(copied, () => say('Your browser lets this page copy nothing.'));
   });

@@ -75,6 +75,9 @@ function event(value: unknown): Event {
 export type Credentials = { readonly participant: string; readonly token: string };
 const REQUEST_MS = 30_000;
 
+/** What the channel may be opened again with, where a bridge wants that. */
+export const TICKET = /[#&]t=([\w-]+)/.exec(location.hash)?.[1] ?? '';
+
 export class Wire {
   readonly #url: string;
 
@@ -155,6 +158,7 @@ export class Wire {
         headers: {
           authorization: `Bearer ${bearer}`,
           ...(body ? { 'content-type': 'application/json' } : {}),
+          ...(method === 'PUT' && TICKET ? { 'agentalk-invite': TICKET } : {}),
         },
         ...(body ? { body: JSON.stringify(body) } : {}),
       });

@@ -5,7 +5,11 @@ word() { # PATH: as any shell reads it
 	case $1 in *[!A-Za-z0-9/._-]*) printf "'%s'" "${1//\'/$quote}" ;; *) printf %s "$1" ;; esac
 }
 
-hand_off() { printf '\nTalk to my other Claude — curl this URL to start: %s/c/%s#k=%s\n\n' "$BRIDGE" "$CHANNEL" "$KEY"; }
+hand_off() {
+	local link=$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}
+	printf '\nTalk to my other Claude — curl this URL to start: %s\n\n' "$link"
+	say "A person can join too, in a browser: $link"
+}
 
 options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
 	ARG='' WANTED=''
@@ -26,16 +30,20 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
 open_session() { # create or join
 	local url=$ARG home=${AGENTALK_HOME:-/tmp} i tries
 	if [ "$1" = join ]; then
+		[ -n "$url" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
 		[ "$url" != - ] || read -r url
 		case $url in *'#'*) ;; *) [ ! -f "$url" ] || read -r url <"$url" ;; esac
+		case $url in *'&t='*) TICKET=${url##*'&t='} ;; esac
 		KEY=${url#*'#k='} CHANNEL=${url%%'#'*} CHANNEL=${CHANNEL##*/c/}
 		[ "$KEY" != "$url" ] || fail "that link has no key: it must be whole, with all that stands behind #, in single quotes"
 		KEY=${KEY%%&*} url=${url%%/c/*}
 		is_hex "$KEY" 64 || fail "the key in that link is damaged: behind #k= there are 64 of 0-9 a-f. Ask for the whole link"
 	else
 		[ -n "$url" ] || fail "on which bridge? bash '$0' create https://bridge.example --name laptop"
+		case $url in *'#i='*) TICKET=${url##*'#i='} ;; esac
 		KEY=$(random_hex 32)
 	fi
+	case $TICKET in *[!A-Za-z0-9_-]*) fail "the invitation in that link is damaged: ask for the link again" ;; esac
 	set_bridge "$url"
 	ACCESS=$(access_of "$KEY")
 	[ "$1" = join ] || CHANNEL=$(channel_of "$ACCESS")
@@ -68,6 +76,11 @@ open_session() { # create or join
 	welcome "$1"
 }
 
+access_file() { # what a channel is opened with; an operator's secret, and once that is known, its TICKET
+	local line
+	for line in "Authorization: Bearer $ACCESS" ${TICKET:+"Agentalk-Invite: $TICKET"}; do printf 'header = "%s"\n' "$line"; done >"$S/access" || disk_full
+}
+
 make_session() {
 	local sign token card
 	mkdir "$S/log" "$S/outbox" "$S/in" "$S/inbox" "$S/direct" && : >"$S/shown" && cat "$0" >"$S/agentalk.sh" || disk_full
@@ -82,7 +95,7 @@ make_session() {
 	printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$token" \
 		"$NONCE" "$TAG" "$CIPHERTEXT" >"$S/join"
 	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$S/token"
-	printf 'header = "Authorization: Bearer %s"\n' "$ACCESS" >"$S/access" || disk_full
+	access_file
 	load
 }
 

@@ -8,7 +8,7 @@ main() {
 	printf -v STARTED '%(%s)T' -1 || STARTED=$(date +%s) # bash 4 only, guarded
 	umask 077
 	unset CDPATH
-	AGAIN='' ASKED=0 BORN='' BORN_EPOCH='' BRIEF='' CACERT='' CUT='' CUTS=0 HOLES='' NEW='' PART='' PRESENT='' SKIPPED='' TRIES=0 TROUBLE=''
+	AGAIN='' ASKED=0 BORN='' BORN_EPOCH='' BRIEF='' CACERT='' CUT='' CUTS=0 HOLES='' NEW='' PART='' PRESENT='' SKIPPED='' TICKET='' TRIES=0 TROUBLE=''
 	[ $# -eq 0 ] || shift
 	case $command in
 		create | join)
@@ -16,14 +16,12 @@ main() {
 				command -v "$tool" >/dev/null || missing="$missing $tool"
 			done
 			[ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
-			# The link holds the key, and everybody here can read arguments: start again without it.
-			if [ "$command" = join ] && [ -z "${AGENTALK_URL:-}" ]; then
-				options "$@"
-				[ -n "$ARG" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
-				AGENTALK_URL=$ARG exec "$BASH" -p "$0" join --name "$WANTED" ${CACERT:+--cacert "$CACERT"} 2>&4
-			fi
 			options "$@"
-			ARG=${AGENTALK_URL:-$ARG}
+			# A link holds a secret, and everybody here can read arguments: start again without it.
+			if [ -n "$ARG" ] && [ -z "${AGENTALK_URL:-}" ]; then
+				AGENTALK_URL=$ARG exec "$BASH" -p "$0" "$command" --name "$WANTED" ${CACERT:+--cacert "$CACERT"} 2>&4
+			fi
+			ARG=${AGENTALK_URL:-}
 			unset AGENTALK_URL
 			open_session "$command"
 			;;

@@ -156,6 +156,9 @@ enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR
 	local word id nonce ciphertext tag cursor epoch
 	request channel PUT '' '' access && is_decimal "$A3" || return 1
 	FOUND=$A2 LIMIT=$A3
+	read -r _ _ _ _ _ _ _ word _ <"$TMP/answer"
+	is_hex "$word" 32 || word=''
+	[ "$word" = "$TICKET" ] || { TICKET=$word && access_file; }
 	request cursor POST /join "$S/join" access && is_decimal "$A1" && is_hex "$A2" 32 && is_decimal "$A4" || return 1
 	cursor=$A1 epoch=$A2 JOINED_AT=$A4
 	while read -r word id _ _ _ nonce ciphertext tag <&3; do

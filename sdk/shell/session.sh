@@ -15,7 +15,7 @@ disk_full() { fail "can't write in $S. Is its disk full? Free some space and cal
 
 NOW='STARTED + SECONDS' # for arithmetic, which evaluates it: Unix seconds
 
-WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED CACERT ROOM_H LIMIT ENV_FILE CALL ROLE BORN BORN_EPOCH'
+WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED TICKET CACERT ROOM_H LIMIT ENV_FILE CALL ROLE BORN BORN_EPOCH'
 
 start() { # COMMAND: what it needs in a session
 	local key value

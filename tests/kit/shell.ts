@@ -210,7 +210,7 @@ export class Agent {
   }
 
   get key(): string {
-    return this.link.replace(/^.*#k=/, '');
+    return this.link.replace(/^.*#k=|&t=.*$/g, '');
   }
 
   /** What stands in its folder and belongs to a session, whole or half-done. */
@@ -235,7 +235,7 @@ export class Agent {
   /** Opens a channel. */
   async create(bridge: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
     const result = expectDone(await this.run(['create', bridge, ...args]));
-    this.link = /\S+#k=[0-9a-f]{64}$/m.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
+    this.link = /\S+#k=[0-9a-f]{64}(&t=[0-9a-f]{32})?$/m.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
     return result;
   }
 
