@@ -235,7 +235,8 @@ export class Agent {
   /** Opens a channel. */
   async create(bridge: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
     const result = expectDone(await this.run(['create', bridge, ...args]));
-    this.link = /\S+#k=[0-9a-f]{64}(&t=[0-9a-f]{32})?$/m.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
+    this.link =
+      /\S+#k=[0-9a-f]{64}(&t=[0-9a-f]{32})?$/m.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
     return result;
   }
 
