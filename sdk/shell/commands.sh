@@ -6,7 +6,7 @@ word() { # PATH: as any shell reads it
 }
 
 hand_off() {
-	local link=$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}
+	local link="$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}"
 	printf '\nTalk to my other Claude — curl this URL to start: %s\n\n' "$link"
 	say "A person can join too, in a browser: $link"
 }
