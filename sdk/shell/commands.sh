@@ -112,7 +112,7 @@ started() { # create or join: from here on the session is there
 		printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
 		for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
 		printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
-		printf 'agentalk_dm() { if [ $# -gt 1 ]; then agentalk_to=$1 && shift && printf %%s "$*" | %s dm "$agentalk_to"; else %s dm "$@"; fi; }\n' "$run" "$run"
+		printf 'agentalk_dm() ( if [ $# -gt 1 ]; then to=$1 && shift && printf %%s "$*" | %s dm "$to"; else %s dm "$@"; fi )\n' "$run" "$run"
 	} >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" ||
 		fail "can't make $ENV_FILE: is something there already? Take another --name"
 }
