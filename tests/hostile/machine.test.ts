@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { Adversary } from '../kit/adversary.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
 import { need } from '../kit/need.ts';
@@ -148,19 +149,31 @@ describe('what lies in the way', { skip }, () => {
     }
   });
 
-  test('somebody who takes the session file while the session is being made', async () => {
+  test('somebody who takes the session file while the session is being made', async (t) => {
+    const adversary = await Adversary.start(bridge.url);
+    t.after(() => adversary.stop());
     const laptop = unprivileged('laptop');
-    chmodSync(laptop.home, 0o777);
-    // Bridge and thief in one: the file is there once the client asks for the channel.
-    const running = laptop.start(BASH, [laptop.client, 'create', 'http://127.0.0.1:9', '--name', 'laptop']);
-    const end = Date.now() + 20_000;
-    while (!existsSync(join(laptop.folder, 'agentalk.sh')) && Date.now() < end)
-      await new Promise((resolve) => setImmediate(resolve));
-    symlinkSync(join(laptop.home, 'elsewhere'), laptop.sessionFile);
-    expectFailure(await running.ended, /Nothing was opened|is there|can't make/);
-    assert.ok(!existsSync(join(laptop.home, 'elsewhere')));
-    assert.ok(lstatSync(laptop.sessionFile).isSymbolicLink());
-    assert.ok(!existsSync(laptop.folder), 'and nothing of it is left');
+    for (const target of ['nothing', 'file']) {
+      const elsewhere = makeFolder();
+      chmodSync(elsewhere, 0o777);
+      writeFileSync(join(elsewhere, 'file'), 'mine');
+      chmodSync(join(elsewhere, 'file'), 0o666);
+      // Bridge and thief in one: the link is laid when the client has looked, and asks to join.
+      adversary.usurp = ({ kind }) => {
+        if (kind === 'join') {
+          rmSync(laptop.sessionFile, { force: true });
+          symlinkSync(join(elsewhere, target), laptop.sessionFile);
+        }
+        return false;
+      };
+      const result = await laptop.run(['create', adversary.urlFor('laptop'), '--name', 'laptop']);
+      expectFailure(result, /can't make .*is something there already/);
+      assert.deepEqual(readdirSync(elsewhere), ['file']);
+      assert.equal(readFileSync(join(elsewhere, 'file'), 'utf8'), 'mine');
+      assert.ok(lstatSync(laptop.sessionFile).isSymbolicLink());
+      assert.ok(!existsSync(laptop.folder), 'and nothing of it is left');
+      rmSync(laptop.sessionFile);
+    }
   });
 });
 
