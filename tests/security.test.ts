@@ -1,0 +1,23 @@
+/** docs/security.md names, for each promise, a test that is there. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ROOT } from './kit/root.ts';
+
+test('each promise names the test that attacks it, and that test exists', () => {
+  const text = readFileSync(join(ROOT, 'docs', 'security.md'), 'utf8');
+  const promises = text.slice(text.indexOf('## What is promised'), text.indexOf('## What is not'));
+  const rows = promises.split('\n').filter((line) => line.startsWith('| ') && !/^\| (promise|-)/.test(line));
+  assert.ok(rows.length >= 30, `${rows.length} promises`);
+  for (const row of rows) {
+    const [, file = '', name = ''] = /`(tests\/\S+\.test\.ts)`: “([^”]+)” *\|$/.exec(row) ?? assert.fail(row);
+    // As the file writes it, whole or, where it is put together there, from its first word on.
+    const starts = [`'${name}`, `\`${name}`, `"${name}`];
+    const source = readFileSync(join(ROOT, file), 'utf8');
+    assert.ok(
+      starts.some((start) => source.includes(start)),
+      `${file} has no test “${name}”`,
+    );
+  }
+});
