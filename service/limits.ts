@@ -14,7 +14,7 @@ export const TABLE = {
   totalBytes: ['max-total-bytes', 512 * MiB, 1, 2 ** 40, 'held for all channels together'],
   channels: ['max-channels', 20_000, 1, 1_000_000, 'channels at a time'],
   connections: ['max-connections', 20_000, 1, 1_000_000, 'connections at a time'],
-  answerBytes: ['max-answer-bytes', MiB, 1, 64 * MiB, 'events in one answer to a poll, about'],
+  answerBytes: ['max-answer-bytes', MiB, 1, 1.5 * MiB, 'events in one answer to a poll, about'],
   channelPolls: ['channel-polls', 200, 0, 1_000_000, 'waiting polls of one channel; 0 is no limit, as for addresses'],
   addressConnections: ['address-connections', 1000, 0, 1_000_000, 'connections from one address'],
   addressPolls: ['address-polls', 1000, 0, 1_000_000, 'waiting polls from one address'],
