@@ -31,7 +31,7 @@ export const MUTATIONS = {
     old: '[ "$TAG" = "$6" ]',
     new: '[ "${TAG:0:16}" = "${6:0:16}" ]',
     test: 'hostile/events',
-    named: 'anywhere in a tag',
+    named: 'a tag of which all but one bit',
   },
   'client: any signature is right': {
     promise: 'nobody speaks as somebody else',

@@ -112,6 +112,25 @@ describe('a bridge that lies about events', { concurrency: 3 }, () => {
     });
   }
 
+  test('a tag of which all but one bit is right', async (t) => {
+    const scene = await Scene.open(t, bridge.url, ['ada', 'zed']);
+    for (const bit of [0, 31, 63, 64, 96, 127]) {
+      onPoll(scene, (events) =>
+        events.map((line) => {
+          const [words, tag = ''] = [line.split(' '), line.split(' ').at(-1)];
+          const isHers = isMessage(line) && words[3] === scene.member('ada').id;
+          return isHers ? words.with(-1, flipped(Buffer.from(tag, 'hex'), bit).toString('hex')).join(' ') : line;
+        }),
+      );
+      await scene.member('ada').say(`bit ${bit}`);
+      await scene.member('ada').dm('bob', `bit ${bit}`);
+      await scene.call('wait', '0');
+    }
+    await scene.truth('zed');
+    scene.check();
+    assert.deepEqual(scene.tampered(), ['bad-tag ada']);
+  });
+
   test('a message of another channel', async (t) => {
     const scene = await Scene.open(t, bridge.url);
     const other = await ReferenceClient.create(bridge.url, 'ada');
