@@ -1,6 +1,9 @@
 /**
- * npm run fuzz [-- SECONDS [SEED]]: the fuzzer of tests/hostile, an hour and a new seed unless told otherwise. It ends
- * with the first round that fails; npm run fuzz -- --round NAME runs that one again.
+ * The fuzzers, an hour and a new seed unless told otherwise. Each ends with the first round that fails.
+ *
+ *     npm run fuzz [-- SECONDS [SEED]]        all that the client reads (tests/hostile)
+ *     npm run fuzz -- http [SECONDS [SEED]]   all that the bridge reads (tests/abuse)
+ *     npm run fuzz -- [http] --round NAME     that round again
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,10 +11,15 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
-const bundle = join(ROOT, 'dist', 'tests', 'fuzz.mjs');
+const words = process.argv.slice(2);
+const isHttp = words[0] === 'http';
+const [first = '3600', second = String(Date.now() % 1_000_000)] = words.slice(isHttp ? 1 : 0);
+
+const folder = isHttp ? 'abuse' : 'hostile';
+const bundle = join(ROOT, 'dist', 'tests', `fuzz-${folder}.mjs`);
 mkdirSync(dirname(bundle), { recursive: true });
 await build({
-  entryPoints: [join(ROOT, 'tests', 'hostile', 'fuzz.ts')],
+  entryPoints: [join(ROOT, 'tests', folder, 'fuzz.ts')],
   outfile: bundle,
   bundle: true,
   packages: 'external',
@@ -23,11 +31,11 @@ await build({
 });
 const { fuzz, again } = await import(pathToFileURL(bundle).href);
 
-const [first = '3600', second = String(Date.now() % 1_000_000)] = process.argv.slice(2);
 if (first === '--round') {
-  console.log(`${await again(second)} answers were changed: passed`);
+  console.log(`${await again(second)} ${isHttp ? 'requests' : 'answers were changed'}: passed`);
 } else {
-  console.log(`${first} s, seed ${second}: npm run fuzz -- ${first} ${second} does the same again`);
+  const how = `npm run fuzz -- ${isHttp ? 'http ' : ''}${first} ${second}`;
+  console.log(`${first} s, seed ${second}: ${how} does the same again`);
   const tell = (/** @type {string} */ line) => console.log(line);
   console.log(await fuzz({ seed: second, seconds: Number(first), tell }));
 }
