@@ -14,7 +14,9 @@ const isStrict = !['', '0', undefined].includes(process.env.AGENTALK_REQUIRE_ALL
 
 const CLIENT = 'dist/agentalk.sh';
 const parts = filesIn('sdk/shell').filter((path) => path.endsWith('.sh'));
-const scripts = filesIn('.').filter((path) => !parts.includes(path) && isShell(path));
+const others = filesIn('.').filter((path) => !parts.includes(path) && isShell(path));
+const posix = others.filter((path) => firstLine(path) === '#!/bin/sh');
+const scripts = others.filter((path) => !posix.includes(path));
 
 /** Of the parts alone shellcheck can't tell: a variable set in one is used in another. The joined client tells. */
 const SHARED = ['SC2034', 'SC2153', 'SC2119', 'SC2120'];
@@ -33,8 +35,12 @@ function filesIn(folder) {
     .sort();
 }
 
+function firstLine(path) {
+  return readFileSync(path, 'latin1').split('\n', 1)[0];
+}
+
 function isShell(path) {
-  return path.endsWith('.sh') || /^#!.*\b(?:ba|da|z|k)?sh\b/.test(readFileSync(path, 'latin1').split('\n', 1)[0]);
+  return path.endsWith('.sh') || /^#!.*\b(?:ba|da|z|k)?sh\b/.test(firstLine(path));
 }
 
 /** Runs a command. Null: all is well; a string: what is wrong; undefined: not installed. */
@@ -53,6 +59,8 @@ const checks = {
   'shellcheck, the client': () =>
     existsSync(CLIENT) ? shellcheck('-i', SHARED.join(), CLIENT) : `${CLIENT} is missing: npm run build`,
   'shellcheck, other scripts': () => (scripts.length === 0 ? null : shellcheck(...scripts)),
+  'shellcheck, POSIX sh': () => (posix.length === 0 ? null : run('shellcheck', '-s', 'sh', ...posix)),
+  'shfmt, POSIX sh': () => (posix.length === 0 ? null : run('shfmt', '-d', '-ln', 'posix', '-i', '0', '-ci', ...posix)),
   shfmt: () => run('shfmt', '-d', '-ln', 'bash', '-i', '0', '-ci', ...parts, ...scripts),
   'bash 3.2': () => lintFiles(parts).join('\n') || null,
   formatting: () => tool('prettier', '--check', '--log-level', 'warn', '.'),
