@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { request } from 'node:https';
+import { Agent, request } from 'node:https';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -167,8 +167,10 @@ export interface Balancer {
   /** The file with the certificate to trust. */
   readonly authority: string;
   readonly running: Running;
-  /** As the global fetch, and trusting that certificate; a connection of its own each time. */
+  /** As the global fetch, and trusting that certificate; a connection of its own each time, so that any worker has it. */
   readonly fetch: typeof fetch;
+  /** The same over connections that stay open. */
+  readonly keptFetch: typeof fetch;
   stop(): Promise<void>;
 }
 
@@ -185,23 +187,26 @@ export async function startBalancer(kind: Kind, bridges: readonly number[]): Pro
     const answer = await fetchTrusting(authority)(`https://localhost:${place.port}/health`).catch(() => undefined);
     return answer?.status === 200;
   });
+  const agent = new Agent({ keepAlive: true });
   return {
     url: `https://localhost:${place.port}`,
     authority,
     running,
     fetch: fetchTrusting(authority),
+    keptFetch: fetchTrusting(authority, agent),
     async stop() {
+      agent.destroy();
       await running.end('SIGKILL');
     },
   };
 }
 
 /** Node's fetch takes no certificate of ours. */
-function fetchTrusting(authority: string): typeof fetch {
+function fetchTrusting(authority: string, agent: Agent | false = false): typeof fetch {
   const ca = readFileSync(authority);
   return (input, { method = 'GET', headers = {}, body, signal } = {}) =>
     new Promise<Response>((resolve, reject) => {
-      const options = { method, ca, headers: headers as Record<string, string>, agent: false as const };
+      const options = { method, ca, headers: headers as Record<string, string>, agent };
       const outgoing = request(String(input), { ...options, ...(signal ? { signal } : {}) }, (incoming) => {
         const parts: Buffer[] = [];
         incoming.on('data', (part: Buffer) => parts.push(part));

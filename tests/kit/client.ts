@@ -61,8 +61,9 @@ class Counter {
   upTo: number;
   readonly held = new Map<number, Held>();
   readonly digests = new Map<number, string>();
-  /** Where `upTo` stood when we last asked for what is missing: once for each hole. */
+  /** Where `upTo` stood when we last asked for what is missing, and when: an ask, or its answer, may get lost, too. */
   askedAt = -1;
+  askedMs = 0;
   constructor(upTo: number) {
     this.upTo = upTo;
   }
@@ -108,6 +109,8 @@ export interface Options {
 }
 
 const LOST = ['no_channel', 'no_participant', 'other_epoch'];
+/** As long as an answer to an ask may take, before the next message that shows the hole asks again. */
+const ASK_AGAIN_MS = 3000;
 /** Where a peer's stream is not known, `seen` has this: everything is asked for. */
 const NO_STREAM = '0'.repeat(16);
 
@@ -516,8 +519,10 @@ export class ReferenceClient {
       from.held.delete(seq);
       this.#act(peer, next);
     }
-    if (counter.held.size === 0 || counter.askedAt === counter.upTo) return;
+    const isAsked = counter.askedAt === counter.upTo && Date.now() - counter.askedMs < ASK_AGAIN_MS;
+    if (counter.held.size === 0 || isAsked) return;
     counter.askedAt = counter.upTo;
+    counter.askedMs = Date.now();
     this.#ask(peer);
   }
 
