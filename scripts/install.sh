@@ -94,7 +94,7 @@ find_bridge() {
 	fi
 	[ -f "$BRIDGE" ] || fail "no bridge.js: npm run build makes it, or give --bridge FILE"
 	# Is it one, and does this Node run it? Before anything that works is touched.
-	VERSION=$("$NODE" "$BRIDGE" --version 2>&1) || fail "$NODE doesn't run $BRIDGE: $VERSION"
+	VERSION=$("$NODE" "$BRIDGE" --version 2>/dev/null) || fail "$NODE $BRIDGE --version doesn't run: half a file?"
 }
 
 find_units() {

@@ -1,4 +1,4 @@
-/** scripts/install.sh in a folder root, by each shell that is somebody’s sh. */
+/** scripts/install.sh in a folder root, by each shell that is somebody’s sh, and in a copy of this machine. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -129,3 +129,42 @@ test('the bridge takes the settings that are installed', async () => {
   assert.match(await (await fetch(`${bridge.url}/`)).text(), /https:\/\/bridge\.example/);
   await bridge.stop();
 });
+
+/** A copy of this machine's root that is gone with its process: what is written there is in memory. */
+const OVERLAY = `set -e
+  mount -t tmpfs tmpfs "$1"
+  mkdir "$1/upper" "$1/work" "$1/root"
+  mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+  shift
+  exec chroot "$0" "$@"`;
+const inCopy = (script: string) => {
+  const folder = makeFolder();
+  const args = ['-m', 'sh', '-c', OVERLAY, join(folder, 'root'), folder, 'sh', '-c', script];
+  const { status, stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8' });
+  return { status, stdout, stderr };
+};
+const noCopy =
+  need('unshare', 'mount', 'chroot', 'useradd', 'systemd-analyze') ||
+  (inCopy('test -f /etc/debian_version').status !== 0 && 'needs Debian, and a user who may mount an overlay');
+
+test(
+  'install.sh on a whole machine: a user of its own, units that systemd takes, and nothing left after it',
+  { skip: noCopy },
+  () => {
+    const { status, stdout, stderr } = inCopy(`set -e
+    mkdir -p /opt/node/bin && cp '${process.execPath}' /opt/node/bin/node
+    sh '${SCRIPT}' --node /opt/node/bin/node
+    sh '${SCRIPT}' --node /opt/node/bin/node
+    getent passwd agentalk
+    systemd-analyze verify agentalk.service agentalk@8787.service
+    sh '${SCRIPT}' uninstall
+    ! getent passwd agentalk
+    test ! -e /usr/local/lib/agentalk
+    test ! -e /etc/systemd/system/agentalk.service
+    test -f /etc/agentalk/bridge.env`);
+    assert.equal(status, 0, stdout + stderr);
+    assert.equal(stderr, '');
+    assert.match(stdout, /^agentalk:x:\d+:\d+::\/nonexistent:\/usr\/sbin\/nologin$/m);
+    assert.ok(!existsSync('/usr/local/lib/agentalk'), 'the machine itself is as it was');
+  },
+);
