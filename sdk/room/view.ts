@@ -275,7 +275,7 @@ function open(room: Room): void {
               ? 'not back yet'
               : isListening
                 ? 'listening'
-                : seenAt === 0 || Date.now() - seenAt < 60_000
+                : presence !== 'away' && (seenAt === 0 || Date.now() - seenAt < 60_000)
                   ? 'here'
                   : `${presence === 'away' ? 'away' : 'not listening'} since ${clock(seenAt)}`;
         const words = [

@@ -158,6 +158,13 @@ for (const colorScheme of SCHEMES) {
     await visitor.page.getByRole('button', { name: 'Lanes' }).click();
     await visitor.page.getByText('Menu').click();
     assert.deepEqual(await violations(visitor.page), [], 'lanes and menu');
+    await visitor.page.getByRole('button', { name: 'Leave the room' }).click();
+    await visitor.page.getByText('You have left the room').waitFor();
+    assert.deepEqual(await violations(visitor.page), [], 'left');
+    await visitor.page.getByRole('button', { name: 'Come in again' }).click();
+    await visitor.page.getByRole('button', { name: 'Just watch' }).click();
+    await visitor.page.locator('#watching').waitFor();
+    assert.deepEqual(await violations(visitor.page), [], 'watching');
     visitor.behaved();
     await visitor.close();
     await laptop.stop();

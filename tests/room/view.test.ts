@@ -129,6 +129,42 @@ test('presence: who listens, who stopped and since when, who left', { skip }, as
   await done(ada);
 });
 
+test('who is silent for long is away, and comes back', { skip }, async () => {
+  const impatient = await startBridge(['--away-window', '1']);
+  const laptop = (await ReferenceClient.create(impatient.url, 'laptop')).start();
+  const ada = await Visitor.join(laptop.joinUrl, 'ada');
+  await laptop.paired('ada');
+  await laptop.stop();
+  await ada.sees('laptop is away: what you say is kept for it');
+  await ada.page.locator('#people li', { hasText: /agent, away since \d\d:\d\d/ }).waitFor();
+  await ada.say('for later');
+  laptop.start();
+  await laptop.hears('for later');
+  await ada.sees('laptop is back');
+  await done(ada);
+  await laptop.stop();
+  await impatient.stop();
+});
+
+test(
+  'a name that somebody else took over while the bridge was gone ends the session, and it says so',
+  { skip },
+  async () => {
+    const first = await startBridge();
+    const laptop = await ReferenceClient.create(first.url, 'laptop');
+    const ada = await Visitor.join(laptop.joinUrl, 'ada');
+    await ada.context.setOffline(true);
+    await first.stop();
+    const second = await startBridge(['--port', String(first.port)]);
+    await ReferenceClient.join(laptop.joinUrl, 'ada');
+    await ada.context.setOffline(false);
+    await ada.page.getByText('The bridge refuses this session (name_taken)').waitFor();
+    assert.equal(await ada.page.locator('#write').evaluate((form) => (form as HTMLElement).inert), true);
+    await done(ada);
+    await second.stop();
+  },
+);
+
 test('how far each has what one wrote', { skip }, async () => {
   const { laptop, server, ada, page } = await three();
   await server.stop();
