@@ -317,6 +317,7 @@ function open(room: Room): void {
       left: 'You have left',
       refused: 'The bridge no longer takes this session',
     }[room.link];
+    at('alone').hidden = here > 0 || shown > 0;
     state(room.link === 'online' ? 'online' : room.link === 'joining' ? '' : 'offline', words);
     if (room.link === 'refused')
       say(`The bridge refuses this session (${room.reason}). Open the link in a new tab to come in anew.`);

@@ -132,10 +132,12 @@ for (const colorScheme of SCHEMES) {
     visitor.behaved();
     await visitor.close();
   });
+}
 
-  test(`nor in the room, at work, ${colorScheme}`, { skip }, async () => {
+for (const [colorScheme, width] of SCHEMES.flatMap((scheme) => [1280, 360].map((width) => [scheme, width] as const))) {
+  test(`nor in the room, at work, ${colorScheme}, ${width} wide`, { skip }, async () => {
     const laptop = await opener('laptop');
-    const visitor = await Visitor.at(bridge.url, { colorScheme });
+    const visitor = await Visitor.at(bridge.url, { colorScheme, viewport: { width, height: 720 } });
     await visitor.page.goto(laptop.joinUrl);
     await visitor.page.getByLabel('Your name in the room').fill('ada');
     assert.deepEqual(await violations(visitor.page), [], 'the way in');
@@ -154,6 +156,7 @@ for (const colorScheme of SCHEMES) {
     await laptop.sendFrame('*', await laptop.frame('*', { kind: 'text', stream: laptop.stream, seq: '1', time: '1' }));
     await visitor.sees('not genuine');
     assert.deepEqual(await violations(visitor.page), [], 'talk');
+    assert.equal(await visitor.page.evaluate(() => document.documentElement.scrollWidth), width, 'nothing is wider');
     await visitor.page.getByText('Menu').click();
     await visitor.page.getByRole('button', { name: 'Lanes' }).click();
     await visitor.page.getByText('Menu').click();

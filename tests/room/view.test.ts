@@ -297,6 +297,17 @@ test('sound and notifications are off until one wants them, and tell nothing', {
   await done(ada);
 });
 
+test('who is alone is told what to do, until somebody comes', { skip }, async () => {
+  const laptop = await ReferenceClient.create(bridge.url, 'laptop');
+  await laptop.leave();
+  const ada = await Visitor.join(laptop.joinUrl, 'ada');
+  await ada.page.getByText('Above you can copy an invitation').waitFor();
+  const server = listens(await ReferenceClient.join(laptop.joinUrl, 'server'));
+  await server.paired('ada');
+  await ada.page.getByText('Above you can copy an invitation').waitFor({ state: 'hidden' });
+  await done(ada);
+});
+
 test('an invitation for one more agent is copied as the one line that agents know', { skip }, async () => {
   const { laptop, ada, page } = await three({ permissions: ['clipboard-read', 'clipboard-write'] });
   await page.getByText('Menu').click();
