@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
-import type { AddressInfo, Server } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { Advice, codeOf } from './advice.ts';
 
 export type Address =
@@ -42,7 +42,10 @@ export async function listen(server: Server, address: Address, scheme = 'http'):
     throw new Advice(`can't listen on ${nameOf(address, scheme)} (${codeOf(error)}): choose ${others}`, 1);
   }
   const bound = server.address() as AddressInfo | string | null;
-  if (bound === null || typeof bound === 'string') return nameOf(address);
+  if (bound === null || typeof bound === 'string') {
+    for (const event of ['connection', 'secureConnection']) server.prependListener(event, comesFromHere);
+    return nameOf(address);
+  }
   return nameOf({ host: bound.address, port: bound.port }, scheme);
 }
 
@@ -60,3 +63,6 @@ async function makeWay(path: string): Promise<void> {
   if (!isStale) throw new Advice(`somebody listens on unix:${path} already: end that, or choose another path`, 1);
   unlinkSync(path);
 }
+
+/** Who comes by a unix socket has no address, and is on this machine: what is said of loopback is said of them. */
+const comesFromHere = (socket: Socket) => void Object.defineProperty(socket, 'remoteAddress', { value: '127.0.0.1' });

@@ -20,14 +20,16 @@ interface Asked {
   readonly method?: string;
   readonly bearer?: string;
   readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export function ask(
   { url, ...rest }: Door,
   path: string,
-  { method = 'GET', bearer, body }: Asked = {},
+  { method = 'GET', bearer, body, headers: more }: Asked = {},
 ): Promise<Answer> {
   const headers = {
+    ...more,
     ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
     ...(body === undefined ? {} : { 'content-type': 'application/json' }),
   };

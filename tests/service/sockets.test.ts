@@ -7,6 +7,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { runBridge, startBridge } from '../kit/bridge.ts';
+import { Authority } from '../kit/certificate.ts';
 import { need } from '../kit/need.ts';
 import { makeFolder, until } from '../kit/shell.ts';
 import { Member, ask } from './door.ts';
@@ -30,6 +31,32 @@ test('a bridge on a unix socket: people of its group reach it, and its file goes
   assert.equal(await bridge.ended, 0);
   assert.ok(!existsSync(path));
 });
+
+for (const isTls of [false, true]) {
+  test(`who comes by a unix socket counts as loopback${isTls ? ', over TLS too' : ''}`, async () => {
+    const [path, authority] = [newPath(), new Authority(makeFolder())];
+    const { cert, key } = authority.issue();
+    const flags = [
+      '--socket',
+      path,
+      '--address-requests',
+      '2',
+      ...(isTls ? ['--tls-cert', cert, '--tls-key', key] : []),
+    ];
+    const door = isTls ? { url: 'https://localhost', socketPath: path, ca: readFileSync(authority.cert) } : at(path);
+    const status = async (headers = {}) => (await ask(door, '/', { headers })).status;
+    const alone = await startBridge(flags);
+    for (let i = 0; i < 5; i++) assert.equal(await status(), 200, 'this machine has no limits');
+    await alone.stop();
+    const behind = await startBridge([...flags, '--trusted-proxies', 'loopback']);
+    const [one, other] = ['192.0.2.1', '192.0.2.2'].map((address) => ({ 'x-forwarded-for': address }));
+    assert.deepEqual(
+      [await status(one), await status(one), await status(one), await status(other)],
+      [200, 200, 429, 200],
+    );
+    await behind.stop();
+  });
+}
 
 test('a socket file is replaced if nobody answers there, and otherwise it stays', async () => {
   const path = newPath();
