@@ -1,4 +1,5 @@
 /** The bridge as a process: what it prints, its log, its signals. */
+import { isatty } from 'node:tty';
 import { Advice } from './advice.ts';
 import { logger } from './log.ts';
 import type { Config } from './config.ts';
@@ -22,8 +23,12 @@ export function announce({ publicUrl }: Config, { url, metricsUrl }: Urls): void
   if (isForEyes && spoken.startsWith('http')) print(`Say to your agent: Talk to my other Claude at ${spoken}\n`);
 }
 
-/** SIGTERM and SIGINT end it gently, the second one at once; SIGHUP has it read its certificate again. */
+/**
+ * SIGTERM and SIGINT end it gently, the second one at once. SIGHUP has it read its certificate again; where it has none,
+ * it means that the terminal is gone, or nothing.
+ */
 export function obeySignals({ tls }: Config, bridge: { renew(): void; stop(): Promise<void> }, log: Log): void {
+  const hasTerminal = isatty(0); // a terminal that is gone is none any more
   let isStopping = false;
   const stop = (signal: string) => {
     if (isStopping) process.exit(1); // whoever asks twice means it
@@ -33,7 +38,11 @@ export function obeySignals({ tls }: Config, bridge: { renew(): void; stop(): Pr
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
-  if (tls) process.on('SIGHUP', () => bridge.renew()); // without a certificate it keeps its meaning: the terminal is gone
+  process.on('SIGHUP', (signal) => {
+    if (tls) bridge.renew();
+    else if (hasTerminal) stop(signal);
+    else log('there is no certificate to be read again');
+  });
 }
 
 /** One line for the operator; of what nobody expected, where it happened. */

@@ -1,11 +1,12 @@
 /** What an operator is told before anything runs: --check, --help, and each wrong setting in one line. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { runBridge, startBridge } from '../kit/bridge.ts';
 import { Authority } from '../kit/certificate.ts';
 import type { Files } from '../kit/certificate.ts';
+import { ROOT } from '../kit/root.ts';
 import { makeFolder } from '../kit/shell.ts';
 
 let files: Files;
@@ -38,6 +39,7 @@ test('--check says what would be done, and opens nothing', async () => {
       'no TLS of its own',
       'clients reach it at http://, and the host that they ask for',
       'metrics, health and readiness: on the same address',
+      'channels may be opened by everybody',
       'log: text on a terminal, else JSON',
       'in order',
     ],
@@ -57,6 +59,7 @@ test('--check tells TLS, public URL, metrics, changed limits, and variables that
     `TLS: a certificate for localhost, 127.0.0.1, until ${day}`,
     'clients reach it at https://bridge.example/a',
     `metrics, health and readiness: unix:${folder}/m.sock only`,
+    'channels may be opened by everybody',
     'log: text',
     '--max-channels 7 (default 20000)',
     '--idle-window 10800 (default 7200)',
@@ -160,5 +163,17 @@ test('every flag of --help is an environment variable too', async () => {
   assert.deepEqual(
     lines.filter((line) => line.startsWith('beware')),
     [],
+  );
+});
+
+test('docs/self-hosting.md has every flag as --help has it', async () => {
+  const { stdout } = await runBridge(['--help']);
+  const said = [...stdout.matchAll(/^ {2}(--[a-z-]+) +(.*?)(?: \(([^()]*)\))?$/gm)];
+  const text = readFileSync(join(ROOT, 'docs', 'self-hosting.md'), 'utf8');
+  const rows = [...text.slice(text.indexOf('## Every flag')).matchAll(/^\| `(--[a-z-]+)` +\| (.*?) *\| (.*?) *\|$/gm)];
+  const plain = ([, flag, a = '', b = '']: RegExpMatchArray) => [flag, a, b];
+  assert.deepEqual(
+    rows.map(plain),
+    said.map(([, flag, about, value = '']) => [flag, value, about]),
   );
 });

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { startBridge } from '../kit/bridge.ts';
 import { Authority } from '../kit/certificate.ts';
 import { need } from '../kit/need.ts';
-import { BASH, makeFolder } from '../kit/shell.ts';
+import { BASH, makeFolder, until } from '../kit/shell.ts';
 import { ask } from './door.ts';
 
 const TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/.source;
@@ -23,14 +23,39 @@ test('where nobody looks, each line is a JSON object', async () => {
   assert.deepEqual({ ...line, time: '' }, { time: '', level: 'info', message: 'stopping', signal: 'SIGTERM' });
 });
 
+test('SIGHUP without a certificate and without a terminal changes nothing, and says so', async () => {
+  const bridge = await startBridge();
+  bridge.kill('SIGHUP');
+  await until('its words', () => /"there is no certificate to be read again"/.test(bridge.logs()));
+  assert.equal((await ask(bridge, '/ready')).status, 200);
+  await bridge.stop();
+});
+
+test('on a terminal that is gone it ends', { skip: need('script') }, async (t) => {
+  const bridge = await startBridge([], { inside: IN_TERMINAL });
+  const pid = Number(/^pid (\d+)\r?$/m.exec(bridge.logs())?.[1]);
+  t.after(() => isAlive(pid) && process.kill(pid, 'SIGKILL'));
+  bridge.kill('SIGKILL'); // `script`, which has the terminal: the kernel sends SIGHUP
+  await bridge.ended;
+  await until('its end', () => !isAlive(pid));
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 test('--log-format text is for eyes', async () => {
   assert.match(await stopped(['--log-format', 'text']), new RegExp(`^${TIME} stopping signal=SIGTERM\n$`));
 });
 
 test('on a terminal it is text by itself', { skip: need('script') }, async () => {
   const bridge = await startBridge([], { inside: IN_TERMINAL });
-  const path = /^pid (\d+)\r?$/m.exec(bridge.logs())?.[1];
-  process.kill(Number(path), 'SIGTERM');
+  const pid = Number(/^pid (\d+)\r?$/m.exec(bridge.logs())?.[1]);
+  process.kill(pid, 'SIGTERM');
   await bridge.ended;
   assert.match(bridge.logs(), /^Say to your agent: Talk to my other Claude at http:\S+\r?$/m);
   assert.match(bridge.logs(), new RegExp(`^${TIME} stopping signal=SIGTERM\r?$`, 'm'));
