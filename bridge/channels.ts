@@ -334,8 +334,11 @@ export class Channels {
   }
 
   gauges() {
-    const all = [...this.#channels.values()].flatMap(({ participants }) => [...participants.values()]);
-    const waiting = all.reduce((sum, { waiters }) => sum + waiters.size, 0);
-    return { channels: this.#channels.size, participants: all.length, waiting_polls: waiting, held_bytes: this.#bytes };
+    let [participants, waiting_polls] = [0, 0];
+    for (const channel of this.#channels.values()) {
+      participants += channel.participants.size;
+      for (const { waiters } of channel.participants.values()) waiting_polls += waiters.size;
+    }
+    return { channels: this.#channels.size, participants, waiting_polls, held_bytes: this.#bytes };
   }
 }
