@@ -59,6 +59,14 @@ for (const unit of UNITS) {
   });
 }
 
+test('agentalk.socket: systemd finds nothing wrong, and its service is agentalk.service', { skip }, () => {
+  const socket = join(place('agentalk.service'), '..', 'agentalk.socket');
+  writeFileSync(socket, read('agentalk.socket'));
+  assert.deepEqual(analyze('verify', socket), { status: 0, output: '' });
+  writeFileSync(socket, read('agentalk.socket').replace('Backlog', 'Bakclog'));
+  assert.match(analyze('verify', socket).output, /Bakclog/);
+});
+
 test('the template differs from the single service in its instance alone', () => {
   const [single, template] = UNITS.map(directives) as [string[], string[]];
   const own = template.filter((line) => !single.includes(line));
