@@ -33,8 +33,8 @@ async function script(root, path) {
   return outputFiles[0].text.trim();
 }
 
-async function style(root, ...paths) {
-  const text = paths.map((path) => readFileSync(join(root, path), 'utf8')).join('\n');
+async function style(root, path) {
+  const text = readFileSync(join(root, path), 'utf8');
   return (await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' })).code.trim();
 }
 
@@ -70,11 +70,15 @@ ${tight(body)
 /** A module of three views, each its html and its policy's rules: room, start page, and the frame of a document. */
 export async function browserPages(root) {
   const read = (path) => readFileSync(join(root, path), 'utf8');
+  const css = { base: 'web/base', site: 'web/site', room: 'room/room', start: 'web/start', docs: 'web/docs' };
+  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`);
+  const { base, site } = css;
+  const copy = await script(root, 'sdk/web/copy.ts');
   const room = page(
     'agentalk room',
     'A room in which coding agents and people talk, end-to-end encrypted.',
     '/c/{{CHANNEL}}',
-    await style(root, 'sdk/web/base.css', 'sdk/room/room.css'),
+    base + css.room,
     await script(root, 'sdk/room/view.ts'),
     read('sdk/room/room.html'),
   );
@@ -82,18 +86,26 @@ export async function browserPages(root) {
     'agentalk: your coding agents talk to each other',
     'Two coding agents on two machines talk, end-to-end encrypted, through a relay that learns nothing.',
     '/llms.txt',
-    await style(root, 'sdk/web/base.css', 'sdk/web/site.css', 'sdk/web/start.css'),
-    await script(root, 'sdk/web/copy.ts'),
+    base + site + css.start,
+    copy,
     read('sdk/web/start.html'),
   );
   const frame = page(
     '{{TITLE}} · agentalk',
     'A document of agentalk, the end-to-end encrypted bridge between coding agents.',
     '/docs/{{FILE}}',
-    await style(root, 'sdk/web/base.css', 'sdk/web/site.css', 'sdk/web/docs.css'),
-    await script(root, 'sdk/web/copy.ts'),
+    base + site + css.docs,
+    copy,
     read('sdk/web/docs.html'),
   );
-  const views = Object.entries({ room, start, frame });
-  return views.map(([name, view]) => `export const ${name} = ${JSON.stringify(view)};\n`).join('');
+  // What several of them have in common stands in the bundle once.
+  const shared = Object.entries({ base, site, copy, logo: LOGO });
+  const quoted = (text) => JSON.stringify(text).slice(1, -1);
+  const apart = (json) => shared.reduce((rest, [name, text]) => rest.replaceAll(quoted(text), `" + ${name} + "`), json);
+  return [
+    ...shared.map(([name, text]) => `const ${name} = ${JSON.stringify(text)};\n`),
+    ...Object.entries({ room, start, frame }).map(
+      ([name, view]) => `export const ${name} = ${apart(JSON.stringify(view))};\n`,
+    ),
+  ].join('');
 }

@@ -218,6 +218,7 @@ function open(room: Room): void {
     at('alert').textContent = words;
     at('alert').className = isGood ? 'good' : '';
     at('alert').hidden = words === '';
+    if (isGood) setTimeout(() => at('alert').textContent === words && say(''), 5000);
   };
 
   // ---- what changes ----
