@@ -370,6 +370,18 @@ describe('a bridge that lies about events', { concurrency: 3 }, () => {
     scene.check();
   });
 
+  test('an event beyond the end of its answer', async (t) => {
+    const scene = await Scene.open(t, bridge.url);
+    const { id } = scene.member('ada');
+    onPoll(scene, (events, cursor) => [`leave ${cursor + 1000} 1 ${id} left`, ...events]);
+    await scene.truth();
+    scene.honest();
+    await scene.truth();
+    scene.check();
+    assert.doesNotMatch(scene.screen, /LEFT ada/);
+    assert.deepEqual(scene.tampered(), ['malformed-answer bridge']);
+  });
+
   test('events that nobody knows, told once', async (t) => {
     const scene = await Scene.open(t, bridge.url);
     onPoll(scene, (events, cursor) => [
