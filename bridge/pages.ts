@@ -21,7 +21,7 @@ export type Page = (exchange: Exchange, id: string) => void;
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
   const constants = {
-    SHA256: createHash('sha256').update(client).digest('hex'),
+    SHA256: sha256(client),
     LINES: String(agentalk.trimEnd().split('\n').length),
   };
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
@@ -35,6 +35,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const documents = Object.entries(docs).flatMap(([name, { text }]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
   );
+  const sums = `${sha256(bundle)}  bridge.js\n${sha256(client)}  agentalk.sh\n`;
   return {
     '/': page(llms, '/'),
     '/llms.txt': page(llms, '/llms.txt', PLAIN),
@@ -43,9 +44,11 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     ...Object.fromEntries(documents),
     '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN)),
     '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript')),
+    '/SHA256SUMS': (exchange) => exchange.answer(200, sums, utf8(PLAIN)),
   };
 }
 
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 const fill = (text: string, values: Readonly<Record<string, string>>) =>
   text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name: string) => values[name] ?? placeholder);
 

@@ -1,0 +1,91 @@
+/**
+ * Puts a release into release/, from a commit without changes: bridge.js, agentalk.sh, the npm package, a bill of
+ * materials (CycloneDX) and SHA256SUMS over all of them; and says what takes the room in bridge.js.
+ *
+ *     npm run release
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from './build.mjs';
+import { ROOT } from './processes.mjs';
+
+const at = (/** @type {string[]} */ ...path) => join(ROOT, ...path);
+const read = (/** @type {string} */ path) => readFileSync(at(path), 'utf8');
+
+await build();
+const [, release = ''] = /^\/\/ (\S+ \S+ \([^)]*\)),/m.exec(read('dist/bridge.js')) ?? [];
+if (/with changes|unreleased/.test(release)) {
+  console.error(`this is ${release}: commit first, so that whoever has the release finds its source`);
+  process.exit(1);
+}
+
+rmSync(at('release'), { recursive: true, force: true });
+mkdirSync(at('release'));
+for (const name of ['bridge.js', 'agentalk.sh']) copyFileSync(at('dist', name), at('release', name));
+writeFileSync(at('release', 'bridge.cdx.json'), `${JSON.stringify(billOfMaterials(), null, 2)}\n`);
+const pack = ['pack', '--silent', '--ignore-scripts', '--pack-destination', at('release')];
+const tarball = execFileSync('npm', pack, { cwd: ROOT, encoding: 'utf8' }).trim().split('\n').at(-1) ?? '';
+
+const names = ['bridge.js', 'agentalk.sh', tarball, 'bridge.cdx.json'];
+const sums = names.map((name) => `${sha256(readFileSync(at('release', name)))}  ${name}\n`);
+writeFileSync(at('release', 'SHA256SUMS'), sums.join(''));
+
+console.log(`${release}\n\n${sums.join('')}\nWhat takes the room in bridge.js:\n${sizes()}`);
+
+/** @param {Buffer} bytes */
+function sha256(bytes) {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** bridge.js depends on nothing; what its build used is listed as excluded from it. By the CycloneDX specification, 1.5. */
+function billOfMaterials() {
+  const { name, version, license } = JSON.parse(read('package.json'));
+  /** @type {Record<string, {version: string, integrity?: string, license?: string}>} */
+  const packages = JSON.parse(read('package-lock.json')).packages;
+  const tools = Object.entries(packages).filter(([path]) => path !== '');
+  return {
+    bomFormat: 'CycloneDX',
+    specVersion: '1.5',
+    version: 1,
+    metadata: {
+      component: { type: 'application', 'bom-ref': 'bridge', name, version, licenses: [{ license: { id: license } }] },
+    },
+    components: tools.map(([path, { version, integrity = '', license }]) => {
+      const tool = path.replace(/^.*node_modules\//, '');
+      const content = Buffer.from(integrity.replace(/^sha512-/, ''), 'base64').toString('hex');
+      return {
+        type: 'library',
+        'bom-ref': path,
+        name: tool,
+        version,
+        scope: 'excluded',
+        purl: `pkg:npm/${tool.replace('@', '%40')}@${version}`,
+        ...(integrity.startsWith('sha512-') ? { hashes: [{ alg: 'SHA-512', content }] } : {}),
+        ...(license ? { licenses: [{ license: { name: license } }] } : {}),
+      };
+    }),
+    dependencies: [{ ref: 'bridge', dependsOn: [] }],
+  };
+}
+
+/** By part, from the comments with which the bundler begins each. */
+function sizes() {
+  /** @type {Map<string, number>} */
+  const parts = new Map();
+  let part = 'bridge.ts';
+  const nameOf = (/** @type {string} */ path) =>
+    /^(bridge|service|sdk\/\w+)\b/.exec(path)?.[1] ?? path.replace(/^(agentalk:)+/, '');
+  const labels = { browser: 'room and start page', docs: 'documents, packed', 'dist/agentalk.sh': 'agentalk.sh' };
+  for (const line of read('dist/bridge.js').split('\n')) {
+    const [, path] = /^\/\/ ((?:bridge|service|sdk|dist|agentalk:)\S*)$/.exec(line) ?? [];
+    if (path !== undefined) part = nameOf(path);
+    parts.set(part, (parts.get(part) ?? 0) + Buffer.byteLength(line) + 1);
+  }
+  const rows = [...parts].sort(([, a], [, b]) => b - a);
+  const total = rows.reduce((sum, [, bytes]) => sum + bytes, 0);
+  return [...rows, ['in all', total]]
+    .map(([name, bytes]) => `${String(bytes).padStart(8)}  ${/** @type {any} */ (labels)[name] ?? name}\n`)
+    .join('');
+}
