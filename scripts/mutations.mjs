@@ -228,8 +228,8 @@ export const MUTATIONS = {
     file: sh('crypto'),
     old: 'NONCE=$(od -An -v -tx1 -N12 /dev/urandom)',
     new: 'NONCE=0123456789abcdef01234567',
-    test: 'client-pairing',
-    named: 'both print PAIRED',
+    test: 'client-secrets',
+    named: 'a nonce of its own',
   },
   'client: leaving keeps the keys': {
     promise: 'agentalk_leave erases the keys',

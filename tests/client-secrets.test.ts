@@ -211,4 +211,19 @@ test('the bridge and whoever listens before it learn no key, name or word', asyn
   assert.ok(lines.length > 10);
   without(lines.join('\n'), [...encoded, ...secrets], 'a URL');
   without(bridge.logs() + metrics, [...encoded, ...secrets], 'logs and metrics');
+  assert.doesNotMatch(bridge.logs() + metrics, /[0-9a-f]{24}/, 'an id in logs and metrics');
+});
+
+test('whatever a session seals has a nonce of its own', async () => {
+  const [laptop, server] = [new Agent({ name: NAMES[0] }), new Agent({ name: NAMES[1] })];
+  await converse(bridge.url, laptop, server);
+  const nonces = [laptop, server].flatMap(({ folder }) => {
+    const outbox = readdirSync(join(folder, 'outbox')).map((name) => join('outbox', name));
+    return ['join', ...outbox].map((name) => {
+      const nonce = /"nonce":"([0-9a-f]{24})"/.exec(readFileSync(join(folder, name), 'latin1'))?.[1];
+      return nonce ?? assert.fail(`no nonce in ${name}`);
+    });
+  });
+  assert.ok(nonces.length >= 10, nonces.join());
+  assert.equal(new Set(nonces).size, nonces.length);
 });
