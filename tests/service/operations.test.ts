@@ -62,13 +62,9 @@ test('each query of the dashboard and of the rules names metrics and labels that
   }
 });
 
-test('the document has each metric and each alert, and no other', () => {
-  const rows = (pattern: RegExp) => [...documented.matchAll(pattern)].map(([, name]) => name).sort();
-  assert.deepEqual(rows(/^\| `((?:agentalk|process|nodejs)_\w+)`/gm), [...families].sort());
-  assert.deepEqual(
-    rows(/^\| `(Agentalk\w+)`/gm),
-    [...rules.matchAll(/- alert: (\w+)/g)].map(([, name]) => name).sort(),
-  );
+test('the document has each metric, and no other', () => {
+  const names = [...documented.matchAll(/^- `((?:agentalk|process|nodejs)_\w+)`:/gm)].map(([, name]) => name);
+  assert.deepEqual(names.sort(), [...families].sort());
 });
 
 test('the panels of the dashboard have numbers and places of their own', () => {
