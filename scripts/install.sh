@@ -13,6 +13,7 @@
 #     /usr/local/lib/agentalk/bridge.js              the bridge, and bridge.js.previous after an upgrade
 #     /etc/systemd/system/agentalk.service           one bridge
 #     /etc/systemd/system/agentalk@.service          several, by port; not started
+#     /etc/systemd/system/agentalk.socket            the address, held by systemd; not started
 #     /etc/agentalk/bridge.env                       settings; never overwritten
 #     the system user agentalk, which owns nothing
 #
@@ -137,6 +138,7 @@ put_units() {
 		esac
 		put "$scratch/$unit" "/etc/systemd/system/$unit" && CHANGED=yes
 	done
+	put "$UNITS/agentalk.socket" /etc/systemd/system/agentalk.socket && CHANGED=yes
 	rm -r "$scratch"
 }
 
@@ -227,11 +229,11 @@ rollback() {
 
 uninstall() {
 	if systemd_runs; then
-		for unit in $(running_units) agentalk.service; do
+		for unit in $(running_units) agentalk.socket agentalk.service; do
 			run systemctl disable --now "$unit" || :
 		done
 	fi
-	run rm -f "$ROOT/etc/systemd/system/agentalk.service" "$ROOT/etc/systemd/system/agentalk@.service"
+	for unit in agentalk.service agentalk@.service agentalk.socket; do run rm -f "$ROOT/etc/systemd/system/$unit"; done
 	run rm -rf "$ROOT${PROGRAM%/*}"
 	! systemd_runs || run systemctl daemon-reload
 	if [ -z "$ROOT" ] && getent passwd agentalk >/dev/null; then run userdel agentalk; fi

@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { haproxy, ketama, rendezvous } from '../../scripts/rings.mjs';
+import { ROOT } from '../kit/root.ts';
 import { until } from '../kit/shell.ts';
 import { GROUPS, needs, startBalancer } from './balancer.ts';
 
@@ -64,3 +67,11 @@ for (const kind of GROUPS) {
     );
   });
 }
+
+test('the table in docs/scale.md is what npm run simulate prints', () => {
+  const printed = execFileSync(process.execPath, [join(ROOT, 'scripts', 'simulate.mjs'), '--bridges', '3']).toString();
+  const page = readFileSync(join(ROOT, 'docs', 'scale.md'), 'utf8');
+  const rows = (text: string) => (text.match(/^\| 3 .*\|$/gm) ?? []).map((row) => row.replace(/ +/g, ' '));
+  assert.equal(rows(page).length, 4);
+  assert.deepEqual(rows(page), rows(printed));
+});

@@ -8,6 +8,7 @@ import { BRIDGE, startBridge } from '../kit/bridge.ts';
 import { need } from '../kit/need.ts';
 import { ROOT } from '../kit/root.ts';
 import { makeFolder } from '../kit/shell.ts';
+import { inCopy, noCopy } from './copy.ts';
 
 const SCRIPT = join(ROOT, 'scripts', 'install.sh');
 const PROGRAM = 'usr/local/lib/agentalk/bridge.js';
@@ -129,23 +130,6 @@ test('the bridge takes the settings that are installed', async () => {
   assert.match(await (await fetch(`${bridge.url}/`)).text(), /https:\/\/bridge\.example/);
   await bridge.stop();
 });
-
-/** A copy of this machine's root that is gone with its process: what is written there is in memory. */
-const OVERLAY = `set -e
-  mount -t tmpfs tmpfs "$1"
-  mkdir "$1/upper" "$1/work" "$1/root"
-  mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-  shift
-  exec chroot "$0" "$@"`;
-const inCopy = (script: string) => {
-  const folder = makeFolder();
-  const args = ['-m', 'sh', '-c', OVERLAY, join(folder, 'root'), folder, 'sh', '-c', script];
-  const { status, stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8' });
-  return { status, stdout, stderr };
-};
-const noCopy =
-  need('unshare', 'mount', 'chroot', 'useradd', 'systemd-analyze') ||
-  (inCopy('test -f /etc/debian_version').status !== 0 && 'needs Debian, and a user who may mount an overlay');
 
 test(
   'install.sh on a whole machine: a user of its own, units that systemd takes, and nothing left after it',

@@ -1,0 +1,68 @@
+/** The way from a bare machine to a bridge with TLS, as docs/self-hosting.md has it: its own commands, as far as they go here. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { startBridge } from '../kit/bridge.ts';
+import { ROOT } from '../kit/root.ts';
+import { Agent } from '../kit/shell.ts';
+import { SINGLE, needs, startBalancer } from './balancer.ts';
+import { inCopy, noCopy } from './copy.ts';
+
+const NAME = 'talk.example.org';
+const page = readFileSync(join(ROOT, 'docs', 'self-hosting.md'), 'utf8');
+/** The commands of the numbered steps. */
+const steps = [...page.matchAll(/^ {3}```sh\n([^`]*)^ {3}```$/gm)].map(([, code = '']) => code.replace(/^ {3}/gm, ''));
+
+test('the steps of self-hosting.md make a service and a Caddyfile', { skip: noCopy || needs(SINGLE) }, () => {
+  const [packages = '', build = '', service = '', caddy = '', look = ''] = steps;
+  // Not here: what is installed by them is here, and a copy of this machine has no systemd that runs.
+  assert.match(packages, /apt-get install -y caddy /);
+  assert.match(build, /^npm ci\nnpm run build\n$/);
+  assert.match(look, new RegExp(`^curl https://${NAME}/ready$`, 'm'));
+  const { status, stdout, stderr } = inCopy(`set -e
+    mkdir /tmp/stand-in && PATH=/tmp/stand-in:$PATH
+    printf '#!/bin/sh\\nexec "$@"\\n' >/tmp/stand-in/sudo
+    printf '#!/bin/sh\\necho "systemctl $*"\\n' >/tmp/stand-in/systemctl
+    chmod +x /tmp/stand-in/*
+    mkdir -p /opt/node/bin && cp '${process.execPath}' /opt/node/bin/node
+    cd '${ROOT}'
+    ${service.trim()}
+    ${caddy.trim()}
+    cat /etc/agentalk/bridge.env
+    grep '{$' /etc/caddy/Caddyfile
+    HOME=/tmp caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile 2>&1`);
+  assert.equal(status, 0, stdout + stderr);
+  assert.match(stdout, new RegExp(`^AGENTALK_PUBLIC_URL=https://${NAME}$`, 'm'));
+  assert.match(stdout, new RegExp(`^${NAME} \\{$`, 'm'));
+  assert.match(stdout, /^systemctl reload caddy$/m);
+  assert.match(stdout, /Valid configuration/);
+});
+
+test(
+  'agents talk by https through that Caddyfile, and wait while the bridge starts again',
+  { skip: needs(SINGLE) },
+  async (t) => {
+    const bridge = await startBridge(['--trusted-proxies', 'loopback']);
+    t.after(() => bridge.stop());
+    const caddy = await startBalancer(SINGLE, [bridge.port]);
+    t.after(() => caddy.stop());
+    const trust = ['--cacert', caddy.authority];
+    const [ada, bob] = [new Agent({ name: 'ada' }), new Agent({ name: 'bob' })];
+    await ada.create(caddy.url, ['--name', 'ada', ...trust]);
+    const waiting = ada.hears(/PAIRED with bob/);
+    await bob.join(ada.link, ['--name', 'bob', ...trust]);
+    await waiting;
+    await ada.pipe('before');
+    await bob.hears(/before/);
+    assert.match(await (await caddy.fetch(`${caddy.url}/llms.txt`)).text(), new RegExp(caddy.url), 'links are https');
+
+    await bridge.stop();
+    const asked = caddy.fetch(`${caddy.url}/ready`);
+    const again = await startBridge(['--trusted-proxies', 'loopback', '--port', String(bridge.port)]);
+    t.after(() => again.stop());
+    assert.equal((await asked).status, 200, 'a request waits for the bridge');
+    await ada.pipe('after');
+    await bob.hears(/after/);
+  },
+);
