@@ -1,6 +1,7 @@
 /** What is released: one file that runs alone, the same bytes from the same commit, small enough to be audited. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { copyFileSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join } from 'node:path';
@@ -49,4 +50,68 @@ test('what has to be trusted is small', () => {
   assert.ok(total <= 1200, `bridge.ts and bridge/ have ${total} lines`);
   const { length } = dist('agentalk.sh');
   assert.ok(length <= 61_000, `the client has ${length} characters`); // docs/architecture.md says why so many
+});
+
+test('npm run release: files that check out, a bill of materials, and a package that runs', () => {
+  const folder = makeFolder();
+  const clone = join(folder, 'clone');
+  execFileSync('git', ['clone', '-q', ROOT, clone]);
+  symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'));
+  const told = execFileSync(process.execPath, ['scripts/release.mjs'], { cwd: clone, encoding: 'utf8' });
+  const commit = execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], { cwd: clone, encoding: 'utf8' }).trim();
+  assert.match(told, new RegExp(`^agentalk-bridge \\S+ \\(${commit}\\)\n`));
+  assert.match(told, /^ +\d+ {2}in all$/m);
+  const release = join(clone, 'release');
+  const names = readdirSync(release).sort();
+  const tarball = names.find((name) => name.endsWith('.tgz')) ?? '';
+  assert.deepEqual(names, ['SHA256SUMS', tarball, 'agentalk.sh', 'bridge.cdx.json', 'bridge.js']);
+  for (const line of readFileSync(join(release, 'SHA256SUMS'), 'utf8').trim().split('\n')) {
+    const [sum, name = ''] = line.split('  ');
+    const bytes = readFileSync(join(release, name));
+    assert.equal(createHash('sha256').update(bytes).digest('hex'), sum, name);
+  }
+  const bill = JSON.parse(readFileSync(join(release, 'bridge.cdx.json'), 'utf8')) as {
+    bomFormat: string;
+    components: { name: string; scope: string; purl: string; hashes: unknown[] }[];
+    dependencies: { dependsOn: unknown[] }[];
+  };
+  assert.equal(bill.bomFormat, 'CycloneDX');
+  assert.deepEqual(bill.dependencies[0]?.dependsOn, []);
+  assert.ok(bill.components.some(({ name }) => name === 'esbuild'));
+  for (const { name, scope, purl, hashes } of bill.components) {
+    assert.equal(scope, 'excluded', name);
+    assert.match(purl, /^pkg:npm\/\S+@\d/);
+    assert.ok(hashes.length > 0, name);
+  }
+  const inside = execFileSync('tar', ['-tzf', join(release, tarball)], { encoding: 'utf8' })
+    .trim()
+    .split('\n');
+  const allowed =
+    /^package\/(package\.json|README\.md|LICENSE|SECURITY\.md|dist\/(bridge\.js|agentalk\.sh|package\.json)|deploy\/[\w./@-]+)$/;
+  for (const path of inside) assert.match(path, allowed);
+  for (const path of ['dist/bridge.js', 'dist/agentalk.sh', 'LICENSE']) assert.ok(inside.includes(`package/${path}`));
+  const npx = [
+    'exec',
+    '--offline',
+    '--yes',
+    `--package=${join(release, tarball)}`,
+    '--',
+    'agentalk-bridge',
+    '--version',
+  ];
+  const home = makeFolder();
+  const env = { ...process.env, HOME: home, npm_config_cache: join(home, 'cache') };
+  assert.match(execFileSync('npm', npx, { cwd: home, env, encoding: 'utf8' }), new RegExp(`\\(${commit}\\)\n$`));
+});
+
+test('a bridge hands out itself, with its sums', async () => {
+  const bridge = await startBridge();
+  const sums = await (await fetch(`${bridge.url}/SHA256SUMS`)).text();
+  for (const line of sums.trim().split('\n')) {
+    const [sum, name = ''] = line.split('  ');
+    const bytes = Buffer.from(await (await fetch(`${bridge.url}/${name}`)).arrayBuffer());
+    assert.equal(createHash('sha256').update(bytes).digest('hex'), sum, name);
+    assert.ok(bytes.equals(readFileSync(join(ROOT, 'dist', name))));
+  }
+  await bridge.stop();
 });
