@@ -29,7 +29,7 @@ export function meet({ limits, proxies }: Config) {
   /** Counts one more, with `until` for as long as that is open. Throws the refusal of what is counted. */
   function count(visitor: Visitor | undefined, what: keyof Visitor, until?: ServerResponse): void {
     if (!visitor) return;
-    if (visitor[what] >= most(what)) throw new Refusal(`too_many_${what.toLowerCase() as Lowercase<typeof what>}`);
+    if (visitor[what] + 1 > most(what)) throw new Refusal(`too_many_${what.toLowerCase() as Lowercase<typeof what>}`);
     visitor[what]++;
     until?.on('close', () => visitor[what]--);
   }

@@ -167,7 +167,7 @@ function change(random: Random, request: Draft, scene: Scene): void {
         const at = random.pick(query.map(([name], i) => (FIELDS.includes(name) ? i : 0)));
         query[at] = [
           query[at]?.[0] ?? '',
-          random.pick(['', '-1', 'x', '1e3', '[]', '99999999999999999999', ' 1', bytes(random, 9) + '!']),
+          random.pick(['', '-1', 'x', '1e3', '[]', '99999999999999999999', '99999', ' 1', bytes(random, 9) + '!']),
         ];
         fail('bad_request');
       }
@@ -389,6 +389,7 @@ const PIECES = [
     'ffffffffffffffff\r\n',
     '-1',
     '99999999999999999999',
+    '99999',
     'Upgrade: h2c\r\nConnection: Upgrade\r\n',
     'Expect: 100-continue\r\n',
   ],
