@@ -114,7 +114,7 @@ describe('a bridge that lies about events', { concurrency: 3 }, () => {
 
   test('a tag of which all but one bit is right', async (t) => {
     const scene = await Scene.open(t, bridge.url, ['ada', 'zed']);
-    for (const bit of [0, 31, 63, 64, 96, 127]) {
+    for (const bit of [127, 96, 64, 63, 31, 0]) {
       onPoll(scene, (events) =>
         events.map((line) => {
           const [words, tag = ''] = [line.split(' '), line.split(' ').at(-1)];
