@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { brotliCompressSync, constants as zlib } from 'node:zlib';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(ROOT, ...path);
@@ -104,25 +105,28 @@ const documents = {
   },
 };
 
+/** Of use only beside the code that they speak of. */
+const UNSERVED = ['architecture.md', 'performance.md'];
+
 /**
- * Each document as it was written and as HTML. They are no code, and would be half of the file: so they are packed, by
- * a library, since node:zlib packs differently from one Node to the next.
+ * Each document as it was written and as HTML, by file name. They are no code, and would be half of the file: so they
+ * are packed. Each Node packs them into the same bytes: .ci/run builds with three.
  */
 async function packedDocuments() {
-  const { deflateSync, strToU8 } = await import('fflate');
   const { document } = await import('./document.mjs');
-  const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md'));
+  const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md') && !UNSERVED.includes(name));
   const all = names.sort().map((name) => {
     const text = readFileSync(at('docs', name), 'utf8');
     return [name, { text, ...document(text) }];
   });
-  const packed = deflateSync(strToU8(JSON.stringify(Object.fromEntries(all))), { level: 9 });
-  return `import { inflateRawSync } from 'node:zlib';
-// docs/*.md and what scripts/document.mjs makes of them: base64 of deflated JSON.
-const packed = '${Buffer.from(packed).toString('base64')}';
-export default JSON.parse(inflateRawSync(Buffer.from(packed, 'base64')).toString());
+  const packed = brotliCompressSync(JSON.stringify(Object.fromEntries(all)), { params: BROTLI });
+  return `import { brotliDecompressSync } from 'node:zlib';
+// docs/*.md and what scripts/document.mjs makes of them: base64 of JSON packed by Brotli.
+const packed = '${packed.toString('base64')}';
+export default JSON.parse(brotliDecompressSync(Buffer.from(packed, 'base64')).toString());
 `;
 }
+const BROTLI = { [zlib.BROTLI_PARAM_QUALITY]: 11, [zlib.BROTLI_PARAM_MODE]: zlib.BROTLI_MODE_TEXT };
 
 /** Replaces a file at once: somebody may be running it. */
 function put(name, contents, mode = 0o644) {

@@ -213,9 +213,8 @@ act() { # TO LATE
 			;;
 		ready) [ "$1:$F_answer" != "me:$(challenge "$PEER")" ] || paired ;;
 		bye)
-			for file in ${F_final//,/ }; do
-				[ "${file%:*}" != "$ID" ] || ! is_decimal "${file#*:}" || raise P_top_me "${file#*:}"
-			done
+			file=${F_final#*"$ID":} && file=${file%%,*}
+			[ "$file" = "$F_final" ] || ! is_decimal "$file" || raise P_top_me "$file"
 			[ "${P_STATE[PEER]}" = gone ] || { P_STATE[PEER]=gone && RECORD="leave ${P_NAME[PEER]}"; }
 			;;
 	esac

@@ -33,8 +33,9 @@ async function flood(
   return seen;
 }
 
-test('a flood of requests: above the limit too_many_requests; the polite one beside it is served', async () => {
+test('a flood of requests: above the limit too_many_requests; the polite one beside it is served', async (t) => {
   const bridge = await startBridge([...BEHIND, '--address-requests', '2000']);
+  t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });
   const ask = () => call(bridge.port, 'GET', '/health', { from: FLOODER, agent });
   let seen: Record<string, number> = {};
@@ -45,11 +46,11 @@ test('a flood of requests: above the limit too_many_requests; the polite one bes
   assert.equal(seen['too_many_requests'], 8000 - served);
   while ((await ask()).status !== 200); // it fills again
   agent.destroy();
-  await bridge.stop();
 });
 
-test('a flood of joins, with the key and without: too_many_joins', async () => {
+test('a flood of joins, with the key and without: too_many_joins', async (t) => {
   const bridge = await startBridge([...BEHIND, '--address-joins', '100', '--max-participants', '500']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
   const target = await room(port, { from: '192.0.2.1' });
@@ -72,11 +73,11 @@ test('a flood of joins, with the key and without: too_many_joins', async () => {
   );
   assert.ok((await gauge(port, 'participants')) < 210);
   agent.destroy();
-  await bridge.stop();
 });
 
-test('a flood of channels: too_many_channels, and those of others stay', async () => {
+test('a flood of channels: too_many_channels, and those of others stay', async (t) => {
   const bridge = await startBridge([...BEHIND, '--address-channels', '50', '--max-channels', '100']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
   const others = await Promise.all(Array.from({ length: 40 }, (_, i) => room(port, { from: `192.0.2.${i}` })));
@@ -93,11 +94,11 @@ test('a flood of channels: too_many_channels, and those of others stay', async (
   );
   assert.equal(await gauge(port, 'channels'), 91);
   agent.destroy();
-  await bridge.stop();
 });
 
-test('waiting polls: too_many_polls of one address, of one channel; each that ends makes room', async () => {
+test('waiting polls: too_many_polls of one address, of one channel; each that ends makes room', async (t) => {
   const bridge = await startBridge([...BEHIND, '--address-polls', '6', '--channel-polls', '8', '--max-polls', '100']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const made = await room(port, { from: FLOODER });
   const member = await made.member();
@@ -128,16 +129,16 @@ test('waiting polls: too_many_polls of one address, of one channel; each that en
   for (const each of polls) assert.equal((await each.answers(1))[0]?.status, 200);
   assert.equal((await other.poll(2)).status, 200);
   for (const each of polls) each.end();
-  await bridge.stop();
 });
 
-test('X-Forwarded-For: from the right, past trusted proxies, and only by their word', async () => {
+test('X-Forwarded-For: from the right, past trusted proxies, and only by their word', async (t) => {
   const bridge = await startBridge([
     '--trusted-proxies',
     'loopback,10.0.0.0/8,2001:db8:ffff::/48',
     '--address-channels',
     '1',
   ]);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   /** Whether that one has used up its one channel already; if not, it has now. */
   const isKnown = async (from: string) => {
@@ -177,14 +178,14 @@ test('X-Forwarded-For: from the right, past trusted proxies, and only by their w
   assert.equal(await isKnown('EVIL'), false, 'garbage counts for the proxy that brought it');
   for (const garbage of ['', ',', '203.0.113.9:80', '[::1]', '1.2.3', 'unknown', '203.0.113.9, _x'])
     assert.equal(await isKnown(garbage), true, `all of it together: ${garbage}`);
-  await bridge.stop();
 });
 
-test('from this machine nothing is limited, and a header of somebody who is no trusted proxy says nothing', async () => {
+test('from this machine nothing is limited, and a header of somebody who is no trusted proxy says nothing', async (t) => {
   const tight = ['--address-requests', '5', '--address-joins', '1', '--address-channels', '1', '--address-polls', '1'];
   const agent = new Agent({ keepAlive: true });
   for (const flags of [tight, [...tight, '--trusted-proxies', '10.0.0.1']]) {
     const bridge = await startBridge(flags);
+    t.after(() => bridge.stop());
     for (let n = 0; n < 20; n++) {
       const from = n % 2 === 0 ? {} : { from: FLOODER };
       assert.equal((await new Room(bridge.port, { ...from, agent }).create()).status, 201);
@@ -195,7 +196,7 @@ test('from this machine nothing is limited, and a header of somebody who is no t
   agent.destroy();
 });
 
-test('0 is no limit', async () => {
+test('0 is no limit', async (t) => {
   const names = ['connections', 'polls', 'requests', 'joins', 'channels'];
   const bridge = await startBridge([
     ...BEHIND,
@@ -203,15 +204,15 @@ test('0 is no limit', async () => {
     '0',
     ...names.flatMap((name) => [`--address-${name}`, '0']),
   ]);
+  t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true });
   for (let n = 0; n < 50; n++)
     assert.equal((await new Room(bridge.port, { from: FLOODER, agent }).create()).status, 201);
   await until(bridge.port, 'addresses', (value) => value === 0); // nothing is remembered, either
   agent.destroy();
-  await bridge.stop();
 });
 
-test('addresses are forgotten when nothing counts for them, and there are never more than connections may be', async () => {
+test('addresses are forgotten when nothing counts for them, and there are never more than connections may be', async (t) => {
   const bridge = await startBridge([
     ...BEHIND,
     '--max-connections',
@@ -221,6 +222,7 @@ test('addresses are forgotten when nothing counts for them, and there are never 
     '--address-polls',
     '1',
   ]);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
   const made = await room(port, { from: '192.0.2.1' });
@@ -234,7 +236,6 @@ test('addresses are forgotten when nothing counts for them, and there are never 
   assert.equal((await waiting).status, 200);
   await until(port, 'addresses', (value) => value === 0);
   agent.destroy();
-  await bridge.stop();
 });
 
 const outside = Object.values(networkInterfaces())
@@ -246,9 +247,10 @@ test(
   {
     skip: outside === undefined && 'needs an address beside loopback, none here',
   },
-  async () => {
+  async (t) => {
     const host = outside ?? '';
     const bridge = await startBridge(['--host', '0.0.0.0', '--address-connections', '20', '--headers-timeout', '5']);
+    t.after(() => bridge.stop());
     const { port } = bridge;
     const health = 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n';
     await besidePolite(bridge, async () => {
@@ -272,6 +274,5 @@ test(
         'when they are closed it may again',
       );
     });
-    await bridge.stop();
   },
 );

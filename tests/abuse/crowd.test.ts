@@ -30,8 +30,9 @@ const tally = (replies: readonly Reply[]) => {
   return seen;
 };
 
-test('thousands of channels: no more than may be, and the least recently used go', async () => {
+test('thousands of channels: no more than may be, and the least recently used go', async (t) => {
   const bridge = await startBridge(['--max-channels', '1000']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   // A polite one beside it could lose its channel here, too: which are in use is known to the second.
@@ -42,11 +43,11 @@ test('thousands of channels: no more than may be, and the least recently used go
   assert.equal((await rooms[4999]?.create())?.status, 200);
   assert.equal((await rooms[0]?.create())?.status, 201, 'it had to go, and can be opened again');
   agent.destroy();
-  await bridge.stop();
 });
 
-test('thousands of waiters in one channel and in many: all are answered by one message, or refused at once', async () => {
+test('thousands of waiters in one channel and in many: all are answered by one message, or refused at once', async (t) => {
   const bridge = await startBridge(['--max-participants', '100', '--max-polls', '30', '--channel-polls', '1500']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 2000 });
   const made = await room(port, { agent });
@@ -71,11 +72,11 @@ test('thousands of waiters in one channel and in many: all are answered by one m
     assert.deepEqual(seen, { 200: 1500 - 30, too_many_polls: refused, no_participant: 30 });
   });
   agent.destroy();
-  await bridge.stop();
 });
 
-test('a flood of joins: participants_full, and those that are in talk on', async () => {
+test('a flood of joins: participants_full, and those that are in talk on', async (t) => {
   const bridge = await startBridge();
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const made = await room(port, { agent });
@@ -85,11 +86,11 @@ test('a flood of joins: participants_full, and those that are in talk on', async
   });
   assert.equal(await gauge(port, 'participants'), 52);
   agent.destroy();
-  await bridge.stop();
 });
 
-test('a flood of large messages: channel_full in one channel, and in all no more than may be held', async () => {
+test('a flood of large messages: channel_full in one channel, and in all no more than may be held', async (t) => {
   const bridge = await startBridge(['--max-channel-bytes', '1m', '--max-total-bytes', '8m']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   const message = () => ({ to: '*', ...sealed(60_000) });
@@ -109,15 +110,14 @@ test('a flood of large messages: channel_full in one channel, and in all no more
   assert.ok((await gauge(port, 'held_bytes')) <= 8 << 20);
   assert.ok((await gauge(port, 'channels')) < 12, 'the oldest had to go');
   agent.destroy();
-  await bridge.stop();
 });
 
-test('connections above the limit of all are closed; when some have gone the next is served', async () => {
+test('connections above the limit of all are closed; when some have gone the next is served', async (t) => {
   const bridge = await startBridge(['--max-connections', '200', '--headers-timeout', '1']);
+  t.after(() => bridge.stop());
   const { port } = bridge;
   const idle = Array.from({ length: 400 }, () => new Wire(port));
   await Promise.all(idle.map(({ closed }) => closed)); // half of them at once, half when their time is up
   assert.equal((await call(port, 'GET', '/health', { headers: { connection: 'close' } })).status, 200);
   await until(port, 'connections', (value) => value < 5);
-  await bridge.stop();
 });

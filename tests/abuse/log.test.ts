@@ -8,12 +8,14 @@ import { BRIDGE, startBridge } from '../kit/bridge.ts';
 import { Room, call, hex, room, sealed, until } from './polite.ts';
 import { Wire, ask, raw } from './wire.ts';
 
-const TIME = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`;
+const TIME = String.raw`"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`;
 const ROUTE = String.raw`(-|/|/[a-z./-]+|/(channels|c)/:id(/[a-z]+)?)`;
+const START = `^{${TIME},"level":"info","message":"request"`;
 const LINE = new RegExp(
-  `^${TIME} request method=([A-Z-]+) route=${ROUTE} status=(\\d{3}|closed) ms=\\d+ bytes=\\d+( address=[0-9a-f.:]+)?$`,
+  `${START},"method":"[A-Z-]+","route":"${ROUTE}","status":(\\d{3}|"closed"),"ms":\\d+,"bytes":\\d+(,"address":"[0-9a-f.:]+")?}$`,
 );
-const GARBAGE = new RegExp(`^${TIME} request method=- route=- status=4\\d\\d$`);
+const GARBAGE = new RegExp(`${START},"method":"-","route":"-","status":4\\d\\d}$`);
+const END = new RegExp(`^{${TIME},"level":"info","message":"stopping","signal":"SIGTERM"}$`);
 const ADDRESS = '203.0.113.77';
 
 /** Everything in it that is secret or a stranger's word has EVIL in it or is in the list that it gives. */
@@ -82,7 +84,7 @@ async function hostileSession(port: number): Promise<string[]> {
   return [id, access, nowhere.id, nowhere.access, fake, message.nonce, message.ciphertext, message.tag, ...ofMembers];
 }
 
-test('the log of a hostile session has a line for each request, and no id, secret, word or address of it', async () => {
+test('the log of a hostile session has a line for each request, and no id, secret, word or address of it', async (t) => {
   for (const isWithAddresses of [false, true]) {
     const flags = [
       '--trusted-proxies',
@@ -93,12 +95,14 @@ test('the log of a hostile session has a line for each request, and no id, secre
       isWithAddresses ? 'yes' : 'no',
     ];
     const bridge = await startBridge(flags);
+    t.after(() => bridge.stop());
     const secrets = await hostileSession(bridge.port);
     bridge.kill('SIGTERM');
     await bridge.ended;
     const [first, ...lines] = bridge.logs().trimEnd().split('\n');
     assert.equal(first, `listening on ${bridge.url}`);
     assert.ok(lines.length > 45, `${lines.length} lines`);
+    assert.match(lines.pop() ?? '', END);
     for (const line of lines) assert.ok(LINE.test(line) || GARBAGE.test(line), line);
     for (const secret of [...secrets, 'EVIL', 'evil', '127.0.0.1:'])
       assert.ok(!lines.join('\n').includes(secret), secret);
@@ -116,18 +120,22 @@ test('the log of a hostile session has a line for each request, and no id, secre
       ['-', '-', 400],
       ['-', '-', 431],
     ])
-      assert.ok(text.includes(`method=${method} route=${route} status=${status}`), `${method} ${route} ${status}`);
+      assert.ok(
+        text.includes(`"method":"${method}","route":"${route}","status":${JSON.stringify(status)}`),
+        `${method} ${route} ${status}`,
+      );
   }
 });
 
-test('without being told to, it writes nothing of all that', async () => {
+test('without being told to, it writes nothing of all that', async (t) => {
   const bridge = await startBridge(['--trusted-proxies', 'loopback', '--log-addresses', 'yes']);
+  t.after(() => bridge.stop());
   await hostileSession(bridge.port);
   assert.equal(bridge.logs(), `listening on ${bridge.url}\n`);
   await bridge.stop();
 });
 
-test('an unexpected error is told by its place and a number, not by its message', async () => {
+test('an unexpected error is told by its place and a number, not by its message', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'agentalk-log-'));
   const file = join(folder, 'bridge.js');
   const source = readFileSync(BRIDGE, 'utf8');
@@ -136,6 +144,7 @@ test('an unexpected error is told by its place and a number, not by its message'
   assert.notEqual(broken, source);
   writeFileSync(file, broken);
   const bridge = await startBridge(['--log-requests', 'yes'], { file });
+  t.after(() => bridge.stop());
   const { status, headers, text } = await call(bridge.port, 'GET', '/ready?EVIL=1');
   assert.equal(status, 500);
   const number = String(headers['x-request-id']);
@@ -144,7 +153,7 @@ test('an unexpected error is told by its place and a number, not by its message'
   assert.equal((await call(bridge.port, 'GET', '/health')).status, 200, 'and it lives');
   bridge.kill('SIGTERM');
   await bridge.ended;
-  assert.match(bridge.logs(), new RegExp(`unexpected error ${number}: TypeError\n +at .*bridge\\.js:\\d+`));
+  assert.match(bridge.logs(), new RegExp(`"unexpected error ${number}: TypeError\\\\n +at .*bridge\\.js:\\d+`));
   assert.doesNotMatch(bridge.logs() + text, /EVIL/);
   rmSync(folder, { recursive: true });
 });

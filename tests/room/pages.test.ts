@@ -16,8 +16,9 @@ import { ROOT } from '../kit/root.ts';
 const skip = need(CHROMIUM);
 const AXE = readFileSync(createRequire(join(ROOT, 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
 const ROOM = `/c/${'0'.repeat(32)}`;
+/** All but those that only speak of the code beside them. */
 const DOCUMENTS = readdirSync(join(ROOT, 'docs'))
-  .filter((name) => name.endsWith('.md'))
+  .filter((name) => name.endsWith('.md') && !['architecture.md', 'performance.md'].includes(name))
   .map((name) => `/docs/${name.slice(0, -3)}`);
 const SCHEMES = ['light', 'dark'] as const;
 
