@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { startBridge } from './kit/bridge.ts';
+import type { TestBridge } from './kit/bridge.ts';
 import { ROOT } from './kit/root.ts';
 import { makeFolder } from './kit/shell.ts';
 
@@ -114,4 +115,42 @@ test('a bridge hands out itself, with its sums', async () => {
     assert.ok(bytes.equals(readFileSync(join(ROOT, 'dist', name))));
   }
   await bridge.stop();
+});
+
+/** The commands in the block of a page that has `word` in it, with another bridge than the page's. */
+function commands(page: string, word: string, bridge: TestBridge): string {
+  const blocks = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/^```sh\n([^`]*)^```$/gm)].map(
+    ([, code = '']) => code,
+  );
+  const found = blocks.filter((block) => block.includes(word));
+  assert.equal(found.length, 1, `${page}: ${word}`);
+  return found[0]!.replace(/https?:\/\/(bridge\.example|127\.0\.0\.1:8787)/g, bridge.url);
+}
+
+test('the README’s way to verify a bridge does, and notices another client', async (t) => {
+  const bridge = await startBridge();
+  t.after(() => bridge.stop());
+  const folder = makeFolder();
+  const check = commands('README.md', 'SHA256SUMS', bridge).replace('npm run build\n', '');
+  mkdirSync(join(folder, 'dist'));
+  for (const name of ['bridge.js', 'agentalk.sh']) copyFileSync(join(ROOT, 'dist', name), join(folder, 'dist', name));
+  assert.match(execFileSync('bash', ['-c', check], { cwd: folder, encoding: 'utf8' }), /^agentalk\.sh: OK$/m);
+  appendFileSync(join(folder, 'dist', 'agentalk.sh'), '#');
+  assert.throws(
+    () => execFileSync('bash', ['-c', check], { cwd: folder, stdio: 'pipe' }),
+    /agentalk\.sh: FAILED|did NOT match/,
+  );
+});
+
+test('from a running bridge comes one that runs', async (t) => {
+  const bridge = await startBridge();
+  t.after(() => bridge.stop());
+  const folder = makeFolder();
+  const [get = '', check = '', start] = commands('docs/self-hosting.md', 'SHA256SUMS', bridge).trimEnd().split('\n');
+  execFileSync('bash', ['-c', get], { cwd: folder });
+  assert.match(execFileSync('bash', ['-c', check], { cwd: folder, encoding: 'utf8' }), /^bridge\.js: OK$/m);
+  assert.equal(start, 'node bridge.js');
+  const next = await startBridge([], { file: join(folder, 'bridge.js') });
+  t.after(() => next.stop());
+  assert.equal((await fetch(`${next.url}/ready`)).status, 200);
 });
