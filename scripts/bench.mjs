@@ -2,7 +2,7 @@
  * How fast it is, and how near to the floor: medians and ratios within one run, in which the contenders take turns.
  *
  *     npm run bench                       everything, about two minutes
- *     npm run bench -- client             one group: client, bridge
+ *     npm run bench -- client             some groups: client, bridge, latency
  *     npm run bench -- --quick            fewer rounds
  *     npm run bench -- --json FILE        the samples, too
  */
@@ -11,10 +11,11 @@ import { cpus, release, type } from 'node:os';
 import { parseArgs } from 'node:util';
 import { bridgeFigures } from './bench/bridge.mjs';
 import { clientFigures } from './bench/client.mjs';
+import { latencyFigures } from './bench/latency.mjs';
 import { table } from './bench/table.mjs';
 import { BASH, run } from './processes.mjs';
 
-const GROUPS = { client: clientFigures, bridge: bridgeFigures };
+const GROUPS = { client: clientFigures, bridge: bridgeFigures, latency: latencyFigures };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -143,7 +143,7 @@ async function receive(place, rounds) {
       if (!stdout.includes(TEXT.slice(0, 40))) throw new Error(`the message did not come:\n${stdout}`);
       return { sample: ms, cpuMs: cpuMsOfEnded() - before };
     },
-    curl: () => curl(`${place.floor}/bytes/1900`),
+    curl: () => curl(`${place.floor}/1900`),
   });
   return {
     name: 'receive 1 KB',
@@ -207,7 +207,7 @@ async function file(place, rounds) {
       receiving.push(received);
       return sent.ms + received;
     },
-    curl: async () => (await curlPost(place, (MiB * 4) / 3)()) + (await curl(`${place.floor}/bytes/${(MiB * 4) / 3}`)),
+    curl: async () => (await curlPost(place, (MiB * 4) / 3)()) + (await curl(`${place.floor}/${(MiB * 4) / 3}`)),
   };
   const samples = await takeTurns(rounds, contenders, { isLong: true });
   const beside = { name: 'curl POST and GET', ...samples.curl };

@@ -1,37 +1,41 @@
 /**
- * The floor under the bridge: a bare node:http handler that does the same parsing and answers the same JSON, and keeps
- * nothing. Also what bare curls talk to.
+ * The floor under the bridge: what anybody would write with node:http who parses the same request and answers the same
+ * JSON, and keeps nothing. Also what bare curls talk to.
  *
- *     POST /…         parses the JSON body, answers as the bridge does to a message with one recipient
- *     GET /bytes/N    answers N bytes
+ *     POST /…    parses the JSON body, answers as the bridge does to a message with one recipient
+ *     GET /N     answers as the bridge does to a poll, with an event of N characters
+ *     GET /wait  never answers
  */
 import { createServer } from 'node:http';
 
 const EPOCH = '0'.repeat(32);
-const RECIPIENT = `{"participant_id":"${EPOCH}","listening":false,"seen_seconds":0}`;
-/** @type {Map<string, string>} */
-const bodies = new Map();
+const KEPT = { type: 'message', at: 1767225600000, from: EPOCH, to: '*', nonce: '0'.repeat(24), tag: EPOCH };
+/** @type {Map<string, object>} */
+const events = new Map();
 let index = 0;
 
-/** @param {import('node:http').ServerResponse} response @param {string} body */
-function answer(response, body) {
-  response.writeHead(200, { 'Content-Type': 'application/json', 'Content-Length': body.length });
-  response.end(body, 'latin1');
+/** @param {import('node:http').ServerResponse} response @param {object} value */
+function answer(response, value) {
+  const body = JSON.stringify(value);
+  response.writeHead(200, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) });
+  response.end(body);
 }
 
 const server = createServer((request, response) => {
   const { method, url = '' } = request;
+  if (url === '/wait') return;
   if (method === 'GET') {
-    const body = bodies.get(url) ?? 'x'.repeat(Number(url.slice('/bytes/'.length)));
-    bodies.set(url, body);
-    return answer(response, body);
+    const event = events.get(url) ?? { ...KEPT, index: 1, ciphertext: 'A'.repeat(Number(url.slice(1))) };
+    events.set(url, event);
+    return answer(response, { epoch: EPOCH, cursor: 1, events: [event] });
   }
   /** @type {Buffer[]} */
   const chunks = [];
   request.on('data', (chunk) => chunks.push(chunk));
   request.on('end', () => {
-    JSON.parse(Buffer.concat(chunks).toString('latin1'));
-    answer(response, `{"epoch":"${EPOCH}","index":${++index},"recipients":[${RECIPIENT}]}`);
+    const { participant_id } = JSON.parse(Buffer.concat(chunks).toString());
+    const recipients = [{ participant_id, listening: false, seen_seconds: 0 }];
+    answer(response, { epoch: EPOCH, index: ++index, recipients });
   });
 });
 server.keepAliveTimeout = 75_000;

@@ -1,132 +1,70 @@
 /**
  * The load generator, a process of its own: `node load.mjs JSON` prints what it counted, as JSON.
  *
- * It writes requests to plain sockets and looks no closer at answers than it must: with node:http on this side, too, the
- * generator would need more of a core than the bridge does, and measure itself.
+ * send, get and fanout go as fast as the answers come; pace keeps to a rate, whatever the answers do.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { connect } from 'node:net';
+import { Connection, ciphertextOf, cursorOf, hex, leaveOf, open, pollOf, sendOf, sleep } from './connection.mjs';
+import { quantile } from './measure.mjs';
 
-/** @typedef {{path?: string, method?: string, token?: string, body?: string}} Request */
-
-const END_OF_HEAD = Buffer.from('\r\n\r\n');
-
-/** A connection kept alive, with one request on its way at a time. */
-class Connection {
-  #socket;
-  #host;
-  #input = Buffer.alloc(0);
-  /** @type {(answer: string) => void} */
-  #done = () => {};
-
-  constructor(/** @type {string} */ url) {
-    const { hostname, port, host } = new URL(url);
-    this.#host = host;
-    this.#socket = connect(Number(port), hostname).setNoDelay();
-    this.#socket.on('data', (chunk) => this.#take(chunk));
-    this.#socket.on('error', (error) => fail(error.message));
-    this.#socket.on('close', () => isOver || fail('a connection was closed'));
-  }
-
-  /** @param {Request} request @param {(answer: string) => void} done gets the answer's body */
-  ask({ path = '/', method = 'POST', token, body }, done) {
-    this.#done = done;
-    const bearer = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
-    const entity = body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
-    this.#socket.write(
-      `${method} ${path} HTTP/1.1\r\nHost: ${this.#host}\r\n${bearer}${entity}\r\n${body ?? ''}`,
-      'latin1',
-    );
-  }
-
-  asks = (/** @type {Request} */ request) =>
-    /** @type {Promise<string>} */ (new Promise((resolve) => this.ask(request, resolve)));
-
-  #take(/** @type {Buffer} */ chunk) {
-    this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
-    const headEnd = this.#input.indexOf(END_OF_HEAD);
-    if (headEnd < 0) return;
-    const head = this.#input.latin1Slice(0, headEnd);
-    const length = Number(/\ncontent-length: *(\d+)/i.exec(head)?.[1]);
-    const end = headEnd + 4 + length;
-    if (this.#input.length < end) return;
-    const body = this.#input.latin1Slice(headEnd + 4, end);
-    if (!head.startsWith('HTTP/1.1 2')) fail(`${head.split('\r')[0]} ${body}`);
-    this.#input = this.#input.subarray(end);
-    this.#done(body);
-  }
-}
-
-function fail(/** @type {string} */ why) {
-  console.error(why);
-  process.exit(1);
-}
-
+/**
+ * @typedef {{
+ *   url: string,
+ *   work: 'send' | 'get' | 'fanout' | 'pace',
+ *   seconds: number,
+ *   connections: number,
+ *   characters: number,
+ *   path?: string,
+ *   listeners?: number,
+ *   rate?: number,
+ * }} Job
+ *   with `path`, what is sent goes there, and to no channel
+ */
+/** @type {Job} */
+const job = JSON.parse(process.argv[2] ?? '{}');
+const { url, work, seconds, connections, characters, path = '', listeners: size = 1, rate = 1 } = job;
+const CIPHERTEXT = ciphertextOf(characters);
 let isOver = false;
-/** @type {{url: string, work: 'send' | 'get' | 'fanout', seconds: number, connections: number, characters: number, path?: string, listeners?: number}} */
-const { url, work, seconds, connections, characters, path = '', listeners = 0 } = JSON.parse(process.argv[2] ?? '{}');
+/** @type {Connection[]} */
+const listeners = [];
 
-const hash = (/** @type {string} */ label, /** @type {string} */ text) =>
-  createHash('sha256').update(`agentalk/1 ${label} ${text}`).digest('hex');
-const hex = (/** @type {number} */ bytes) => randomBytes(bytes).toString('hex');
-const CIPHERTEXT = randomBytes((characters / 4) * 3).toString('base64');
-const sealed = (/** @type {string} */ ciphertext) =>
-  `"nonce":"${(++nonces).toString(16).padStart(24, '0')}","ciphertext":"${ciphertext}","tag":"${'0'.repeat(32)}"`;
-let nonces = 0;
+const times = (/** @type {number} */ count, /** @type {() => any} */ make) => Array.from({ length: count }, make);
 
-/** Opens a channel with so many participants. */
-async function open(/** @type {Connection} */ connection, /** @type {number} */ size) {
-  const access = hash('access', hex(32));
-  const room = `/channels/${hash('channel', access).slice(0, 32)}`;
-  await connection.asks({ method: 'PUT', path: room, token: access });
-  const members = Array.from({ length: size }, () => ({ id: hex(16), token: hex(32), cursor: 0 }));
-  for (const { id, token } of members) {
-    const body = `{"participant_id":"${id}","token":"${token}","card":{${sealed(CIPHERTEXT.slice(0, 400))}}}`;
-    await connection.asks({ path: `${room}/join`, token: access, body });
-  }
-  /** Everybody has fetched what there is. */
-  for (const member of members) {
-    const { id, token } = member;
-    const answer = await connection.asks({ method: 'GET', path: `${room}/poll?participant_id=${id}&since=0`, token });
-    member.cursor = cursorOf(answer);
-  }
-  const close = async () => {
-    for (const { id, token } of members)
-      await connection.asks({ path: `${room}/leave`, token, body: `{"participant_id":"${id}"}` });
+/** One of two in a channel of its own; or, with `path`, nobody special. */
+async function enter() {
+  const connection = new Connection(url);
+  const { room, members } =
+    path === '' ? await open(connection.asks, 2) : { room: '', members: [{ id: hex(16), token: hex(32), cursor: 0 }] };
+  const [self, other] = members;
+  if (!self) throw new Error('nobody has joined');
+  const send = (/** @type {(answer: string) => void} */ done) => {
+    const request = sendOf(room, self, CIPHERTEXT);
+    connection.ask(path === '' ? request : { ...request, path }, done);
   };
-  return { room, members, close };
+  const leave = () => (path === '' ? leaveAll(connection, room, members) : undefined);
+  return { room, other, send, leave };
 }
 
-const cursorOf = (/** @type {string} */ answer) => Number(/"cursor":(\d+)/.exec(answer)?.[1]);
+/** @param {Connection} connection @param {string} room @param {import('./connection.mjs').Member[]} members */
+async function leaveAll(connection, room, members) {
+  for (const member of members) await connection.asks(leaveOf(room, member));
+}
 
-/** Each connection is one of two in a channel of its own, and sends as fast as the answers come. */
+/** Each connection sends as fast as the answers come. */
 async function send() {
-  const channels = await Promise.all(
-    Array.from({ length: connections }, async () => {
-      const connection = new Connection(url);
-      return {
-        connection,
-        ...(path === '' ? await open(connection, 2) : { room: '', members: [], close: async () => {} }),
-      };
-    }),
-  );
+  const all = await Promise.all(times(connections, enter));
   return count(
-    channels.map(({ connection, room, members: [first] }) => (tell) => {
-      const { id = hex(16), token = hex(32) } = first ?? {};
-      const next = () => {
-        const body = `{"participant_id":"${id}","to":"*",${sealed(CIPHERTEXT)}}`;
-        connection.ask({ path: path || `${room}/send`, token, body }, () => tell(1) && next());
-      };
+    all.map(({ send }) => (tell) => {
+      const next = () => send(() => tell(1) && next());
       next();
     }),
-    async () => void (await Promise.all(channels.map(({ close }) => close()))),
+    () => Promise.all(all.map(({ leave }) => leave())),
   );
 }
 
 /** Each connection fetches the same bytes again and again. */
 async function get() {
   return count(
-    Array.from({ length: connections }, () => (tell) => {
+    times(connections, () => (/** @type {(done: number) => boolean} */ tell) => {
       const connection = new Connection(url);
       const next = () => connection.ask({ method: 'GET', path }, () => tell(1) && next());
       next();
@@ -136,40 +74,115 @@ async function get() {
 
 /** Channels of one that sends and some that listen; the next message goes out when all have the last one. */
 async function fanout() {
-  const channels = await Promise.all(
-    Array.from({ length: Math.max(1, Math.round(connections / listeners)) }, () =>
-      open(new Connection(url), listeners + 1),
-    ),
-  );
+  const rooms = Math.max(1, Math.round(connections / size));
+  const channels = await Promise.all(times(rooms, () => open(new Connection(url).asks, size + 1)));
   return count(
     channels.map(({ room, members: [sender, ...others] }) => (tell) => {
       const connection = new Connection(url);
-      const speak = () => {
-        const body = `{"participant_id":"${sender?.id}","to":"*",${sealed(CIPHERTEXT)}}`;
-        connection.ask({ path: `${room}/send`, token: sender?.token ?? '', body }, () => step());
-      };
       let missing = 0;
       const step = () => {
         if (--missing >= 0 || isOver) return;
         missing = others.length;
-        speak();
+        connection.ask(sendOf(room, sender, CIPHERTEXT), step);
       };
       for (const member of others) {
-        const listener = new Connection(url);
-        const { id, token } = member;
-        const next = () => {
-          const poll = `${room}/poll?participant_id=${id}&since=${member.cursor}&wait=20`;
-          listener.ask({ method: 'GET', path: poll, token }, (answer) => {
-            member.cursor = cursorOf(answer);
-            if (tell(1)) next();
-            step();
-          });
-        };
-        next();
+        listen(room, member, () => {
+          const goesOn = tell(1);
+          step();
+          return goesOn;
+        });
       }
       step();
     }),
+    async () => {
+      for (const listener of listeners) listener.end();
+      await Promise.all(channels.map(({ room, members }) => leaveAll(new Connection(url), room, members)));
+    },
   );
+}
+
+/**
+ * Polls, again and again.
+ *
+ * @param {string} room
+ * @param {import('./connection.mjs').Member} member
+ * @param {(messages: number) => boolean} hear gets how many came, and says whether to go on
+ */
+function listen(room, member, hear) {
+  const listener = new Connection(url);
+  listeners.push(listener);
+  const next = () =>
+    listener.ask(pollOf(room, member, 20), (answer) => {
+      const before = member.cursor;
+      member.cursor = cursorOf(answer);
+      if (hear(member.cursor - before)) next();
+    });
+  next();
+}
+
+/**
+ * Sends at even intervals, the connections in turn, and says how long it took to the delivery. What can't go out yet,
+ * because its connection still waits for an answer, waits here, and its time counts from when it was due: a bridge that
+ * falls behind can't hide it by slowing down whoever measures.
+ */
+async function pace() {
+  const lanes = await Promise.all(times(connections, enter));
+  const begun = performance.now() + 100;
+  const warm = begun + (seconds * 1000) / 5;
+  const end = warm + seconds * 1000;
+  /** @type {number[]} */
+  const taken = [];
+  let missing = 0;
+  const speakers = lanes.map(({ room, other, send }) => {
+    /** When the messages were due that have not gone out. @type {number[]} */
+    const waiting = [];
+    /** When those were due that have not arrived. @type {number[]} */
+    const flying = [];
+    let isAsking = false;
+    const arrive = (/** @type {number} */ messages) => {
+      for (const due of flying.splice(0, messages)) {
+        if (due >= warm) taken.push(performance.now() - due);
+        missing--;
+      }
+      return true;
+    };
+    const speak = () => {
+      const due = waiting.shift();
+      isAsking = due !== undefined;
+      if (due === undefined) return;
+      flying.push(due);
+      send(() => {
+        if (!other) arrive(1);
+        speak();
+      });
+    };
+    if (other) listen(room, other, arrive);
+    return (/** @type {number} */ due) => {
+      missing++;
+      waiting.push(due);
+      if (!isAsking) speak();
+    };
+  });
+  let sent = 0;
+  const dueAt = () => begun + (sent * 1000) / rate;
+  await /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      // Timers are too coarse for intervals of less than a millisecond, so this takes a whole core.
+      const tick = () => {
+        for (const now = performance.now(); dueAt() <= now && dueAt() < end; sent++) {
+          speakers[sent % speakers.length]?.(dueAt());
+        }
+        if (dueAt() < end) setImmediate(tick);
+        else resolve();
+      };
+      tick();
+    })
+  );
+  for (const patience = end + 10_000; missing > 0 && performance.now() < patience;) await sleep(0.01);
+  const [p50, p99, p999] = [0.5, 0.99, 0.999].map((q) => quantile(taken, q));
+  for (const listener of listeners) listener.end();
+  if (missing === 0) await Promise.all(lanes.map(({ leave }) => leave()));
+  return { p50, p99, p999, messages: taken.length, missing, done: sent };
 }
 
 /**
@@ -177,10 +190,9 @@ async function fanout() {
  *
  * @param {((tell: (done: number) => boolean) => void)[]} all each tells what it has done, and hears whether to go on
  */
-async function count(all, finish = async () => {}) {
+async function count(all, /** @type {() => unknown} */ finish = () => {}) {
   let done = 0;
   for (const one of all) one((more) => ((done += more), !isOver));
-  const sleep = (/** @type {number} */ s) => new Promise((resolve) => setTimeout(resolve, s * 1000));
   await sleep(seconds / 5);
   const [before, begun, cpu] = [done, performance.now(), process.cpuUsage()];
   await sleep(seconds);
@@ -193,5 +205,5 @@ async function count(all, finish = async () => {}) {
   return { ...result, done };
 }
 
-console.log(JSON.stringify(await { send, get, fanout }[work]()));
+console.log(JSON.stringify(await { send, get, fanout, pace }[work]()));
 process.exit(0);

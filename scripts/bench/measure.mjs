@@ -1,11 +1,13 @@
 /** How everything here is measured: contenders take turns, so that whatever else the machine does hits them alike. */
 import { readFileSync } from 'node:fs';
 
+/** @typedef {'ms' | '/s' | 'B'} Unit */
+
 /**
- * What one contender did: milliseconds, or how many for each second; and the CPU time that one took on average, in
- * milliseconds, where that can be known. CPU time says something even on a busy machine.
+ * What one contender did: milliseconds, bytes, or how many for each second; and the CPU time that one took on average,
+ * in milliseconds, and how many processes, where that can be known. CPU time says something even on a busy machine.
  *
- * @typedef {{samples: number[], cpuMs?: number | undefined}} Measured
+ * @typedef {{samples: number[], cpuMs?: number | undefined, processes?: number | undefined}} Measured
  */
 
 /**
@@ -14,12 +16,14 @@ import { readFileSync } from 'node:fs';
  * @typedef {{
  *   name: string,
  *   workload: string,
- *   unit: 'ms' | '/s',
+ *   unit: Unit,
  *   ours: Measured,
  *   beside?: Measured & {name: string},
  *   goal?: {ratio?: number, value?: number},
  *   note?: string,
- * }} Figure `goal` is the most for milliseconds and the least for rates; of the ratio ours to beside, or of ours
+ *   missing?: string,
+ * }} Figure `goal` is the least for rates, else the most; of the ratio ours to beside, or of ours. `missing` says why
+ *   something could not be measured
  */
 
 /** @param {readonly number[]} samples @param {number} q 0 to 1 */
@@ -34,6 +38,28 @@ export const median = (/** @type {readonly number[]} */ samples) => quantile(sam
 
 /** @param {Figure} figure @returns of the medians */
 export const ratioOf = ({ ours, beside }) => (beside ? median(ours.samples) / median(beside.samples) : undefined);
+
+/**
+ * The figures of one measurement after the other. One that fails becomes a row that says so, and the others go on.
+ *
+ * @param {Record<string, () => Promise<Figure | Figure[]>>} measurements by what they measure
+ * @returns {AsyncGenerator<Figure>}
+ */
+export async function* figuresOf(measurements) {
+  for (const [name, measure] of Object.entries(measurements)) {
+    try {
+      yield* [await measure()].flat();
+    } catch (error) {
+      yield missing(name, error);
+    }
+  }
+}
+
+/** @param {string} name @param {unknown} error @returns {Figure} */
+export function missing(name, error) {
+  const [why = ''] = String(error instanceof Error ? error.message : error).split('\n');
+  return { name, workload: '', unit: 'ms', ours: { samples: [] }, missing: why.slice(0, 200) };
+}
 
 /**
  * One round unmeasured, to warm up, unless it is long enough to need none; then each contender once in each round, in
