@@ -2,7 +2,7 @@
  * How fast it is, and how near to the floor: medians and ratios within one run, in which the contenders take turns.
  *
  *     npm run bench                       everything, about two minutes
- *     npm run bench -- client             some groups: client, bridge, latency
+ *     npm run bench -- client             some groups: client, bridge, latency, memory, polls, channels
  *     npm run bench -- --quick            fewer rounds
  *     npm run bench -- --json FILE        the samples, too
  */
@@ -11,11 +11,21 @@ import { cpus, release, type } from 'node:os';
 import { parseArgs } from 'node:util';
 import { bridgeFigures } from './bench/bridge.mjs';
 import { clientFigures } from './bench/client.mjs';
+import { channelFigures } from './bench/channels.mjs';
 import { latencyFigures } from './bench/latency.mjs';
+import { memoryFigures } from './bench/memory.mjs';
+import { pollFigures } from './bench/polls.mjs';
 import { table } from './bench/table.mjs';
 import { BASH, run } from './processes.mjs';
 
-const GROUPS = { client: clientFigures, bridge: bridgeFigures, latency: latencyFigures };
+const GROUPS = {
+  client: clientFigures,
+  bridge: bridgeFigures,
+  latency: latencyFigures,
+  memory: memoryFigures,
+  polls: pollFigures,
+  channels: channelFigures,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

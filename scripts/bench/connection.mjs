@@ -12,31 +12,46 @@ import { connect } from 'node:net';
 
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
 
-/** A connection kept alive, with one request on its way at a time. */
+/**
+ * A connection kept alive, with one request on its way at a time; the others wait here. It is opened when it is needed,
+ * and again when the server has closed it because nobody asked for long.
+ */
 export class Connection {
+  #url;
+  /** @type {import('node:net').Socket | undefined} */
   #socket;
-  #host;
   /** @type {Buffer} */
   #input = Buffer.alloc(0);
-  /** @type {(answer: string) => void} */
-  #done = () => {};
+  /** @type {{request: Request, done: (answer: string) => void}[]} */
+  #asked = [];
 
   constructor(/** @type {string} */ url) {
-    const { hostname, port, host } = new URL(url);
-    this.#host = host;
-    this.#socket = connect(Number(port), hostname).setNoDelay();
-    this.#socket.on('data', (chunk) => this.#take(chunk));
-    this.#socket.on('error', (error) => fail(error.message));
-    this.#socket.on('close', () => fail('a connection was closed'));
+    this.#url = new URL(url);
+  }
+
+  #open() {
+    const { port, hostname } = this.#url;
+    const socket = connect(Number(port), hostname).setNoDelay();
+    socket.on('data', (chunk) => this.#take(chunk));
+    socket.on('error', (error) => fail(error.message));
+    socket.on('close', () => {
+      this.#socket = undefined;
+      if (this.#asked.length > 0) fail('a connection was closed');
+    });
+    return socket;
   }
 
   /** @param {Request} request @param {(answer: string) => void} done gets the answer's body */
-  ask({ path = '/', method = 'POST', token, body }, done) {
-    this.#done = done;
+  ask(request, done) {
+    if (this.#asked.push({ request, done }) === 1) this.#write(request);
+  }
+
+  #write(/** @type {Request} */ { path = '/', method = 'POST', token, body }) {
     const bearer = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
     const entity = body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
+    this.#socket ??= this.#open();
     this.#socket.write(
-      `${method} ${path} HTTP/1.1\r\nHost: ${this.#host}\r\n${bearer}${entity}\r\n${body ?? ''}`,
+      `${method} ${path} HTTP/1.1\r\nHost: ${this.#url.host}\r\n${bearer}${entity}\r\n${body ?? ''}`,
       'latin1',
     );
   }
@@ -46,7 +61,8 @@ export class Connection {
 
   /** Goes without a word, as one does in the middle of a poll. */
   end() {
-    this.#socket.removeAllListeners('close').destroy();
+    this.#asked.length = 0;
+    this.#socket?.destroy();
   }
 
   #take(/** @type {Buffer} */ chunk) {
@@ -60,7 +76,9 @@ export class Connection {
     const body = this.#input.toString('latin1', headEnd + 4, end);
     if (!head.startsWith('HTTP/1.1 2')) fail(`${head.split('\r')[0]} ${body}`);
     this.#input = this.#input.subarray(end);
-    this.#done(body);
+    const { done } = this.#asked.shift() ?? fail('an answer to nothing');
+    if (this.#asked[0]) this.#write(this.#asked[0].request);
+    done(body);
   }
 }
 
@@ -82,6 +100,7 @@ const sealed = (/** @type {string} */ ciphertext) =>
 export const ciphertextOf = (/** @type {number} */ characters) => randomBytes((characters / 4) * 3).toString('base64');
 const CARD = ciphertextOf(400);
 
+export const messagesIn = (/** @type {string} */ answer) => answer.split('"type":"message"').length - 1;
 export const cursorOf = (/** @type {string} */ answer) => Number(/"cursor":(\d+)/.exec(answer)?.[1]);
 
 /**
@@ -120,5 +139,22 @@ export const pollOf = (room, { id, token, cursor }, seconds) => ({
 
 /** @param {string} room @param {Member} member @returns {Request} */
 export const leaveOf = (room, { id, token }) => ({ path: `${room}/leave`, token, body: `{"participant_id":"${id}"}` });
+
+/**
+ * Polls, again and again, from the first moment on.
+ *
+ * @param {Connection} connection
+ * @param {string} room
+ * @param {Member} member
+ * @param {(messages: number) => boolean} hear gets how many came, and says whether to go on
+ */
+export function listen(connection, room, member, hear) {
+  const next = () =>
+    connection.ask(pollOf(room, member, 50), (answer) => {
+      member.cursor = cursorOf(answer);
+      if (hear(messagesIn(answer))) next();
+    });
+  next();
+}
 
 export const sleep = (/** @type {number} */ seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));

@@ -3,8 +3,8 @@
  *
  * send, get and fanout go as fast as the answers come; pace keeps to a rate, whatever the answers do.
  */
-import { Connection, ciphertextOf, cursorOf, hex, leaveOf, open, pollOf, sendOf, sleep } from './connection.mjs';
-import { quantile } from './measure.mjs';
+import { Connection, ciphertextOf, hex, leaveOf, listen, open, sendOf, sleep } from './connection.mjs';
+import { Trip } from './trip.mjs';
 
 /**
  * @typedef {{
@@ -26,6 +26,11 @@ const CIPHERTEXT = ciphertextOf(characters);
 let isOver = false;
 /** @type {Connection[]} */
 const listeners = [];
+const listener = () => {
+  const connection = new Connection(url);
+  listeners.push(connection);
+  return connection;
+};
 
 const times = (/** @type {number} */ count, /** @type {() => any} */ make) => Array.from({ length: count }, make);
 
@@ -86,7 +91,7 @@ async function fanout() {
         connection.ask(sendOf(room, sender, CIPHERTEXT), step);
       };
       for (const member of others) {
-        listen(room, member, () => {
+        listen(listener(), room, member, () => {
           const goesOn = tell(1);
           step();
           return goesOn;
@@ -101,88 +106,23 @@ async function fanout() {
   );
 }
 
-/**
- * Polls, again and again.
- *
- * @param {string} room
- * @param {import('./connection.mjs').Member} member
- * @param {(messages: number) => boolean} hear gets how many came, and says whether to go on
- */
-function listen(room, member, hear) {
-  const listener = new Connection(url);
-  listeners.push(listener);
-  const next = () =>
-    listener.ask(pollOf(room, member, 20), (answer) => {
-      const before = member.cursor;
-      member.cursor = cursorOf(answer);
-      if (hear(member.cursor - before)) next();
-    });
-  next();
-}
-
-/**
- * Sends at even intervals, the connections in turn, and says how long it took to the delivery. What can't go out yet,
- * because its connection still waits for an answer, waits here, and its time counts from when it was due: a bridge that
- * falls behind can't hide it by slowing down whoever measures.
- */
+/** One of each two sends at a rate that is kept, the connections in turn. Times are from when a message was due. */
 async function pace() {
   const lanes = await Promise.all(times(connections, enter));
-  const begun = performance.now() + 100;
-  const warm = begun + (seconds * 1000) / 5;
-  const end = warm + seconds * 1000;
-  /** @type {number[]} */
-  const taken = [];
-  let missing = 0;
+  const trip = new Trip(seconds, rate);
   const speakers = lanes.map(({ room, other, send }) => {
-    /** When the messages were due that have not gone out. @type {number[]} */
-    const waiting = [];
-    /** When those were due that have not arrived. @type {number[]} */
-    const flying = [];
-    let isAsking = false;
-    const arrive = (/** @type {number} */ messages) => {
-      for (const due of flying.splice(0, messages)) {
-        if (due >= warm) taken.push(performance.now() - due);
-        missing--;
-      }
-      return true;
-    };
-    const speak = () => {
-      const due = waiting.shift();
-      isAsking = due !== undefined;
-      if (due === undefined) return;
-      flying.push(due);
-      send(() => {
-        if (!other) arrive(1);
-        speak();
-      });
-    };
-    if (other) listen(room, other, arrive);
+    const lane = trip.lane();
+    if (other) listen(listener(), room, other, (messages) => lane.arrive(messages));
     return (/** @type {number} */ due) => {
-      missing++;
-      waiting.push(due);
-      if (!isAsking) speak();
+      lane.leave(due);
+      send(() => other || lane.arrive(1));
     };
   });
-  let sent = 0;
-  const dueAt = () => begun + (sent * 1000) / rate;
-  await /** @type {Promise<void>} */ (
-    new Promise((resolve) => {
-      // Timers are too coarse for intervals of less than a millisecond, so this takes a whole core.
-      const tick = () => {
-        for (const now = performance.now(); dueAt() <= now && dueAt() < end; sent++) {
-          speakers[sent % speakers.length]?.(dueAt());
-        }
-        if (dueAt() < end) setImmediate(tick);
-        else resolve();
-      };
-      tick();
-    })
-  );
-  for (const patience = end + 10_000; missing > 0 && performance.now() < patience;) await sleep(0.01);
-  const [p50, p99, p999] = [0.5, 0.99, 0.999].map((q) => quantile(taken, q));
-  for (const listener of listeners) listener.end();
-  if (missing === 0) await Promise.all(lanes.map(({ leave }) => leave()));
-  return { p50, p99, p999, messages: taken.length, missing, done: sent };
+  let turn = 0;
+  const result = await trip.run((due) => speakers[turn++ % speakers.length]?.(due));
+  for (const connection of listeners) connection.end();
+  if (result.missing === 0) await Promise.all(lanes.map(({ leave }) => leave()));
+  return result;
 }
 
 /**

@@ -1,7 +1,8 @@
 /** The servers that are measured, and the load that is put on them; each a process of its own. */
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { run, startBridge, startServer } from '../processes.mjs';
-import { cpuMsOfRunning } from './measure.mjs';
+import { BRIDGE, run, start, startBridge, startServer } from '../processes.mjs';
+import { cpuMsOfRunning, until } from './measure.mjs';
 
 /** @typedef {Awaited<ReturnType<typeof startServer>>} Server */
 
@@ -51,4 +52,40 @@ export async function load({ url, pid }, job) {
 export async function rateOf(loading) {
   const { rate, cpuMs } = await loading;
   return { sample: rate, cpuMs };
+}
+
+/** What lets a server collect its garbage when it is told to: see memoryOf. */
+export const COLLECTING = ['--expose-gc', '--require', program('collect.cjs')];
+export const startCollectingBridge = (/** @type {string[]} */ ...flags) =>
+  startServer([...COLLECTING, BRIDGE, '--port', '0', '--drain-window', '0', ...flags]);
+
+/** Resident bytes of a server that was started with COLLECTING, without garbage. */
+export async function memoryOf(/** @type {Server} */ { pid, stderr }) {
+  const told = () => [...stderr().matchAll(/^resident (\d+)$/gm)].map(([, bytes]) => Number(bytes));
+  const before = told().length;
+  process.kill(pid, 'SIGUSR2');
+  await until(() => told().length > before);
+  return told().at(-1) ?? NaN;
+}
+
+/** Very many, in a process of its own: what `ask` can do is in crowd.mjs. */
+export function startCrowd(/** @type {string} */ url) {
+  const child = start(process.execPath, [program('crowd.mjs'), url]);
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+  const answers = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const closed = new Promise((resolve) => child.once('close', resolve));
+  return {
+    /** @param {string} name @param {Record<string, number>} [options] @returns {Promise<Record<string, any>>} */
+    async ask(name, options = {}) {
+      child.stdin.write(`${JSON.stringify({ name, ...options })}\n`);
+      const { value, done } = await answers.next();
+      if (done) throw new Error(`the crowd has gone: ${stderr}`);
+      return JSON.parse(value);
+    },
+    async stop() {
+      child.stdin.end();
+      await closed;
+    },
+  };
 }
