@@ -14,6 +14,7 @@ import { clientFigures } from './bench/client.mjs';
 import { channelFigures } from './bench/channels.mjs';
 import { latencyFigures } from './bench/latency.mjs';
 import { memoryFigures } from './bench/memory.mjs';
+import { peerFigures } from './bench/peers.mjs';
 import { pollFigures } from './bench/polls.mjs';
 import { table } from './bench/table.mjs';
 import { BASH, run } from './processes.mjs';
@@ -25,6 +26,7 @@ const GROUPS = {
   memory: memoryFigures,
   polls: pollFigures,
   channels: channelFigures,
+  peers: peerFigures,
 };
 
 const { values, positionals } = parseArgs({

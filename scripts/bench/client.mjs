@@ -1,156 +1,75 @@
 /** What an agent waits for: the real client as it is used, a fresh shell for each call, beside a bare curl. */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { BASH, CLIENT, makeFolder, run, start, startBridge, startServer } from '../processes.mjs';
-import { cpuMsOfEnded, takeTurns, until } from './measure.mjs';
+import { BASH, CLIENT } from '../processes.mjs';
+import { sleep } from './connection.mjs';
+import { cpuMsOfEnded, cpuMsOfGroup, figuresOf, takeTurns, until } from './measure.mjs';
+import { SIZES, atPlace, curlGet, curlPost, must, pair } from './sides.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
-/** @typedef {{folder: string, bridge: string, floor: string}} Place */
+/** @typedef {import('./sides.mjs').Place} Place */
+/** @typedef {typeof SIZES[0]} Size */
 
 const KiB = 1024;
-const TEXT = randomBytes(KiB).toString('base64').slice(0, KiB);
+const MiB = KiB * KiB;
 
-/** Runs a program that has to end well. @param {string} program @param {string[]} args @returns its output and time */
-async function must(program, args, options = {}) {
-  const result = await run(program, args, options);
-  if (result.status === 0) return result;
-  throw new Error(
-    `status ${result.status}: ${program} ${args.join(' ').slice(0, 200)}\n${result.stdout}${result.stderr}`,
-  );
-}
-
-/** One participant and its session. */
-class Side {
-  #home;
-  #name;
-
-  constructor(/** @type {string} */ folder, /** @type {string} */ name) {
-    this.#home = join(folder, `${name}-${randomBytes(4).toString('hex')}`);
-    this.#name = name;
-    mkdirSync(this.#home);
-  }
-
-  /** @returns {Promise<string>} the join URL */
-  async create(/** @type {string} */ bridge) {
-    const args = [CLIENT, 'create', bridge, '--name', this.#name];
-    const { stdout } = await must(BASH, args, { env: { AGENTALK_HOME: this.#home } });
-    return /\S+#k=\S+$/m.exec(stdout)?.[0] ?? '';
-  }
-
-  /** Starts `join` and hands back its process: PAIRED comes while it runs. */
-  join(/** @type {string} */ link) {
-    const child = start(BASH, [CLIENT, 'join', '-', '--name', this.#name], { env: { AGENTALK_HOME: this.#home } });
-    child.stdin.end(`${link}\n`);
-    return child;
-  }
-
-  /** What an agent's tool call is: a new shell that sources the session file. */
-  #call = (/** @type {string} */ code) => [
-    '-c',
-    `. '${this.#home}/agentalk-session-${this.#name}.env'; ${code}`,
-    'bench',
-    TEXT,
-  ];
-  call = (/** @type {string} */ code) => must(BASH, this.#call(code));
-  startCall = (/** @type {string} */ code) => start(BASH, this.#call(code));
-}
-
-/** When a client prints PAIRED, and its end. */
-function watch(/** @type {ReturnType<typeof start>} */ child) {
-  let text = '';
-  child.stderr.resume();
-  const ended = new Promise((resolve) => child.on('close', resolve));
-  const paired = /** @type {Promise<number>} */ (
-    new Promise((resolve, reject) => {
-      child.stdout.setEncoding('utf8').on('data', (/** @type {string} */ more) => {
-        text += more;
-        if (text.includes('agentalk: PAIRED')) resolve(performance.now());
-      });
-      void ended.then(() => reject(new Error(`no PAIRED:\n${text}`)));
-    })
-  );
-  return { paired, ended };
-}
-
-/** Two that have paired. @returns how long `join` took to PAIRED, and the other until it printed that, too */
-async function pair(/** @type {Place} */ { folder, bridge }) {
-  const [laptop, server] = [new Side(folder, 'laptop'), new Side(folder, 'server')];
-  const link = await laptop.create(bridge);
-  const waiting = watch(laptop.startCall('agentalk_wait 20'));
-  await until(async () => /^agentalk_waiting_polls 1$/m.test(await (await fetch(`${bridge}/metrics`)).text()));
-  const begun = performance.now();
-  const joining = watch(server.join(link));
-  const [joinedAt, heardAt] = await Promise.all([joining.paired, waiting.paired]);
-  await Promise.all([joining.ended, waiting.ended]);
-  return { laptop, server, joinMs: joinedAt - begun, bothMs: Math.max(joinedAt, heardAt) - begun };
-}
-
-const curl = async (/** @type {string[]} */ ...args) =>
-  (await must('curl', ['-q', '-sS', '-o', '/dev/null', ...args])).ms;
-
-/** A bare curl that posts a file. */
-function curlPost(/** @type {Place} */ { folder, floor }, /** @type {number} */ bytes) {
-  const file = join(folder, `post-${bytes}.json`);
-  const fields = { participant_id: '0'.repeat(32), to: '*', nonce: '0'.repeat(24), tag: '0'.repeat(32) };
-  writeFileSync(file, JSON.stringify({ ...fields, ciphertext: 'A'.repeat(bytes) }));
-  return () => curl('-X', 'POST', '-H', 'Content-Type: application/json', '--data-binary', `@${file}`, `${floor}/send`);
-}
-
-/** @param {Place} place @param {number} rounds @returns {Promise<Figure>} */
-async function say(place, rounds) {
+/** @param {Place} place @param {Size} size @param {number} rounds @returns {Promise<Figure>} */
+async function say(place, { size, text, characters }, rounds) {
   const { laptop } = await pair(place);
   const samples = await takeTurns(rounds, {
-    say: async () => (await laptop.call('agentalk_say "$1"')).ms,
-    curl: curlPost(place, 1808),
+    say: async () => (await laptop.call('agentalk_say "$1"', text)).ms,
+    curl: curlPost(place, characters),
   });
+  const processes = await laptop.processesOf('agentalk_say "$1"', text);
   return {
-    name: 'say 1 KB',
-    workload:
-      'a new shell, session sourced, 1 KB of text signed, sealed, kept and sent; beside: the same bytes, sealed',
+    name: `say ${size}`,
+    workload: 'a new shell, session sourced, text signed, sealed, kept and sent; beside: the same bytes, sealed',
     unit: 'ms',
-    ours: samples.say,
-    beside: { name: 'curl POST', ...samples.curl },
-    goal: { ratio: 7 },
+    ours: { ...samples.say, processes },
+    beside: { name: 'curl POST', ...samples.curl, processes: 1 },
+    ...(size === '1 KB' && { goal: { ratio: 7 } }),
   };
 }
 
-/** @param {Place} place @param {number} rounds @returns {Promise<Figure>} */
-async function dm(place, rounds) {
+/** @param {Place} place @param {Size} size @param {number} rounds @returns {Promise<Figure>} */
+async function dm(place, { size, text, characters }, rounds) {
   const { laptop } = await pair(place);
   const samples = await takeTurns(rounds, {
-    dm: async () => (await laptop.call('agentalk_dm server "$1"')).ms,
-    curl: curlPost(place, 1808),
+    dm: async () => (await laptop.call('agentalk_dm server "$1"', text)).ms,
+    curl: curlPost(place, characters),
   });
+  const processes = await laptop.processesOf('agentalk_dm server "$1"', text);
   return {
-    name: 'dm 1 KB',
+    name: `dm ${size}`,
     workload: 'the same to one, sealed for it alone',
     unit: 'ms',
-    ours: samples.dm,
-    beside: { name: 'curl POST', ...samples.curl },
+    ours: { ...samples.dm, processes },
+    beside: { name: 'curl POST', ...samples.curl, processes: 1 },
   };
 }
 
-/** @param {Place} place @param {number} rounds @returns {Promise<Figure>} */
-async function receive(place, rounds) {
+/** @param {Place} place @param {Size} size @param {number} rounds @returns {Promise<Figure>} */
+async function receive(place, { size, text, characters }, rounds) {
   const { laptop, server } = await pair(place);
   const samples = await takeTurns(rounds, {
     wait: async () => {
-      await laptop.call('agentalk_say "$1"');
+      await laptop.call('agentalk_say "$1"', text);
       const before = cpuMsOfEnded();
       const { stdout, ms } = await server.call('agentalk_wait 10');
-      if (!stdout.includes(TEXT.slice(0, 40))) throw new Error(`the message did not come:\n${stdout}`);
+      if (!stdout.includes(text.slice(0, 40))) throw new Error(`the message did not come: ${stdout}`);
       return { sample: ms, cpuMs: cpuMsOfEnded() - before };
     },
-    curl: () => curl(`${place.floor}/1900`),
+    curl: curlGet(place, characters),
   });
+  await laptop.call('agentalk_say "$1"', text);
+  const processes = await server.processesOf('agentalk_wait 10');
   return {
-    name: 'receive 1 KB',
-    workload: 'agentalk_wait with a message of 1 KB there: fetched, opened, verified, kept, shown',
+    name: `receive and show ${size}`,
+    workload: 'agentalk_wait with a message there: fetched, opened, verified, kept, shown',
     unit: 'ms',
-    ours: samples.wait,
-    beside: { name: 'curl GET', ...samples.curl },
+    ours: { ...samples.wait, processes },
+    beside: { name: 'curl GET', ...samples.curl, processes: 1 },
   };
 }
 
@@ -165,12 +84,14 @@ async function pairing(place, rounds) {
       return joinMs;
     },
   });
+  const counted = await pair(place, true).catch(() => undefined);
   return [
     {
       name: 'join to PAIRED',
-      workload: 'from the start of join, while the other waits, to its PAIRED; CPU of both, create included',
+      workload:
+        'from the start of join, while the other waits, to its PAIRED; CPU of both, create included; processes of join',
       unit: 'ms',
-      ours,
+      ours: { ...ours, processes: counted?.processes },
       goal: { value: 1000 },
     },
     {
@@ -184,42 +105,57 @@ async function pairing(place, rounds) {
 
 /** @param {Place} place @param {number} rounds @returns {Promise<Figure[]>} */
 async function file(place, rounds) {
-  const MiB = KiB * KiB;
   const path = join(place.folder, 'random.bin');
   writeFileSync(path, randomBytes(MiB));
   const { laptop, server } = await pair(place);
-  /** @type {number[]} */
-  const sending = [];
-  /** @type {number[]} */
-  const receiving = [];
+  const sending = `agentalk_send_file '${path}'`;
+  const receiving = 'until [[ $shown = *"saved as"* ]]; do shown=$(agentalk_wait 30); done; printf "%s\\n" "$shown"';
+  /** @type {{samples: number[], cpuMs: number}[]} */
+  const [sent, received] = [1, 2].map(() => ({ samples: [], cpuMs: 0 }));
+  /** Does half of it, and notes time and CPU. */
+  const half = async (
+    /** @type {typeof sent} */ measured,
+    /** @type {() => Promise<{ms: number, stdout: string}>} */ act,
+  ) => {
+    const before = cpuMsOfEnded();
+    const result = await act();
+    measured?.samples.push(result.ms);
+    if (measured) measured.cpuMs += (cpuMsOfEnded() - before) / rounds;
+    return result;
+  };
   const contenders = {
     file: async () => {
-      const sent = await laptop.call(`agentalk_send_file '${path}'`);
-      let [received, shown] = [0, ''];
-      while (!shown.includes('saved as')) {
-        const { ms, stdout } = await server.call('agentalk_wait 30');
-        received += ms;
-        shown = stdout;
-      }
-      const copy = /saved as (.*)$/m.exec(shown)?.[1] ?? '';
+      const { ms } = await half(sent, () => laptop.call(sending));
+      const { ms: more, stdout } = await half(received, () => server.call(receiving));
+      const copy = /saved as (.*)$/m.exec(stdout)?.[1] ?? '';
       if (!readFileSync(copy).equals(readFileSync(path))) throw new Error('another file came');
-      sending.push(sent.ms);
-      receiving.push(received);
-      return sent.ms + received;
+      return ms + more;
     },
-    curl: async () => (await curlPost(place, (MiB * 4) / 3)()) + (await curl(`${place.floor}/${(MiB * 4) / 3}`)),
+    curl: async () => (await curlPost(place, (MiB * 4) / 3)()) + (await curlGet(place, (MiB * 4) / 3)()),
   };
   const samples = await takeTurns(rounds, contenders, { isLong: true });
-  const beside = { name: 'curl POST and GET', ...samples.curl };
-  const workload = '1 MB of random bytes, sent, then received and compared';
+  const [sendProcesses, receiveProcesses] = [await laptop.processesOf(sending), await server.processesOf(receiving)];
+  const beside = { name: 'curl POST and GET', ...samples.curl, processes: 2 };
   return [
-    { name: 'file of 1 MB', workload, unit: 'ms', ours: samples.file, beside, goal: { value: 12_000 } },
-    { name: '… sent', workload: 'read, cut, signed, sealed, kept, sent', unit: 'ms', ours: { samples: sending } },
+    {
+      name: 'file of 1 MB',
+      workload: '1 MB of random bytes, sent, then received and compared',
+      unit: 'ms',
+      ours: samples.file,
+      beside,
+      goal: { value: 12_000 },
+    },
+    {
+      name: '… sent',
+      workload: 'read, cut, signed, sealed, kept, sent',
+      unit: 'ms',
+      ours: { samples: [], ...sent, processes: sendProcesses },
+    },
     {
       name: '… received',
       workload: 'fetched, opened, verified, put together',
       unit: 'ms',
-      ours: { samples: receiving },
+      ours: { samples: [], ...received, processes: receiveProcesses },
     },
   ];
 }
@@ -249,19 +185,42 @@ async function seal({ folder }, rounds) {
   };
 }
 
-/** @param {{isQuick: boolean}} options @returns {AsyncGenerator<Figure>} */
-export async function* clientFigures({ isQuick }) {
-  const folder = makeFolder('bench');
-  const [bridge, floor] = await Promise.all([
-    startBridge(),
-    startServer([fileURLToPath(new URL('floor.mjs', import.meta.url))]),
-  ]);
-  const place = { folder, bridge: bridge.url, floor: floor.url };
-  yield say(place, isQuick ? 5 : 21);
-  yield dm(place, isQuick ? 5 : 11);
-  yield receive(place, isQuick ? 5 : 21);
-  yield* await pairing(place, isQuick ? 3 : 7);
-  yield seal(place, isQuick ? 3 : 7);
-  yield* await file(place, isQuick ? 1 : 2);
-  await Promise.all([bridge.stop(), floor.stop()]);
+/** @param {Place} place @param {number} seconds @returns {Promise<Figure>} */
+async function idle(place, seconds) {
+  const { server } = await pair(place);
+  const listener = server.startCall('agentalk_listen');
+  let text = '';
+  listener.stdout.setEncoding('utf8').on('data', (more) => (text += more));
+  listener.stderr.resume();
+  await until(() => text.includes('listening as'));
+  await sleep(3); // the other, which no longer waits, has been noticed
+  const before = cpuMsOfGroup(listener.pid);
+  await sleep(seconds);
+  const cpuMs = ((cpuMsOfGroup(listener.pid) - before) * 60) / seconds;
+  process.kill(-(listener.pid ?? 0), 'SIGTERM');
+  return {
+    name: 'idle for a minute',
+    workload: `CPU time of a listener in which nothing happens, all its processes, computed from ${seconds} s, to about ${Math.round(600 / seconds)} ms`,
+    unit: 'ms',
+    ours: { samples: Number.isNaN(cpuMs) ? [] : [cpuMs] },
+  };
 }
+
+/** @param {{isQuick: boolean}} options @returns {AsyncGenerator<Figure>} */
+export const clientFigures = ({ isQuick }) =>
+  atPlace((place) => {
+    const rounds = ({ isLarge = false }) => (isQuick ? (isLarge ? 2 : 5) : isLarge ? 9 : 21);
+    const each = (
+      /** @type {string} */ name,
+      /** @type {(place: Place, size: Size, rounds: number) => Promise<Figure>} */ measure,
+    ) => SIZES.map((size) => [`${name} ${size.size}`, () => measure(place, size, rounds(size))]);
+    return figuresOf({
+      ...Object.fromEntries(each('say', say)),
+      ...Object.fromEntries(each('dm', dm)),
+      ...Object.fromEntries(each('receive', receive)),
+      join: () => pairing(place, isQuick ? 3 : 9),
+      seal: () => seal(place, isQuick ? 3 : 9),
+      file: () => file(place, isQuick ? 1 : 3),
+      idle: () => idle(place, isQuick ? 16 : 60),
+    });
+  });

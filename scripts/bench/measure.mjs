@@ -1,5 +1,5 @@
 /** How everything here is measured: contenders take turns, so that whatever else the machine does hits them alike. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 /** @typedef {'ms' | '/s' | 'B'} Unit */
 
@@ -88,21 +88,32 @@ export async function takeTurns(rounds, contenders, { isLong = false } = {}) {
   return /** @type {Record<Name, Measured>} */ (Object.fromEntries(all));
 }
 
-/** From /proc/PID/stat, where there is one: columns from `first` on, in hundredths of a second. */
-function cpuMsOf(/** @type {string} */ process, /** @type {number} */ first) {
+/** What follows the name in /proc/PID/stat, where there is one. */
+function columnsOf(/** @type {string} */ process) {
   try {
-    const columns = readFileSync(`/proc/${process}/stat`, 'latin1')
-      .replace(/^.*\) /s, '')
-      .split(' ');
-    return (Number(columns[first]) + Number(columns[first + 1])) * 10;
+    const text = readFileSync(`/proc/${process}/stat`, 'latin1');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
   } catch {
-    return NaN;
+    return [];
   }
+}
+
+/** The columns from `first` on are hundredths of a second, in user and in system mode. */
+function cpuMsOf(/** @type {string} */ process, /** @type {number} */ first) {
+  const columns = columnsOf(process);
+  return (Number(columns[first]) + Number(columns[first + 1])) * 10;
 }
 
 /** All processes that this one has started and that have ended, with all that they had started. */
 export const cpuMsOfEnded = () => cpuMsOf('self', 13);
 export const cpuMsOfRunning = (/** @type {number} */ pid) => cpuMsOf(String(pid), 11);
+
+/** All processes of a group, with those that they have started and that have ended. */
+export function cpuMsOfGroup(/** @type {number | undefined} */ group) {
+  if (!existsSync('/proc/self/stat')) return NaN;
+  const members = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && columnsOf(name)[2] === String(group));
+  return members.reduce((sum, pid) => sum + (cpuMsOf(pid, 11) + cpuMsOf(pid, 13) || 0), 0);
+}
 
 /** @param {() => unknown} condition */
 export async function until(condition, seconds = 20) {

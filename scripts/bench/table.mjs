@@ -9,6 +9,7 @@ const digits = (/** @type {number} */ value) =>
 
 /** @param {number} value @param {Unit | 'x'} unit */
 export function quantity(value, unit) {
+  if (value === 0) return `0 ${unit}`;
   if (unit === 'x') return `${digits(value)}x`;
   if (unit === 'B' && value >= 1e6) return `${digits(value / 1e6)} MB`;
   if (unit === 'B' && value >= 1e3) return `${digits(value / 1e3)} KB`;
