@@ -794,10 +794,11 @@ test('what is no HTTP is refused, and the next one served', async () => {
   assert.equal(bridge.logs(), `listening on ${bridge.url}\n`);
 });
 
-test('slow headers and slow bodies are given up', async () => {
+test('slow headers and slow bodies are given up', async (t) => {
   // Each by its own limit: a request as a whole may take longer where headers may not.
   const slow = await startBridge(['--headers-timeout', '1', '--request-timeout', '15']);
   const own = await startBridge(['--headers-timeout', '1', '--request-timeout', '1']);
+  t.after(() => Promise.all([slow.stop(), own.stop()]));
   const head = 'POST /channels/00000000000000000000000000000000/send HTTP/1.1\r\nHost: x\r\n';
   const begin = Date.now();
   let headersMs = Infinity;
@@ -808,7 +809,6 @@ test('slow headers and slow bodies are given up', async () => {
   assert.match(headers, /^HTTP\/1.1 408 /);
   assert.ok(headersMs < 12_000, `after ${headersMs} ms`);
   assert.match(body, /^HTTP\/1.1 408 |^$/);
-  await Promise.all([slow.stop(), own.stop()]);
 });
 
 test('a reader that does not read is cut off', async () => {
