@@ -229,7 +229,10 @@ test('a session that was left', async () => {
   for (const [command, ...args] of [['say', 'x'], ['dm', 'server', 'x'], ['wait'], ['who'], ['leave']] as const) {
     expectFailure(await laptop.begin(command, ...args).ended, /left/);
   }
-  assert.match((await laptop.call('log')).stdout, /PAIRED with server[^]*\| last words/);
+  assert.match(
+    (await laptop.call('log')).stdout,
+    /PAIRED with server\. You speak first: \. \S+; agentalk_say[^]*\| last words/,
+  );
   await server.hears(/last words/, /LEFT laptop/);
   const { stdout } = await laptop.run(['sessions']);
   assert.match(stdout, /laptop has left/);

@@ -336,7 +336,7 @@ leave() {
 	hearers
 	printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
 	request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
-	printf 'BRIDGE %s\nNAME %s\nENV_FILE %s\nROLE %s\n' "$BRIDGE" "$NAME" "$ENV_FILE" "$ROLE" >"$TMP/session" && mv "$TMP/session" "$S/session"
+	printf '%s\n' "BRIDGE $BRIDGE" "NAME $NAME" "ENV_FILE $ENV_FILE" "ROLE $ROLE" "CALL $CALL" >"$TMP/session" && mv "$TMP/session" "$S/session"
 	rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S"/tmp.*
 	say "left$HEARERS. The keys are erased; agentalk_log still shows the conversation. Tell your user how it ended."
 }
