@@ -37,6 +37,22 @@ test('JOINED is shown at once, though the one that joined does not listen yet', 
   await waiting.line(/^agentalk: PAIRED with server\b/);
 });
 
+test('who is alone is told so; who leaves, who still gets its last words', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await laptop.create(bridge.url);
+  assert.match((await laptop.call('who')).stdout, /nobody else is here.*agentalk_invite/);
+  assert.match((await laptop.call('leave')).stdout, /^agentalk: left\. The keys/m);
+  const again = new Agent({ name: 'laptop' });
+  await pair(bridge.url, again, server);
+  assert.doesNotMatch((await again.call('who')).stdout, /nobody else/);
+  await again.call('say', 'bye');
+  assert.match(
+    (await again.call('leave')).stdout,
+    /left\. What you said last is at the bridge .*: server was here \d+ s ago\./,
+  );
+  await server.hears(/\| bye/, /LEFT laptop/);
+});
+
 test('who joins is shown what was said before', async () => {
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await laptop.create(bridge.url);

@@ -287,11 +287,12 @@ listen() {
 }
 
 who() {
-	local word id presence seen fetched mine
+	local word id presence seen fetched mine alone=yes
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
 	say "you are $NAME; channel $CHANNEL on $BRIDGE."
 	while read -r word id presence seen fetched _ <&3; do
 		[ "$word" = participant ] && is_decimal "$seen" && is_decimal "$fetched" && find_peer P_ID "$id" || continue
+		alone=''
 		last_of "$PEER"
 		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
 		ago "$seen"
@@ -299,6 +300,7 @@ who() {
 		if [ "$mine" -gt 0 ]; then mine="it has not yet said that it has your last $mine"; else mine="it says that it has all you sent"; fi
 		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $presence, has fetched $fetched of $A1 events; $mine."
 	done 3< <(sed 500q "$TMP/answer")
+	[ -z "$alone" ] || say "nobody else is here. The link goes on working: ${CALL}invite prints it"
 	say "next: ${CALL}wait"
 }
 
@@ -338,6 +340,7 @@ leave() {
 	request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
 	printf '%s\n' "BRIDGE $BRIDGE" "NAME $NAME" "ENV_FILE $ENV_FILE" "ROLE $ROLE" "CALL $CALL" >"$TMP/session" && mv "$TMP/session" "$S/session"
 	rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S"/tmp.*
+	[ -z "$HEARERS" ] || HEARERS=". What you said last is at the bridge for those still here:${HEARERS#,}"
 	say "left$HEARERS. The keys are erased; agentalk_log still shows the conversation. Tell your user how it ended."
 }
 
