@@ -1,24 +1,31 @@
 /**
  * How fast it is, and how near to the floor: medians and ratios within one run, in which the contenders take turns.
  *
- *     npm run bench                       everything, about two minutes
- *     npm run bench -- client             some groups: client, bridge, latency, memory, polls, channels
- *     npm run bench -- --quick            fewer rounds
+ *     npm run bench                       everything, about a quarter of an hour
+ *     npm run bench -- client bridge      some groups: client, bridge, latency, memory, polls, channels, peers
+ *     npm run bench -- --quick            fewer rounds, shorter ones, less of everything
+ *     npm run bench -- --report           docs/performance.md with its plots, too
  *     npm run bench -- --json FILE        the samples, too
+ *     npm run bench -- --from FILE        nothing is measured: the samples of an earlier run
  */
-import { writeFileSync } from 'node:fs';
-import { cpus, release, type } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, release, type } from 'node:os';
 import { parseArgs } from 'node:util';
 import { bridgeFigures } from './bench/bridge.mjs';
-import { clientFigures } from './bench/client.mjs';
 import { channelFigures } from './bench/channels.mjs';
+import { clientFigures } from './bench/client.mjs';
 import { latencyFigures } from './bench/latency.mjs';
 import { memoryFigures } from './bench/memory.mjs';
 import { peerFigures } from './bench/peers.mjs';
 import { pollFigures } from './bench/polls.mjs';
+import { report } from './bench/report.mjs';
 import { table } from './bench/table.mjs';
 import { BASH, run } from './processes.mjs';
 
+/** @typedef {import('./bench/measure.mjs').Figure} Figure */
+/** @typedef {import('./bench/report.mjs').Run} Run */
+
+/** @type {Record<string, (options: {isQuick: boolean}) => AsyncGenerator<Figure>>} */
 const GROUPS = {
   client: clientFigures,
   bridge: bridgeFigures,
@@ -31,38 +38,69 @@ const GROUPS = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: 'boolean', default: false }, json: { type: 'string' } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    report: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    from: { type: 'string' },
+  },
 });
 const unknown = positionals.find((name) => !Object.hasOwn(GROUPS, name));
 if (unknown !== undefined) {
   console.error(`there is no group ${unknown}; there are: ${Object.keys(GROUPS).join(', ')}`);
   process.exit(2);
 }
+const isWanted = (/** @type {string} */ group) => positionals.length === 0 || positionals.includes(group);
 const isColoured = process.stdout.isTTY && process.stdout.hasColors() && !process.env['NO_COLOR'];
+const show = (/** @type {string} */ name, /** @type {Figure[]} */ figures) =>
+  console.log(`\n${table(name, figures, isColoured)}`);
 
 const firstLine = async (/** @type {string} */ program, /** @type {string[]} */ ...args) =>
-  (await run(program, args)).stdout.split('\n')[0] ?? '';
-const machine = [
-  `${cpus().length} x ${cpus()[0]?.model.trim()}, ${type()} ${release()}`,
-  `Node ${process.versions.node}`,
-  await firstLine('openssl', 'version'),
-  (await firstLine(BASH, '--version')).replace('GNU ', ''),
-  (await firstLine('curl', '--version')).replace(/ \(.*/, ''),
-].join('; ');
-console.log(machine);
+  (await run(program, args).catch(() => ({ stdout: `no ${program}` }))).stdout.split('\n')[0] ?? '';
 
-/** @type {Record<string, import('./bench/measure.mjs').Figure[]>} */
-const results = {};
-for (const [name, figuresOf] of Object.entries(GROUPS)) {
-  if (positionals.length > 0 && !positionals.includes(name)) continue;
-  /** @type {import('./bench/measure.mjs').Figure[]} */
-  const figures = [];
-  for await (const figure of figuresOf({ isQuick: values.quick })) {
-    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${figure.name}`);
-    figures.push(figure);
-  }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-  console.log(`\n${table(name, figures, isColoured)}`);
-  results[name] = figures;
+/** What figures depend on, and nothing that says whose machine it is. */
+async function describeMachine() {
+  return [
+    `${cpus().length} x ${cpus()[0]?.model.trim()}, ${type()} ${release().replace(/-.*/, '')}`,
+    `Node ${process.versions.node}`,
+    (await firstLine('openssl', 'version')).replace(/ \(.*/, ''),
+    (await firstLine(BASH, '--version')).replace('GNU ', '').replace(/ \(.*/, ''),
+    (await firstLine('curl', '--version')).replace(/ \(.*/, ''),
+  ].join('; ');
 }
-if (values.json) writeFileSync(values.json, JSON.stringify({ machine, results }, null, 2));
+
+/** Measures what is wanted, and shows each group when it is done. @returns {Promise<Run>} */
+async function measure() {
+  const date = new Date().toISOString().slice(0, 10);
+  const [load = 0] = loadavg();
+  const machine = await describeMachine();
+  console.log(`${machine}; load ${load.toFixed(2)}`);
+  /** @type {Run['results']} */
+  const results = {};
+  for (const [name, figuresOf] of Object.entries(GROUPS)) {
+    if (!isWanted(name)) continue;
+    /** @type {Figure[]} */
+    const figures = [];
+    for await (const figure of figuresOf({ isQuick: values.quick })) {
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${figure.name}`);
+      figures.push(figure);
+    }
+    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+    show(name, figures);
+    results[name] = figures;
+  }
+  return { machine, date, load, isQuick: values.quick, results };
+}
+
+/** @returns {Run} */
+function readRun(/** @type {string} */ path) {
+  /** @type {Run} */
+  const { results, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
+  const wanted = Object.entries(results).filter(([name]) => isWanted(name));
+  for (const [name, figures] of wanted) show(name, figures);
+  return { ...rest, results: Object.fromEntries(wanted) };
+}
+
+const result = values.from === undefined ? await measure() : readRun(values.from);
+if (values.json) writeFileSync(values.json, JSON.stringify(result, null, 2));
+if (values.report) console.log(`\n${await report(result)}`);

@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { BASH, run, start } from '../processes.mjs';
 import { ciphertextOf, open, pollOf, sendOf, sleep } from './connection.mjs';
-import { figuresOf, missing, takeTurns, until } from './measure.mjs';
+import { cpuMsOfEnded, figuresOf, missing, takeTurns, until } from './measure.mjs';
 import { CHARACTERS } from './servers.mjs';
 import { SIZES, atPlace, curlPost, must, pair, processesOf, somebodyWaits } from './sides.mjs';
 
@@ -112,14 +112,15 @@ async function latency({ get, post }) {
 }
 
 const MESSAGES = 10;
-/** @param {() => Promise<Curls>} next @returns {Promise<number>} messages each second, one after the other */
+/** @param {() => Promise<Curls>} next @returns messages each second, one after the other, and the curls' CPU for each */
 async function rate(next) {
-  const begun = performance.now();
+  const [begun, before] = [performance.now(), cpuMsOfEnded()];
   for (let i = 0; i < MESSAGES; i++) {
     const { get, post } = await next();
     await Promise.all([must('curl', ['-q', '-sS', ...get]), must('curl', ['-q', '-sS', ...post])]);
   }
-  return (MESSAGES * 1000) / (performance.now() - begun);
+  const sample = (MESSAGES * 1000) / (performance.now() - begun);
+  return { sample, cpuMs: (cpuMsOfEnded() - before) / MESSAGES };
 }
 
 /** @param {Place} place @returns {Promise<() => Promise<Curls>>} */
@@ -192,13 +193,12 @@ async function curlToCurl(place, rounds) {
     why = missing('', error).missing ?? '';
   }
   const piped = piping && throughPiping(place, piping.url);
-  /** @type {Record<string, import('./measure.mjs').Measured>} */
-  const times = await takeTurns(rounds, { ...ours, ...(piped && { piping: async () => latency(await piped()) }) });
-  /** @type {Record<string, import('./measure.mjs').Measured>} */
-  const rates = await takeTurns(rounds, {
-    bridge: () => rate(bridged),
-    ...(piped && { piping: () => rate(piped) }),
-  });
+  /** @type {Record<string, () => Promise<number>>} */
+  const timed = { ...ours, ...(piped && { piping: async () => latency(await piped()) }) };
+  const times = await takeTurns(rounds, timed);
+  /** @type {Record<string, () => ReturnType<typeof rate>>} */
+  const rated = { bridge: () => rate(bridged), ...(piped && { piping: () => rate(piped) }) };
+  const rates = await takeTurns(rounds, rated);
   piping?.stop();
   const beside = (/** @type {Record<string, import('./measure.mjs').Measured>} */ { piping: measured }) => ({
     ...(piping && measured && { beside: { name: `piping-server ${piping.version}`, ...measured } }),

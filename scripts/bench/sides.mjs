@@ -36,7 +36,7 @@ export async function must(program, args, options = {}) {
 
 /**
  * The same command in a new PID namespace. Numbers are given out there one after the other, so the next one says how
- * many processes there have been, whatever else the machine does.
+ * many processes and threads there have been, whatever else the machine does.
  *
  * @param {string[]} command
  */
@@ -47,7 +47,7 @@ const counting = (command) => [
 ];
 
 /**
- * How many processes a command takes, itself included; undefined where that can't be counted.
+ * How many processes and threads a command takes, itself included; undefined where that can't be counted.
  *
  * @param {string[]} command
  */

@@ -33,7 +33,7 @@ function cpu(/** @type {Figure} */ { ours: { cpuMs = NaN }, beside }) {
   return quantity(cpuMs, 'ms') + (beside?.cpuMs ? `, ${quantity(cpuMs / beside.cpuMs, 'x')}` : '');
 }
 
-/** How many processes: ours, and those of the other. */
+/** How many processes and threads: ours, and those of the other. */
 function processes(/** @type {Figure} */ { ours, beside }) {
   if (ours.processes === undefined) return '';
   return `${ours.processes}${beside?.processes === undefined ? '' : `, beside ${beside.processes}`}`;
@@ -48,7 +48,7 @@ function judge({ goal, unit, ...figure }) {
   return { text, isMet: unit === '/s' ? value >= limit : value <= limit };
 }
 
-const COLUMNS = ['', 'median (middle half)', 'beside', 'ratio', 'CPU, ratio', 'processes', 'goal'];
+const COLUMNS = ['', 'median (middle half)', 'n', 'beside', 'ratio', 'CPU, ratio', 'processes and threads', 'goal'];
 
 /**
  * Rows of cells; what no figure has is no column.
@@ -64,6 +64,7 @@ export function tabulate(figures) {
     const cells = [
       name,
       amount(ours.samples, unit),
+      ours.samples.length > 0 ? String(ours.samples.length) : '',
       beside ? `${beside.name} ${amount(beside.samples, unit)}`.trim() : '',
       Number.isNaN(ratio) ? '' : quantity(ratio, 'x'),
       cpu(figure),
