@@ -5,11 +5,13 @@
  *     npm run bench -- client bridge      some groups: client, bridge, latency, memory, polls, channels, peers
  *     npm run bench -- --quick            fewer rounds, shorter ones, less of everything
  *     npm run bench -- --report           docs/performance.md with its plots, too
+ *     npm run bench -- --into FOLDER      the same, but there
  *     npm run bench -- --json FILE        the samples, too
  *     npm run bench -- --from FILE        nothing is measured: the samples of an earlier run
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, type } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bridgeFigures } from './bench/bridge.mjs';
 import { channelFigures } from './bench/channels.mjs';
@@ -20,7 +22,7 @@ import { peerFigures } from './bench/peers.mjs';
 import { pollFigures } from './bench/polls.mjs';
 import { report } from './bench/report.mjs';
 import { table } from './bench/table.mjs';
-import { BASH, run } from './processes.mjs';
+import { BASH, ROOT, run } from './processes.mjs';
 
 /** @typedef {import('./bench/measure.mjs').Figure} Figure */
 /** @typedef {import('./bench/report.mjs').Run} Run */
@@ -43,6 +45,7 @@ const { values, positionals } = parseArgs({
     report: { type: 'boolean', default: false },
     json: { type: 'string' },
     from: { type: 'string' },
+    into: { type: 'string' },
   },
 });
 const unknown = positionals.find((name) => !Object.hasOwn(GROUPS, name));
@@ -103,4 +106,5 @@ function readRun(/** @type {string} */ path) {
 
 const result = values.from === undefined ? await measure() : readRun(values.from);
 if (values.json) writeFileSync(values.json, JSON.stringify(result, null, 2));
-if (values.report) console.log(`\n${await report(result)}`);
+const folder = values.into ?? (values.report ? join(ROOT, 'docs') : undefined);
+if (folder !== undefined) console.log(`\n${await report(result, folder)}`);

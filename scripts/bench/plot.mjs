@@ -9,7 +9,7 @@ import { quantity } from './table.mjs';
 /** @typedef {import('./measure.mjs').Unit} Unit */
 
 const [WIDTH, LEFT, RIGHT, MARGIN] = [760, 190, 190, 20];
-const [BAR, GAP, HEAD, AXIS] = [11, 9, 46, 26];
+const [BAR, GAP, HEAD, AXIS] = [14, 10, 50, 30];
 const AXES = { ms: 'time, less is better', '/s': 'for each second, more is better', B: 'memory, less is better' };
 /** From this ratio of the largest value to the smallest on, small bars could not be seen on an even scale. */
 const LOGARITHMIC = 30;
@@ -17,10 +17,19 @@ const LOGARITHMIC = 30;
 const STYLE = `
   .paper { fill: #fffdf7 } .ink { fill: #1c1f1e } .soft { fill: #595d58 } .ours { fill: #0a6657 } .beside { fill: #b9b4a5 }
   .line { stroke: #d8d3c5 } .half { stroke: #1c1f1e } text { font: 12px system-ui, sans-serif } .title { font-weight: 600 }
+  text { stroke: #fffdf7; stroke-width: 3px; paint-order: stroke; stroke-linejoin: round }
   @media (prefers-color-scheme: dark) {
     .paper { fill: #1a1e21 } .ink { fill: #e8e5dc } .soft { fill: #a3a79f } .ours { fill: #62d2b7 } .beside { fill: #5a6164 }
-    .line { stroke: #343a3d } .half { stroke: #e8e5dc }
+    .line { stroke: #343a3d } .half { stroke: #e8e5dc } text { stroke: #1a1e21 }
   }`;
+
+const LEGEND = ['ours', 'beside']
+  .map((kind, i) => {
+    const x = WIDTH - RIGHT + i * 80;
+    const words = ['agentalk', 'beside it'][i];
+    return `<rect class="${kind}" x="${x}" y="18" width="10" height="10"/><text class="soft" x="${x + 15}" y="28">${words}</text>`;
+  })
+  .join('');
 
 const escape = (/** @type {string} */ text) =>
   text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c] ?? c);
@@ -65,13 +74,13 @@ function section(unit, figures, top) {
     const drawn = both.map(({ samples, kind, name: other }) => {
       const end = place(median(samples));
       const [low, high] = [0.25, 0.75].map((q) => place(quantile(samples, q)));
-      const at = y + BAR / 2;
+      const at = y + (BAR - 1) / 2;
       const words = `${quantity(median(samples), unit)} ${other ?? ''}`.trim();
       y += BAR;
       return (
         `<rect class="${kind}" x="${LEFT}" y="${y - BAR}" width="${round(end - LEFT)}" height="${BAR - 1}"/>` +
         `<path class="half" d="M${round(low ?? end)} ${at}H${round(high ?? end)}"/>` +
-        `<text class="${kind === 'ours' ? 'ink' : 'soft'}" x="${round(Math.max(end, high ?? end) + 6)}" y="${y - 1}">${escape(words)}</text>`
+        `<text class="${kind === 'ours' ? 'ink' : 'soft'}" x="${round(Math.max(end, high ?? end) + 6)}" y="${y - 3}">${escape(words)}</text>`
       );
     });
     y += GAP;
@@ -118,6 +127,7 @@ export function plot(title, figures) {
 </style>
 <rect class="paper" width="100%" height="100%" rx="6"/>
 <text class="ink title" x="${MARGIN}" y="28">${escape(title)}</text>
+${LEGEND}
 ${parts.join('\n')}
 </svg>
 `;

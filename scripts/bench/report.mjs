@@ -1,4 +1,4 @@
-/** docs/performance.md and its plots, from the figures of one run. */
+/** performance.md and its plots, from the figures of one run. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../processes.mjs';
@@ -25,28 +25,35 @@ function inShort(/** @type {Run['results']} */ results) {
   const find = (/** @type {string} */ group, /** @type {RegExp} */ name) =>
     results[group]?.findLast((figure) => name.test(figure.name) && figure.ours.samples.length > 0);
   const value = (/** @type {Figure} */ { ours, unit }) => `**${quantity(median(ours.samples), unit)}**`;
-  const ratio = (/** @type {Figure} */ figure) => quantity(ratioOf(figure) ?? NaN, 'x');
+  const other = (/** @type {Figure} */ { beside, unit }) => quantity(median(beside?.samples ?? []), unit);
+  const times = (/** @type {Figure} */ figure) => `${quantity(ratioOf(figure) ?? NaN, 'x').slice(0, -1)} times`;
   /** @type {[Figure | undefined, (figure: Figure) => string][]} */
   const sentences = [
     [
       find('bridge', /^send$/),
-      (f) => `One bridge takes ${value(f)} messages of 1 KB, ${ratio(f)} of a bare node:http handler.`,
+      (f) => `A bridge takes ${value(f)} messages of 1 KB on one core; a bare node:http handler answers ${other(f)}.`,
     ],
     [
-      find('bridge', /^deliver/),
-      (f) => `It delivers ${value(f)} events in a room (${f.name}), ${ratio(f)} of that handler's answers.`,
+      find('bridge', /^deliver to 20$/),
+      (f) => `In rooms of 20 listeners it delivers ${value(f)}; the bare handler answers as many bytes ${other(f)}.`,
     ],
     [
       find('latency', /^p99 at 50/),
-      (f) => `At half of its maximum 99 of 100 messages arrive within ${value(f)}; beside: ${ratio(f)}.`,
+      (f) =>
+        `At half of the most that it carries, 99 of 100 messages are delivered within ${value(f)}; the bare handler, at ` +
+        `half of what it can do, answers 99 of 100 within ${other(f)}.`,
     ],
     [find('memory', /poll/), (f) => `A waiting poll takes ${value(f)}, its connection included.`],
     [
       find('channels', /./),
-      (f) => `A message costs the bridge ${value(f)} of CPU with ${f.name}, ${ratio(f)} of what it costs with ten.`,
+      (f) => `With ${f.name} a message costs the bridge ${value(f)} of CPU, ${times(f)} what it costs with ten.`,
     ],
-    [find('client', /^say 1 KB/), (f) => `An agent says 1 KB in ${value(f)}, ${ratio(f)} of a bare curl.`],
-    [find('client', /^join/), (f) => `From the pasted line to PAIRED it takes ${value(f)}.`],
+    [find('client', /^say 1 KB/), (f) => `An agent says 1 KB in ${value(f)}; a bare curl takes ${other(f)}.`],
+    [
+      find('peers', /^say 1 KB/),
+      (f) => `A shell that seals the same with node, builds JSON with jq and posts it takes ${other(f)}.`,
+    ],
+    [find('client', /^join/), (f) => `From the start of join to PAIRED it takes ${value(f)}.`],
   ];
   return sentences.flatMap(([figure, say]) => (figure ? [`- ${say(figure)}`] : []));
 }
@@ -71,9 +78,9 @@ function workloads(figures) {
   return [...all].map(([about, names]) => `- **${names.join('; ')}**: ${about}`).join('\n');
 }
 
-/** @param {Run} run */
-export async function report({ machine, date, load, isQuick, results }) {
-  const images = join(ROOT, 'docs', 'images');
+/** @param {Run} run @param {string} folder @returns {Promise<string>} the file, whose plots are in images/ beside it */
+export async function report({ machine, date, load, isQuick, results }, folder) {
+  const images = join(folder, 'images');
   mkdirSync(images, { recursive: true });
   const sections = Object.entries(GROUPS).flatMap(([name, [title = '', question]]) => {
     const figures = results[name];
@@ -95,7 +102,8 @@ export async function report({ machine, date, load, isQuick, results }) {
     ...sections,
   ].join('\n\n');
   const { format, resolveConfig } = await import('prettier');
-  const path = join(ROOT, 'docs', 'performance.md');
-  writeFileSync(path, await format(text, { ...(await resolveConfig(path)), parser: 'markdown' }));
+  const path = join(folder, 'performance.md');
+  const style = await resolveConfig(join(ROOT, 'package.json'));
+  writeFileSync(path, await format(text, { ...style, parser: 'markdown' }));
   return path;
 }

@@ -5,7 +5,7 @@ import { median, quantile, ratioOf } from './measure.mjs';
 /** @typedef {import('./measure.mjs').Unit} Unit */
 
 const digits = (/** @type {number} */ value) =>
-  value >= 100 ? value.toFixed(0) : value.toPrecision(value < 10 ? 2 : 3);
+  value >= 100 ? value.toFixed(0) : value.toPrecision(value < 9.95 ? 2 : 3);
 
 /** @param {number} value @param {Unit | 'x'} unit */
 export function quantity(value, unit) {
