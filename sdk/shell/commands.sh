@@ -291,8 +291,9 @@ who() {
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
 	say "you are $NAME; channel $CHANNEL on $BRIDGE."
 	while read -r word id presence seen fetched _ <&3; do
-		[ "$word" = participant ] && is_decimal "$seen" && is_decimal "$fetched" && find_peer P_ID "$id" || continue
+		[ "$word" = participant ] && is_decimal "$seen" && is_decimal "$fetched" && [ "$id" != "$ID" ] || continue
 		alone=''
+		find_peer P_ID "$id" || continue # it has just joined
 		last_of "$PEER"
 		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
 		ago "$seen"
