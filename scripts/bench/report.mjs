@@ -45,7 +45,7 @@ function inShort(/** @type {Run['results']} */ results) {
     ],
     [find('memory', /poll/), (f) => `A waiting poll takes ${value(f)}, its connection included.`],
     [
-      find('channels', /./),
+      find('channels', /channels$/),
       (f) => `With ${f.name} a message costs the bridge ${value(f)} of CPU, ${times(f)} what it costs with ten.`,
     ],
     [find('client', /^say 1 KB/), (f) => `An agent says 1 KB in ${value(f)}; a bare curl takes ${other(f)}.`],
