@@ -75,9 +75,9 @@ async function describeMachine() {
 /** Measures what is wanted, and shows each group when it is done. @returns {Promise<Run>} */
 async function measure() {
   const date = new Date().toISOString().slice(0, 10);
-  const [load = 0] = loadavg();
+  const loads = loadavg().slice(0, 1);
   const machine = await describeMachine();
-  console.log(`${machine}; load ${load.toFixed(2)}`);
+  console.log(`${machine}; load ${loads[0]?.toFixed(2)}`);
   /** @type {Run['results']} */
   const results = {};
   for (const [name, figuresOf] of Object.entries(GROUPS)) {
@@ -91,8 +91,9 @@ async function measure() {
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
     show(name, figures);
     results[name] = figures;
+    loads.push(loadavg()[0] ?? NaN);
   }
-  return { machine, date, load, isQuick: values.quick, results };
+  return { machine, date, loads, isQuick: values.quick, results };
 }
 
 /** @returns {Run} */

@@ -18,7 +18,7 @@ function bench(...args: string[]) {
 const RUN = {
   machine: '2 x Some CPU, Linux 6.1; Node 20.0.0',
   date: '2026-01-01',
-  load: 0.25,
+  loads: [0.25, 1.5],
   isQuick: true,
   results: {
     bridge: [
@@ -58,7 +58,10 @@ test('a run as a table, and as a report with its plots: medians, ratios, goals, 
   assert.match(stdout, /^ +not measured: no curl here$/m);
 
   const report = readFileSync(join(folder, 'performance.md'), 'utf8');
-  assert.match(report, /shortened run[^]*2 x Some CPU[^]*load\s+average before it 0.25/);
+  assert.match(
+    report,
+    /shortened run[^]*2 x Some CPU[^]*load\s+average\s+before\s+it\s+0.25,\s+after\s+each\s+group\s+1.50/,
+  );
   assert.match(report, /^\| send +\| 10.0 k\/s .*: \*\*missed\*\* \|$/m);
   assert.match(report, /^- \*\*curls\*\*: not measured: no curl here$/m);
   const plots = [...report.matchAll(/\]\((images\/[^)]+\.svg)\)/g)].map(([, image = '']) => join(folder, image));

@@ -7,7 +7,7 @@ import { plot } from './plot.mjs';
 import { quantity, tabulate } from './table.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
-/** @typedef {{machine: string, date: string, load: number, isQuick: boolean, results: Record<string, Figure[]>}} Run */
+/** @typedef {{machine: string, date: string, loads: number[], isQuick: boolean, results: Record<string, Figure[]>}} Run */
 
 /** What each group asks, in the order in which the report answers. */
 const GROUPS = {
@@ -79,7 +79,7 @@ function workloads(figures) {
 }
 
 /** @param {Run} run @param {string} folder @returns {Promise<string>} the file, whose plots are in images/ beside it */
-export async function report({ machine, date, load, isQuick, results }, folder) {
+export async function report({ machine, date, loads, isQuick, results }, folder) {
   const images = join(folder, 'images');
   mkdirSync(images, { recursive: true });
   const sections = Object.entries(GROUPS).flatMap(([name, [title = '', question]]) => {
@@ -90,6 +90,7 @@ export async function report({ machine, date, load, isQuick, results }, folder) 
     const image = drawing ? [`![${title}: the table below as bars](images/performance-${name}.svg)`] : [];
     return [`## ${title}`, question, ...image, tableOf(figures), workloads(figures)];
   });
+  const words = loads.map((load) => load.toFixed(2));
   const text = [
     '# Performance',
     'How near bridge and client are to their floors: a bare node:http handler that parses the same requests and answers ' +
@@ -97,7 +98,7 @@ export async function report({ machine, date, load, isQuick, results }, folder) 
       'contenders took turns, so that whatever else the machine did hit them alike. Figures are medians, with the ' +
       'middle half of the n samples in brackets; a ratio is ours to what stands beside it; CPU is the processor time for ' +
       'one of what the row counts. `npm run bench -- --report` makes this page, nothing here is written by hand.',
-    `${isQuick ? '**A shortened run (`--quick`)**, ' : 'Measured '}on ${date}, on ${machine}; load average before it ${load.toFixed(2)}.`,
+    `${isQuick ? '**A shortened run (`--quick`)**, ' : 'Measured '}on ${date}, on ${machine}; load average before it ${words[0]}, after each group ${words.slice(1).join(', ')}. What is measured makes a load of about 1 to 2 by itself.`,
     inShort(results).join('\n'),
     ...sections,
   ].join('\n\n');
