@@ -72,14 +72,19 @@ async function describeMachine() {
   ].join('; ');
 }
 
+/** After each group: who interrupts a run has what there is. */
+function keep(/** @type {Run} */ run) {
+  if (values.json) writeFileSync(values.json, JSON.stringify(run, null, 2));
+}
+
 /** Measures what is wanted, and shows each group when it is done. @returns {Promise<Run>} */
 async function measure() {
   const date = new Date().toISOString().slice(0, 10);
   const loads = loadavg().slice(0, 1);
   const machine = await describeMachine();
   console.log(`${machine}; load ${loads[0]?.toFixed(2)}`);
-  /** @type {Run['results']} */
-  const results = {};
+  /** @type {Run} */
+  const measured = { machine, date, loads, isQuick: values.quick, results: {} };
   for (const [name, figuresOf] of Object.entries(GROUPS)) {
     if (!isWanted(name)) continue;
     /** @type {Figure[]} */
@@ -90,10 +95,11 @@ async function measure() {
     }
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
     show(name, figures);
-    results[name] = figures;
+    measured.results[name] = figures;
     loads.push(loadavg()[0] ?? NaN);
+    keep(measured);
   }
-  return { machine, date, loads, isQuick: values.quick, results };
+  return measured;
 }
 
 /** @returns {Run} */
@@ -106,6 +112,6 @@ function readRun(/** @type {string} */ path) {
 }
 
 const result = values.from === undefined ? await measure() : readRun(values.from);
-if (values.json) writeFileSync(values.json, JSON.stringify(result, null, 2));
+keep(result);
 const folder = values.into ?? (values.report ? join(ROOT, 'docs') : undefined);
 if (folder !== undefined) console.log(`\n${await report(result, folder)}`);
