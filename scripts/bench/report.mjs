@@ -31,11 +31,12 @@ function inShort(/** @type {Run['results']} */ results) {
   const sentences = [
     [
       find('bridge', /^send$/),
-      (f) => `A bridge takes ${value(f)} messages of 1 KB on one core; a bare node:http handler answers ${other(f)}.`,
+      (f) => `Messages of 1 KB that one bridge takes, on one core: ${value(f)}; a bare node:http handler: ${other(f)}.`,
     ],
     [
       find('bridge', /^deliver to 20$/),
-      (f) => `In rooms of 20 listeners it delivers ${value(f)}; the bare handler answers as many bytes ${other(f)}.`,
+      (f) =>
+        `Events that it delivers in rooms of 20 listeners: ${value(f)}; the same JSON from the bare handler: ${other(f)}.`,
     ],
     [
       find('latency', /^p99 at 50/),
