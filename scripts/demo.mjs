@@ -10,7 +10,8 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Agent } from './demo/agent.mjs';
-import { makeFolder, run, startBridge } from './processes.mjs';
+import { BASH, makeFolder, run, startBridge } from './processes.mjs';
+import { needTools } from './tools.mjs';
 
 const REPOSITORY = join(dirname(fileURLToPath(import.meta.url)), 'demo', 'repository');
 const STAGING = join(dirname(fileURLToPath(import.meta.url)), 'demo', 'staging.mjs');
@@ -270,6 +271,7 @@ async function play() {
   );
 }
 
+needTools('git', BASH, 'curl', 'openssl');
 try {
   await play();
 } catch (error) {

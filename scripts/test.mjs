@@ -13,6 +13,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { needTools } from './tools.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const SOURCES = join(ROOT, 'tests');
@@ -20,6 +21,7 @@ const BUNDLES = join(ROOT, 'dist', 'tests');
 /** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
 const TIMEOUT_MS = 15 * 60_000;
 
+needTools('git', 'bash', 'curl', 'openssl');
 const isTrue = (value) => value !== undefined && value !== '' && value !== '0';
 const options = process.argv.slice(2).filter((word) => word.startsWith('-'));
 const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
