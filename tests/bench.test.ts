@@ -60,7 +60,7 @@ test('a run as a table, and as a report with its plots: medians, ratios, goals, 
   const report = readFileSync(join(folder, 'performance.md'), 'utf8');
   assert.match(
     report,
-    /shortened run[^]*2 x Some CPU[^]*load\s+average\s+before\s+it\s+0.25,\s+after\s+each\s+group\s+1.50/,
+    /shortened run[^]*2 x Some CPU[^]*load\s+averages\s+from\s+before\s+it\s+to\s+its\s+end:\s+0.25,\s+1.50/,
   );
   assert.match(report, /^\| send +\| 10.0 k\/s .*: \*\*missed\*\* \|$/m);
   assert.match(report, /^- \*\*curls\*\*: not measured: no curl here$/m);

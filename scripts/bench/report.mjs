@@ -92,7 +92,6 @@ export async function report({ machine, date, loads, isQuick, results }, folder)
     const image = drawing ? [`As bars: \`docs/images/performance-${name}.svg\``] : [];
     return [`## ${title}`, question, ...image, tableOf(figures), workloads(figures)];
   });
-  const words = loads.map((load) => load.toFixed(2));
   const text = [
     '# Performance',
     'How near bridge and client are to their floors: a bare node:http handler that parses the same requests and answers ' +
@@ -100,7 +99,7 @@ export async function report({ machine, date, loads, isQuick, results }, folder)
       'contenders took turns, so that whatever else the machine did hit them alike. Figures are medians, with the ' +
       'middle half of the n samples in brackets; a ratio is ours to what stands beside it; CPU is the processor time for ' +
       'one of what the row counts. `npm run bench -- --report` makes this page, nothing here is written by hand.',
-    `${isQuick ? '**A shortened run (`--quick`)**, ' : 'Measured '}on ${date}, on ${machine}; load average before it ${words[0]}, after each group ${words.slice(1).join(', ')}. What is measured makes a load of about 1 to 2 by itself.`,
+    `${isQuick ? '**A shortened run (`--quick`)**, ' : 'Measured '}on ${date}, on ${machine}; load averages from before it to its end: ${loads.map((load) => load.toFixed(2)).join(', ')}. What is measured makes a load of about 1 to 2 by itself.`,
     inShort(results).join('\n'),
     ...sections,
   ].join('\n\n');
