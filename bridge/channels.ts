@@ -60,6 +60,7 @@ export class Channel {
   last = 0;
   bytes = 0;
   usedAt = 0;
+  #dueAt = 0; // before then time changes nothing
 
   constructor(
     readonly id: ChannelId,
@@ -167,21 +168,23 @@ export class Channel {
   /** Now, or after so many seconds unless another request of its comes before. */
   leave(participant: Participant, afterSeconds: number): void {
     if (afterSeconds === 0) this.#remove(participant, 'left');
-    else participant.leaveAt = this.house.now() + afterSeconds * 1000;
+    else [participant.leaveAt, this.#dueAt] = [this.house.now() + afterSeconds * 1000, 0];
   }
 
-  /** What time alone brings about. A waiting poll is a request that goes on; when it ends, the silence begins. */
+  /** What time alone brings about, if it is time. A waiting poll is a request that goes on; then the silence begins. */
   sweep(now: number): void {
-    const { idleSeconds, awaySeconds } = this.house.limits;
-    if (this.participants.size === 0 && now - this.usedAt >= idleSeconds * 1000) this.house.end(this);
+    if (now < this.#dueAt) return; // of very many channels few have anything to be done
+    const [idleMs, awayMs] = [this.house.limits.idleSeconds * 1000, this.house.limits.awaySeconds * 1000];
+    this.#dueAt = this.usedAt + idleMs;
+    if (this.participants.size === 0 && now >= this.#dueAt) this.house.end(this);
     for (const participant of this.participants.values()) {
-      const silentMs = participant.waiters.size > 0 ? 0 : now - participant.seenAt;
+      const seenAt = participant.waiters.size > 0 ? now : participant.seenAt;
       if (now >= participant.leaveAt) this.#remove(participant, 'left');
-      else if (silentMs >= idleSeconds * 1000) this.#remove(participant, 'expired');
-      else if (silentMs >= awaySeconds * 1000 && !participant.isAway) {
+      else if (now - seenAt >= idleMs) this.#remove(participant, 'expired');
+      else if (now - seenAt >= awayMs && !participant.isAway) {
         participant.isAway = true;
         this.#announce('away', participant.id);
-      }
+      } else this.#dueAt = Math.min(this.#dueAt, participant.leaveAt, seenAt + (participant.isAway ? idleMs : awayMs));
     }
   }
 
@@ -243,6 +246,7 @@ export class Channel {
   /** The one place where an event enters; whoever waits for it has it at once. */
   #push(type: Event['type'], from: ParticipantId, to: Recipient, kept?: Kept, reason?: Event['reason']): Event {
     const event = { type, index: ++this.last, at: this.house.now(), from, to, kept, reason };
+    if (type !== 'message') this.#dueAt = 0; // somebody came, went or is back
     this.#log.push(event);
     for (const participant of this.participants.values()) {
       if (participant.waiters.size === 0 || !isVisible(event, participant)) continue;

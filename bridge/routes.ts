@@ -107,8 +107,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const recipients = form.recipients(channel, participant, to); // who listens when it comes
     const before = channel.last;
     const index = channel.send(participant, to, message);
-    if (index > before) metrics.count('messages_total');
-    if (index > before) metrics.count('message_bytes_total', message.ciphertext.length);
+    if (index > before) metrics.accept(message);
     exchange.answer(200, form.sent(channel, index, recipients));
   }
 

@@ -1,7 +1,7 @@
 /**
  * Where a channel keeps what is sealed: the bytes that the base64 stands for, one after the other in blocks outside the
- * JavaScript heap. An object for each would cost the garbage collector more than its bytes. A block goes when the last
- * thing in it is given up, and as a channel's oldest always goes first, blocks go in their order.
+ * JavaScript heap, which makes less garbage than an object for each. A block goes with the last thing in it, and as a
+ * channel's oldest always goes first, blocks go in their order.
  */
 import type { Sealed } from './ids.ts';
 

@@ -34,6 +34,12 @@ export class Metrics {
     this.counts.set(sample, (this.counts.get(sample) ?? 0) + by);
   }
 
+  /** A message was accepted. */
+  accept({ ciphertext }: { ciphertext: { length: number } }): void {
+    this.count('messages_total');
+    this.count('message_bytes_total', ciphertext.length);
+  }
+
   /** A message was written into an answer, so many milliseconds after it had been accepted. */
   deliver(poll: 'waiting' | 'later', ageMs: number): void {
     const { counts } = this.ages[poll];
