@@ -28,7 +28,7 @@ Usage: sh install.sh [install | upgrade | rollback | uninstall] [OPTION]…
   --bridge FILE      the bridge.js to put there (dist/bridge.js of this checkout, or the one beside this script)
   --node PATH        the Node to run it with, 20 or later (the first that is found)
   --public-url URL   where clients will reach it; goes into a new bridge.env
-  --root DIR         put everything under DIR, start nothing
+  --root DIR         put everything under DIR; make no user, start nothing
   --dry-run          change nothing, print what would be done
   --help             what you read
 END
@@ -144,7 +144,7 @@ put_units() {
 
 put_settings() {
 	if [ -f "$ROOT$SETTINGS" ]; then
-		say "$SETTINGS stays as it is"
+		say "$SETTINGS stays as it is${PUBLIC_URL:+: to change the URL, edit AGENTALK_PUBLIC_URL there, then systemctl restart agentalk}"
 		return
 	fi
 	scratch=$(mktemp -d)
@@ -271,7 +271,7 @@ main() {
 		*[!A-Za-z0-9:/._~-]*) fail "--public-url has a character that is in no bridge's address" ;;
 	esac
 	if [ -n "$ROOT" ]; then
-		[ -d "$ROOT" ] || fail "there is no folder $ROOT"
+		[ "$DRY_RUN" = yes ] || mkdir -p "$ROOT"
 	elif [ "$DRY_RUN" = no ] && [ "$(id -u)" -ne 0 ]; then
 		fail "this needs root: sudo sh install.sh, or --dry-run to see what it would do"
 	fi

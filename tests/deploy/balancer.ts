@@ -49,6 +49,7 @@ const nginx: Kind = {
     ['listen [::]:443 ssl;', ''],
     ['/etc/ssl/agentalk/bridge.example.pem', join(place.folder, 'bridge.pem')],
     ['/etc/ssl/agentalk/bridge.example.key', join(place.folder, 'bridge.key')],
+    ['/var/log/nginx/error.log', 'stderr'],
     ...servers(place),
   ],
   // It is a part of nginx.conf; this is the rest, with the errors on the screen and all files in the folder.
@@ -86,22 +87,27 @@ const haproxy: Kind = {
 };
 
 /** Caddy makes the certificate for localhost itself, with its internal authority; it must not tell the system of it. */
-const caddyIn = (folder: string) =>
-  `{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n\tdefault_bind 127.0.0.1\n\tstorage file_system ${folder}\n}\n`;
+const caddyHere = ({ folder, port }: Place): Changes => [
+  [
+    '\n{\n',
+    `\n{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n\tdefault_bind 127.0.0.1\n\tstorage file_system ${folder}\n`,
+  ],
+  ['\nbridge.example {', `\nlocalhost:${port} {`],
+];
 
 const caddyOne: Kind = {
   name: 'Caddy, one bridge',
   file: 'deploy/caddy/Caddyfile',
   program: 'caddy',
-  changes: (place) => [['\nbridge.example {', `\nlocalhost:${place.port} {`], ...servers(place).slice(0, 1)],
-  whole: ({ folder }, changed) => caddyIn(folder) + changed,
+  changes: (place) => [...caddyHere(place), ...servers(place).slice(0, 1)],
+  whole: (_, changed) => changed,
   check: (config) => ['validate', '--adapter', 'caddyfile', '--config', config],
   run: (config) => ['run', '--adapter', 'caddyfile', '--config', config],
   authority: ({ folder }) => join(folder, 'pki', 'authorities', 'local', 'root.crt'),
 };
 
 const caddy: Kind = { ...caddyOne, name: 'Caddy', file: 'deploy/caddy/Caddyfile.group' };
-caddy.changes = (place) => [['\nbridge.example {', `\nlocalhost:${place.port} {`], ...servers(place)];
+caddy.changes = (place) => [...caddyHere(place), ...servers(place)];
 
 export const GROUPS: readonly Kind[] = [nginx, haproxy, caddy];
 export const KINDS: readonly Kind[] = [...GROUPS, caddyOne];

@@ -17,9 +17,9 @@ const steps = [...page.matchAll(/^ {3}```sh\n([^`]*)^ {3}```$/gm)].map(([, code 
 test('the steps of self-hosting.md make a service and a Caddyfile', { skip: noCopy || needs(SINGLE) }, () => {
   const [packages = '', build = '', service = '', caddy = '', look = ''] = steps;
   // Not here: what is installed by them is here, and a copy of this machine has no systemd that runs.
-  assert.match(packages, /apt-get install -y caddy /);
+  assert.match(packages, /apt-get install -y --no-install-recommends caddy nodejs$/m);
   assert.match(build, /^npm ci\nnpm run build\n$/);
-  assert.match(look, new RegExp(`^curl https://${NAME}/ready$`, 'm'));
+  assert.match(look, new RegExp(`^curl -fsS https://${NAME}/ready$`, 'm'));
   const { status, stdout, stderr } = inCopy(`set -e
     mkdir /tmp/stand-in && PATH=/tmp/stand-in:$PATH
     printf '#!/bin/sh\\nexec "$@"\\n' >/tmp/stand-in/sudo
