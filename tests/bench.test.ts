@@ -64,7 +64,9 @@ test('a run as a table, and as a report with its plots: medians, ratios, goals, 
   );
   assert.match(report, /^\| send +\| 10.0 k\/s .*: \*\*missed\*\* \|$/m);
   assert.match(report, /^- \*\*curls\*\*: not measured: no curl here$/m);
-  const plots = [...report.matchAll(/`docs\/(images\/[^`]+\.svg)`/g)].map(([, image = '']) => join(folder, image));
+  const plots = [...report.matchAll(/!\[[^\]]*\]\((images\/[^)]+\.svg)\)/g)].map(([, image = '']) =>
+    join(folder, image),
+  );
   assert.equal(plots.length, 1, 'nothing is drawn of what was not measured');
   const svg = readFileSync(plots[0] ?? '', 'utf8');
   assert.match(svg, /prefers-color-scheme: dark/);

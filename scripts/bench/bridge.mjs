@@ -29,7 +29,7 @@ async function sendRate({ rounds, seconds }) {
       unit: '/s',
       ours: samples.bridge,
       beside: { name: 'bare node:http', ...samples.floor },
-      goal: { ratio: 0.7 },
+      goal: { ratio: 0.85 },
       note: `the load generator used ${Math.round(median(generator) * 100)} % of a core`,
     };
   });
@@ -55,6 +55,7 @@ async function fanOut({ rounds, seconds }) {
         unit: '/s',
         ours: samples[listeners] ?? { samples: [] },
         beside: { name: 'bare node:http', ...(samples['answer'] ?? { samples: [] }) },
+        ...(listeners === 20 && { goal: { ratio: 0.6 } }),
       }));
     },
     ...['--max-participants', String(most)],
@@ -89,6 +90,7 @@ async function startTime({ rounds }) {
     unit: 'ms',
     ours: samples.bridge,
     beside: { name: 'empty node:http', ...samples.floor },
+    goal: { ratio: 1.5 },
   };
 }
 

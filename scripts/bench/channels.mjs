@@ -57,7 +57,7 @@ async function channels({ levels, rounds, seconds }) {
     unit: /** @type {const} */ ('ms'),
     ours: { samples },
     ...(name !== least && { beside: { name: least, samples: measured[least]?.samples ?? [] } }),
-    ...(name !== least && !name.includes('any') && { goal: { ratio: 1.5 } }),
+    ...(name !== least && !name.includes('any') && { goal: { ratio: 1.2 } }),
     note: `CPU in a second without messages: ${idle.join(', ')}`,
   }));
   const more = levels.filter((level) => !possible.includes(level));

@@ -28,7 +28,7 @@ async function say(place, { size, text, characters }, rounds) {
     unit: 'ms',
     ours: { ...samples.say, processes },
     beside: { name: 'curl POST', ...samples.curl, processes: 1 },
-    ...(size === '1 KB' && { goal: { ratio: 7 } }),
+    ...(size === '1 KB' && { goal: { ratio: 5 } }),
   };
 }
 
@@ -70,6 +70,7 @@ async function receive(place, { size, text, characters }, rounds) {
     unit: 'ms',
     ours: { ...samples.wait, processes },
     beside: { name: 'curl GET', ...samples.curl, processes: 1 },
+    ...(size === '1 KB' && { goal: { ratio: 5 } }),
   };
 }
 
@@ -181,7 +182,7 @@ async function seal({ folder }, rounds) {
     unit: 'ms',
     ours: samples.seal,
     beside: { name: 'openssl', ...samples.openssl },
-    goal: { value: 500 },
+    goal: { value: 350 },
   };
 }
 

@@ -54,6 +54,7 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
       unit: 'ms',
       ours: { ...samples.say, processes: await laptop.processesOf('agentalk_say "$1"', text) },
       beside: { name, ...samples.node, processes },
+      ...(size === '1 KB' && { goal: { ratio: 0.5 } }),
       note,
     },
     {

@@ -37,13 +37,14 @@ async function polls({ levels, rounds, seconds }) {
     const polling = `${level} polls waiting, two in each channel; the bridge's resident size after a full garbage collection`;
     const sending = '200 messages of 1 KB each second, each to any of them, from when it was due to its delivery';
     figures.push(
-      { name: `${level}: memory`, workload: polling, unit: 'B', ours: { samples: [resident] } },
+      { name: `${level}: memory`, workload: polling, unit: 'B', ours: { samples: [resident] }, goal: { value: 500e6 } },
       .../** @type {const} */ (['p50', 'p99']).map((q) => ({
         name: `${level}: ${q}`,
         workload: `${sending}; beside: the same with ${LEAST} polls, in turns`,
         unit: /** @type {const} */ ('ms'),
         ours: { samples: times.many.map((told) => told[q]) },
         beside: { name: `${LEAST} polls`, samples: times.few.map((told) => told[q]) },
+        ...(q === 'p50' && { goal: { ratio: 2 } }),
       })),
     );
   }

@@ -88,8 +88,7 @@ export async function report({ machine, date, loads, isQuick, results }, folder)
     if (!figures) return [];
     const drawing = plot(title, figures);
     if (drawing) writeFileSync(join(images, `performance-${name}.svg`), drawing);
-    // Named and not shown: this is a page of the bridge, too, and those load nothing.
-    const image = drawing ? [`As bars: \`docs/images/performance-${name}.svg\``] : [];
+    const image = drawing ? [`![The same as bars.](images/performance-${name}.svg)`] : [];
     return [`## ${title}`, question, ...image, tableOf(figures), workloads(figures)];
   });
   const text = [
