@@ -45,7 +45,8 @@ test('to all', async () => {
   ] as const;
   for (const [name, bytes] of contents) {
     writeFileSync(join(laptop.home, name), bytes);
-    await laptop.call('send_file', name);
+    const { stdout } = await laptop.call('send_file', name);
+    assert.ok(stdout.includes(`sent ${name}, ${bytes.length} bytes, `), stdout);
   }
   for (const agent of [server, tester]) {
     const heard = await agent.hears(/FILE #3 from laptop to all/);

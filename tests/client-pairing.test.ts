@@ -30,6 +30,7 @@ test('JOINED is shown at once, though the one that joined does not listen yet', 
   const { stdout } = await server.join(laptop.link);
   assert.match(stdout, /nobody is listening/);
   assert.doesNotMatch(stdout, /PAIRED with/);
+  assert.match((await server.call('wait', '0')).stdout, /no news from laptop in 0 s\. Not PAIRED yet/);
   const waiting = laptop.begin('wait');
   await waiting.line(/^agentalk: JOINED server\b/);
   assert.doesNotMatch(waiting.stdout, /PAIRED with/);

@@ -185,7 +185,7 @@ hand_over() { # N: what the sender needs to know
 		*) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
 	esac
 	case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-	say "sent$HEARERS. ${CALL}wait"
+	say "sent$NOTE$HEARERS. ${CALL}wait"
 	load
 	shown
 	while [ "$SHOWN" -lt "$COMMIT" ]; do
@@ -220,7 +220,7 @@ send_file() { # PATH [NAME]
 		name=-
 		[ ! -t 1 ] || printf '\r%s of %s parts' "$i" "$n"
 	done
-	PART=''
+	PART='' NOTE=" ${WORDS//[!A-Za-z0-9._-]/_}, $size bytes"
 	hand_over "$N"
 }
 
@@ -264,13 +264,14 @@ wait_once() { # SECONDS
 	flush_all 5
 	if wait_for "$1"; then
 		[ -z "$MORE" ] || say "There is more: call again."
-		if [ -n "$(names)" ]; then say "next, when you have answered: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
+		if [ -n "$(names)" ]; then say "next, if nothing is left to answer: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
 	elif [ -n "$TROUBLE" ]; then
 		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. ${CALL}wait"
 	elif [ -z "$(names)" ]; then
 		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: ${CALL}wait"
 	else
-		say "no news from$(names) in $1 s. Call again: ${CALL}wait"
+		[[ ${P_PAIRED[*]} = *yes* ]] || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
+		say "no news from$(names) in $1 s.$NOTE Call again: ${CALL}wait"
 	fi
 }
 
@@ -298,8 +299,8 @@ who() {
 		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
 		ago "$seen"
 		if [ "$presence" = listening ]; then presence="listening now"; else presence="last seen $AGO"; fi
-		if [ "$mine" -gt 0 ]; then mine="it has not yet said that it has your last $mine"; else mine="it says that it has all you sent"; fi
-		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $presence, has fetched $fetched of $A1 events; $mine."
+		if [ "$mine" -gt 0 ]; then mine="it has not confirmed your latest yet (fetched $fetched of $A1 events)"; else mine="it has confirmed all you sent"; fi
+		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $presence; $mine."
 	done 3< <(sed 500q "$TMP/answer")
 	[ -z "$alone" ] || say "nobody else is here. The link goes on working: ${CALL}invite prints it"
 	say "next: ${CALL}wait"

@@ -33,7 +33,7 @@ print_record() { # NUMBER
 			into_inbox
 			file=$S/inbox/$file line="$AGAIN#$b from $name to $to, $c bytes, $(clock "$at")"
 			if [ "$type" = file ]; then
-				say "FILE $line: checked and saved as $file"
+				say "FILE $line: its SHA-256 is right, saved as $file"
 			elif [ -z "$BRIEF" ]; then
 				say "$line:"
 				quoted <"$file"
