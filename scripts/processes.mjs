@@ -38,7 +38,8 @@ export function makeFolder(name) {
 /** The environment of a child: nothing of ours or of a surrounding git or test run, and no proxy on loopback. */
 function environment(/** @type {NodeJS.ProcessEnv} */ more) {
   const own = Object.entries(process.env).filter(([name]) => !/^(AGENTALK_|GIT_|NODE_TEST_CONTEXT$)/.test(name));
-  return { ...Object.fromEntries(own), NO_PROXY: '127.0.0.1', no_proxy: '127.0.0.1', ...more };
+  // A bash with a socket as standard input, as node gives it, reads ~/.bashrc where SHLVL is 0: not part of anything here.
+  return { ...Object.fromEntries(own), SHLVL: '1', NO_PROXY: '127.0.0.1', no_proxy: '127.0.0.1', ...more };
 }
 
 /**
