@@ -17,7 +17,7 @@ import { Worker } from 'node:worker_threads';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
 import { need } from './kit/need.ts';
-import { Agent, BASH, expectDone, expectFailure, makeFolder } from './kit/shell.ts';
+import { Agent, BASH, expectDone, expectFailure, makeFolder, unprivileged } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -25,8 +25,6 @@ after(() => bridge.stop());
 
 /** Where this process is root the client runs as nobody. */
 const skip = process.getuid?.() === 0 && need('setpriv');
-const unprivileged = (name: string, home?: string) =>
-  new Agent({ name, unprivileged: true, ...(home ? { home } : {}) });
 
 /** All that a session has, and how far others may get. */
 function modesUnder(folder: string): Map<string, number> {

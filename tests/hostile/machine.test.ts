@@ -20,7 +20,7 @@ import { Adversary } from '../kit/adversary.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
 import { need } from '../kit/need.ts';
-import { Agent, BASH, expectDone, expectFailure, makeFolder, pair } from '../kit/shell.ts';
+import { Agent, BASH, expectDone, expectFailure, makeFolder, pair, unprivileged } from '../kit/shell.ts';
 import type { Result } from '../kit/shell.ts';
 
 let bridge: TestBridge;
@@ -30,8 +30,6 @@ after(() => bridge.stop());
 /** Where this process is root the client runs as nobody: to root every folder is its own. */
 const skip = process.getuid?.() === 0 && need('setpriv');
 const isRoot = process.getuid?.() === 0;
-const unprivileged = (name: string, home?: string) =>
-  new Agent({ name, unprivileged: true, ...(home ? { home } : {}) });
 
 /** All that a session makes, by its path in the home. */
 function pathsOf(home: string): string[] {

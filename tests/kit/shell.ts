@@ -303,6 +303,10 @@ export function expectFailure(result: Result, words: RegExp): void {
   assert.ok(result.status !== 0 && result.status !== null, `status ${result.status}`);
 }
 
+/** An agent that is not root, also where the tests are: to root every folder is its own. */
+export const unprivileged = (name: string, home?: string) =>
+  new Agent({ name, unprivileged: true, ...(home ? { home } : {}) });
+
 /** Looks again and again until it is so. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   const end = Date.now() + DEADLINE_MS;
