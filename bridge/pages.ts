@@ -23,6 +23,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const constants = {
     SHA256: sha256(client),
     LINES: String(agentalk.trimEnd().split('\n').length),
+    KB: String(Math.round(client.length / 1000)),
   };
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;

@@ -50,9 +50,7 @@ test('the commands of /llms.txt and of the join page, as written, bring two agen
 
 test('every word of an event is in the table of /llms.txt, and every word there is one', async () => {
   const shell = readdirSync(join(ROOT, 'sdk/shell')).map((name) => readFileSync(join(ROOT, 'sdk/shell', name), 'utf8'));
-  const printed = shell.flatMap((text) =>
-    [...text.matchAll(/say "(?:\$\{AGAIN\})?([A-Z]{3,})\b/g)].map(([, word]) => word),
-  );
+  const printed = shell.flatMap((text) => [...text.matchAll(/(?:say |line=)"([A-Z]{3,})\b/g)].map(([, word]) => word));
   const explained = [...(await page('/llms.txt')).matchAll(/^\| `([A-Z]{3,})`/gm)].map(([, word]) => word);
   assert.ok(printed.length > 10);
   assert.deepEqual([...new Set(explained)].sort(), [...new Set(printed)].sort());

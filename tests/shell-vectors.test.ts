@@ -84,9 +84,9 @@ const withKey = (passphrase: string) => `
   `;
 
 const driver: Driver = {
-  access: (k) => printed(call('access_of', k)),
-  channel: (access) => printed(call('channel_of', access)),
-  participant: (k, name) => printed(call('participant_of', k, name)),
+  access: (k) => printed(call('labelled', 'access', k)),
+  channel: (access) => printed(call('id_of', 'channel', access)),
+  participant: (k, name) => printed(call('id_of', 'participant', k, name)),
   roomPassphrase: (k) => printed(`KEY=${k}; ${line('ROOM=')}; printf %s "$ROOM"`),
   additionalData: (channel, ...where) => printed(`CHANNEL=${channel}; ${call('aad', ...where)}; printf %s "$AAD"`),
   isName: (text) => isTrue(call('is_name', text)),
@@ -94,7 +94,7 @@ const driver: Driver = {
   parseFrame(frame) {
     file('frame', frame);
     const code = `parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && body >"$TMP/parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP/unsigned" &&
-      { ${PRINT_HEADERS}; printf 'signature: %s' "$SIGNATURE"; }`;
+      { ${PRINT_HEADERS}; printf 'signature: %s' "$F_signature"; }`;
     return outcome(code, (text) => {
       const all = text.split('\n').map((each) => each.split(/: (.*)/, 2) as [string, string]);
       const { signature, ...headers } = Object.fromEntries(all.filter(([, value]) => value !== ''));
@@ -142,7 +142,7 @@ const driver: Driver = {
     // What a message has to say, and its seal, have tests of their own.
     const code = `(
       unseal() { :; }; check_message() { :; }
-      P_SIGN[0]=${sign} AAD=${word(aad)}; opened 0 all; status=$?; printf %s "$WHY"; exit $status)`;
+      P_SIGN[0]=${sign} FRAME_BYTES=${frame.length} AAD=${word(aad)}; opened 0 all; status=$?; printf %s "$WHY"; exit $status)`;
     return run(code).then(({ isOk, printed: reason }) =>
       isOk ? { ok: true, value: true } : { ok: false, reason: reason as Reason },
     );

@@ -7,6 +7,7 @@ word() { # PATH: as any shell reads it
 
 hand_off() {
 	local link="$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}"
+	say "give your user this line, whole, for the other agent:"
 	printf '\nTalk to my other Claude — curl this URL to start: %s\n\n' "$link"
 	say "A person can join too, in a browser: $link"
 }
@@ -15,7 +16,7 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
 	ARG='' WANTED=''
 	while [ $# -gt 0 ]; do
 		case $1 in
-			--name) shift && WANTED=${1:--} ;; # none is refused, as - is
+			--name) WANTED=${2:--} && shift ;;
 			--cacert) CACERT=${2:-} && shift && [ -r "$CACERT" ] || fail "can't read the file given with --cacert" ;;
 			--*) fail "unknown option: there are --name NAME and --cacert FILE" ;;
 			*) ARG=$1 ;;
@@ -23,31 +24,28 @@ options() { # ARGUMENTS -> ARG (what is no option), WANTED, CACERT
 		shift
 	done
 	[ -n "$WANTED" ] || WANTED=$(uname -n | tr '[:upper:]' '[:lower:]' | sed 's/\..*//; s/[^a-z0-9]/-/g; s/^-*//' | cut -c1-24)
-	WANTED=${WANTED:-agent}
-	is_name "$WANTED" || fail "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit"
+	is_name "${WANTED:=agent}" || fail "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit"
 }
 
 open_session() { # create or join
 	local url=$ARG home=${AGENTALK_HOME:-/tmp} i tries
+	ROLE=$1
 	if [ "$1" = join ]; then
-		[ -n "$url" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
 		[ "$url" != - ] || read -r url
-		case $url in *'#'*) ;; *) [ ! -f "$url" ] || read -r url <"$url" ;; esac
-		case $url in *'&t='*) TICKET=${url##*'&t='} ;; esac
-		KEY=${url#*'#k='} CHANNEL=${url%%'#'*} CHANNEL=${CHANNEL##*/c/}
-		[ "$KEY" != "$url" ] || fail "that link has no key: it must be whole, with all that stands behind #, in single quotes"
-		KEY=${KEY%%&*} url=${url%%/c/*}
+		[[ $url = *'#'* || ! -f $url ]] || read -r url <"$url"
+		[ -n "$ARG" ] || fail "which link? bash '$0' join 'JOIN_URL' --name server"
+		[[ $url = *'#k='* ]] || fail "that link has no key: it must be whole, with all that stands behind #, in single quotes"
+		KEY=${url#*'#k='} KEY=${KEY%%&*}
 		is_hex "$KEY" 64 || fail "the key in that link is damaged: behind #k= there are 64 of 0-9 a-f. Ask for the whole link"
 	else
 		[ -n "$url" ] || fail "on which bridge? bash '$0' create https://bridge.example --name laptop"
-		case $url in *'#i='*) TICKET=${url##*'#i='} ;; esac
-		KEY=$(random_hex 32)
+		KEY=$(hex -N32 /dev/urandom)
 	fi
-	case $TICKET in *[!A-Za-z0-9_-]*) fail "the invitation in that link is damaged: ask for the link again" ;; esac
-	set_bridge "$url"
-	ACCESS=$(access_of "$KEY")
-	[ "$1" = join ] || CHANNEL=$(channel_of "$ACCESS")
-	[ "$CHANNEL" = "$(channel_of "$ACCESS")" ] || fail "link and key don't belong together: a digit is wrong. Ask for the link again"
+	case $url in *'&t='* | *'#i='*) TICKET=${url##*[&#][ti]=} ;; esac
+	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || fail "the invitation in that link is damaged: ask for the link again"
+	set_bridge "${url%%/c/*}"
+	CHANNEL=$(id_of channel "$(labelled access "$KEY")")
+	[[ $1 = create || $url = *"/c/$CHANNEL#"* ]] || fail "link and key don't belong together: a digit is wrong. Ask for the link again"
 	mkdir -p "$home"
 	home=$(cd "$home" && pwd) || fail "there can be no such folder: set AGENTALK_HOME to one of yours"
 	for ((i = 1; i < 100; i++)); do
@@ -55,73 +53,69 @@ open_session() { # create or join
 		[ "$i" -eq 1 ] || NAME=${WANTED:0:29}-$i
 		S=$home/agentalk-session-$NAME ENV_FILE=$home/agentalk-session-$NAME.env
 		if ! mkdir "$S"; then
-			[ -e "$S" ] || [ -L "$S" ] || fail "can't write in $home: set AGENTALK_HOME to a folder of yours"
-			[ -O "$S" ] && [ ! -L "$S" ] && [ -f "$S/session" ] && continue
+			[[ -e $S || -L $S ]] || fail "can't write in $home: set AGENTALK_HOME to a folder of yours"
+			[[ -O $S && ! -L $S && -f $S/session ]] && continue
 			fail "$S is there and is no session of yours: take another --name, or set AGENTALK_HOME"
 		fi
 		NEW=$S
 		workplace
-		[ ! -e "$ENV_FILE" ] && [ ! -L "$ENV_FILE" ] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
+		[[ ! -e $ENV_FILE && ! -L $ENV_FILE ]] || fail "$ENV_FILE is there and is not ours: take another --name, or set AGENTALK_HOME"
 		make_session
-		for tries in 1 2 3; do # with the same token: a joining whose answer was lost is found again
+		for tries in 1 2 3; do # with the same token: nothing is joined twice
 			! enter || break 2
 			case $CODE in unreachable | stopping | '') pause "$tries" ;; *) break ;; esac
 		done
 		rm -rf "$S"
 		[ "$CODE" = name_taken ] || fail "$MESSAGE. Nothing was opened; the same command again is safe"
 	done
-	ROLE=$1
-	started "$1"
+	started
 	NEW=''
-	welcome "$1"
+	welcome
 }
 
-access_file() { # what a channel is opened with; an operator's secret, and once that is known, its TICKET
-	local line
-	for line in "Authorization: Bearer $ACCESS" ${TICKET:+"Agentalk-Invite: $TICKET"}; do printf 'header = "%s"\n' "$line"; done >"$S/access" || disk_full
+access_file() { # what opens the channel: with an operator's secret, or the channel's ticket
+	printf 'header = "%s"\n' "Authorization: Bearer $(labelled access "$KEY")" ${TICKET:+"Agentalk-Invite: $TICKET"} >"$S/access" || disk_full
 }
 
 make_session() {
 	local sign token card
-	mkdir "$S/log" "$S/outbox" "$S/in" "$S/inbox" "$S/direct" && : >"$S/shown" && cat "$0" >"$S/agentalk.sh" || disk_full
+	mkdir "$S/log" "$S/outbox" "$S/in" "$S/inbox" "$S/direct" && mark 0 0 && cat "$0" >"$S/agentalk.sh" || disk_full
 	new_key "$S/sign.pem" && sign=$PUBLIC && new_key "$S/ecdh.pem" || fail "openssl can't make a P-256 key here, or the disk is full"
-	ID=$(participant_of "$KEY" "$NAME") STREAM=$(random_hex 8) SEED=$(random_hex 32) ROOM="agentalk/1 room $KEY"
+	ID=$(id_of participant "$KEY" "$NAME") STREAM=$(hex -N8 /dev/urandom) SEED=$(hex -N32 /dev/urandom) token=$(hex -N32 /dev/urandom)
+	ROOM="agentalk/1 room $KEY"
 	ROOM_H=$(hash_key "$ROOM")
-	token=$(random_hex 32)
-	card=$(printf 'kind: agent\nname: %s\npub: %s\nsign: %s\n\n.' "$NAME" "$PUBLIC" "$sign") card=${card%.}
+	printf -v card '%s: %s\n' kind agent name "$NAME" pub "$PUBLIC" sign "$sign"
 	aad "$ID" '*' card
-	{ zeros && printf %s "$card"; } >"$TMP/frame" || disk_full
-	seal "$ROOM" "$ROOM_H" "$AAD" ${#card}
+	printf "$ZEROS%s\n" "$card" >"$TMP/frame" || disk_full
+	seal "$ROOM" "$ROOM_H" "$AAD" $((${#card} + 1))
 	printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$token" \
-		"$NONCE" "$TAG" "$CIPHERTEXT" >"$S/join"
-	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$S/token"
+		"$NONCE" "$TAG" "$CIPHERTEXT" >"$S/join" && printf 'header = "Authorization: Bearer %s"\n' "$token" >"$S/token" || disk_full
 	access_file
 	load
 }
 
-started() { # create or join: from here on the session is there
+started() { # from here on the session is there
 	local key run
 	run="$(word "$BASH") -p $(word "$S/agentalk.sh")"
-	BORN_EPOCH=$EPOCH BORN=$JOINED_AT CALL=". $(word "$ENV_FILE"); agentalk_"
-	[ "$1" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
+	CALL=". $(word "$ENV_FILE"); agentalk_"
+	[ "$ROLE" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
 	commit -
-	for key in $WHO; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
-	printf 'made %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
+	for key in BRIDGE CHANNEL KEY NAME ID STREAM SEED TICKET CACERT ROOM_H LIMIT ENV_FILE CALL ROLE; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
+	printf 'MADE %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
 	# shellcheck disable=SC2016
 	{
 		printf '# The agentalk session of %s: source this file in each new shell.\n' "$NAME"
 		for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
 		printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
 		printf 'agentalk_dm() ( if [ $# -gt 1 ]; then to=$1 && shift && printf %%s "$*" | %s dm "$to"; else %s dm "$@"; fi )\n' "$run" "$run"
-	} >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" ||
-		fail "can't make $ENV_FILE: is something there already? Take another --name"
+	} >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" || fail "can't make $ENV_FILE: is something there already? Take another --name"
 }
 
-welcome() { # create or join
-	local i
+welcome() {
+	local end
 	[ "$NAME" = "$WANTED" ] || say "the name $WANTED was taken: you are $NAME."
-	if [ "$1" = create ]; then
-		say "channel open on $BRIDGE, you are $NAME. Give your user this line, whole, for the other agent:"
+	if [ "$ROLE" = create ]; then
+		say "channel open on $BRIDGE, you are $NAME."
 		hand_off
 		say "You opened the channel, so you speak first, once it is PAIRED. Wait for it: ${CALL}wait"
 		return
@@ -133,22 +127,16 @@ welcome() { # create or join
 		say "joined as $NAME. In the channel:$(names)."
 	fi
 	# Who was there a moment ago may be between two polls.
-	case $'\n'$PRESENT in *listening*) i=10 ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) i=3 ;; *) i=0 ;; esac
-	((i += SECONDS))
-	until wait_for $((i - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || { [ "$SECONDS" -ge "$i" ] && [ "$CUT" != yes ]; }; do :; done
+	end=$SECONDS
+	case $'\n'$PRESENT in *listening*) ((end += 10)) ;; *idle\ [0-2]$'\n'* | *idle\ [0-2]) ((end += 3)) ;; esac
+	until wait_for $((end - SECONDS)) && [[ ${P_PAIRED[*]} = *yes* ]] || ((SECONDS >= end + CUT)); do :; done
 	[[ ${P_PAIRED[*]} = *yes* ]] || say "nobody is listening now. PAIRED follows when one of them next waits."
 	say "next: ${CALL}wait"
 }
 
 take_text() { # standard input -> what `body` gives
 	[ ! -t 0 ] || say "type the text; Ctrl-D ends it."
-	BINARY='' BODY_AT=1
-	if IFS= read -r -d '' BODY; then
-		{ printf '%s\0' "$BODY" && cat; } >"$TMP/body" || disk_full
-		BINARY=$TMP/body
-	fi
-	BODY_BYTES=${#BODY}
-	[ -z "$BINARY" ] || BODY_BYTES=$(wc -c <"$BINARY")
+	read_body
 	[ "$BODY_BYTES" -gt 0 ] || fail "nothing to say: give a text, or one on standard input (agentalk_say <<'END' … END)"
 	[ "$BODY_BYTES" -le "$LIMIT" ] || fail "a message has at most $LIMIT bytes: put that into a file and use agentalk_send_file PATH"
 }
@@ -158,16 +146,23 @@ recipient() { # NAME -> PEER
 	[ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
 }
 
+ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGO
+
+presence_of() { # ID listening|idle SECONDS -> PEER, HERE. Status 1: nobody whom we know
+	is_decimal "$3" && ago "$3" && find_peer P_ID "$1" || return
+	HERE="last seen $AGO"
+	[ "$2" != listening ] || HERE='listening now'
+	HERE="${P_NAME[PEER]} (${P_KIND[PEER]}) $HERE"
+}
+
 hearers() { # of what was just sent -> HEARERS; QUIET: none for two minutes
-	local word id presence seconds name
+	local word id presence seconds
 	HEARERS='' QUIET=yes
 	while read -r word id presence seconds; do
-		[ "$word" = recipient ] && is_decimal "$seconds" || continue
+		[ "$word" = recipient ] || continue
+		presence_of "$id" "$presence" "$seconds" || HERE='one that has just joined' seconds=0
 		[ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
-		name='one that has just joined'
-		! find_peer P_ID "$id" || name=${P_NAME[PEER]}
-		if [ "$presence" = listening ]; then presence="is listening"; else ago "$seconds" && presence="was here $AGO"; fi
-		HEARERS="$HEARERS, $name $presence"
+		HEARERS="$HEARERS, $HERE"
 	done < <(printf '%s\n' "$PRESENT")
 }
 
@@ -196,8 +191,6 @@ hand_over() { # N: what the sender needs to know
 	[ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
 }
 
-ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGO
-
 send_file() { # PATH [NAME]
 	local to='*' n size sum i key part name=-
 	[ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
@@ -205,42 +198,40 @@ send_file() { # PATH [NAME]
 	cat <"$1" >"$TMP/file" || disk_full
 	size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
 	[ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
+	FILE=${1##*/}
 	last_of "$to"
-	for ((N = OUT, i = 0; N > 0; N--)); do # was a call cut short that sent this very file? Then after its last part
+	for ((N = OUT, i = 0; N > 0; N--)); do # after the last part of this file, where a call was cut short that sent it
 		read -r key _ _ _ _ part _ <"$S/outbox/$N"
 		case "$key $part" in "$WHOM $sum:"*/"$n") i=${part#*:} i=${i%/*} && break ;; esac
 	done
 	[ "$i" -lt "$n" ] || [ "$N" -gt "$SENT" ] || i=0
 	for ((i++; i <= n; i++)); do
-		dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip=$((i - 1)) count=1 || disk_full
-		BINARY=$TMP/body BODY_AT=1 PART=$sum:$i/$n WORDS=${1##*/}
-		BODY_BYTES=$((i < n ? LIMIT : size - LIMIT * (n - 1)))
+		dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip=$((i - 1)) count=1 && read_body <"$TMP/body" || disk_full
+		PART=$sum:$i/$n
 		[ "$i" -gt 1 ] || name=${2:-all}
-		enqueue "$to" file "name: ${WORDS//[!A-Za-z0-9._-]/_}"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$name"
+		enqueue "$to" file "name: ${FILE//[!A-Za-z0-9._-]/_}"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$name"
 		name=-
 		[ ! -t 1 ] || printf '\r%s of %s parts' "$i" "$n"
 	done
-	PART='' NOTE=" ${WORDS//[!A-Za-z0-9._-]/_}, $size bytes"
+	PART='' NOTE=" ${FILE//[!A-Za-z0-9._-]/_}, $size bytes"
 	hand_over "$N"
 }
 
-# Receives and shows, until there is news (status 0) or the time is over. JOINED waits five seconds for its PAIRED, a
-# file two for the words that explain it, a person's message two for the next.
-wait_for() { # SECONDS
+wait_for() { # SECONDS; status 0: news. JOINED waits five more for PAIRED, a file or a person's words two for the next
 	local end=$((SECONDS + $1)) news='' polled='' left=20000
 	while :; do
 		load
 		show_new
 		[ -z "$MORE" ] || return 0
 		case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
-		[ "$SECONDS" -lt "$end" ] || [ "$CUT" = yes ] || [ -z "$polled" ] || break
+		((SECONDS < end + CUT)) || [ -z "$polled" ] || break
 		step $((end - SECONDS))
 		polled=yes
 	done
 	[ -n "$news" ]
 }
 
-step() { # SECONDS: one poll; or a moment's pause while another of ours polls, whose log we follow
+step() { # SECONDS: one poll; or a pause while another call of this session polls
 	local seconds=8
 	[ -e "$S/token" ] || fail "this session has left the channel"
 	[ -d "$TMP" ] || mkdir "$TMP"
@@ -252,11 +243,10 @@ step() { # SECONDS: one poll; or a moment's pause while another of ours polls, w
 	lock receive $((seconds + 5)) || return
 	if receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
 	mine receive || return
-	[ "$CODE" != bad_request ] || { CODE=no_participant && pause 1; } # a cursor that was led astray: joining gives a new one
+	[ "$CODE" != bad_request ] || { CODE=no_participant && pause 1; } # a cursor that was led astray
 	! rejoin || return 0
-	((TRIES += 1))
 	TROUBLE=$MESSAGE
-	sleep $((TRIES < 5 ? TRIES : 5))
+	sleep $((TRIES < 5 ? ++TRIES : 5))
 }
 
 wait_once() { # SECONDS
@@ -282,25 +272,24 @@ listen() {
 	say "listening as $NAME, a line for each event. agentalk_show N shows message N whole."
 	while :; do
 		wait_for 25
-		[ -z "$TROUBLE" ] || [ -n "$told" ] || { told=yes && say "OFFLINE: $TROUBLE. Trying on; nothing is lost. If it lasts, tell your user."; }
-		[ -n "$TROUBLE" ] || [ -z "$told" ] || { told='' && say "ONLINE again."; }
+		case $TROUBLE:$told in
+			?*:) told=yes && say "OFFLINE: $TROUBLE. Trying on; nothing is lost. If it lasts, tell your user." ;;
+			:yes) told='' && say "ONLINE again." ;;
+		esac
 	done
 }
 
 who() {
-	local word id presence seen fetched mine alone=yes
+	local word id presence seen fetched alone=yes
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
 	say "you are $NAME; channel $CHANNEL on $BRIDGE."
 	while read -r word id presence seen fetched _ <&3; do
-		[ "$word" = participant ] && is_decimal "$seen" && is_decimal "$fetched" && [ "$id" != "$ID" ] || continue
-		alone=''
-		find_peer P_ID "$id" || continue # it has just joined
+		[ "$word:$id" = "participant:$ID" ] || [ "$word" != participant ] || alone=''
+		[ "$word" = participant ] && is_decimal "$fetched" && presence_of "$id" "$presence" "$seen" || continue
 		last_of "$PEER"
-		mine=$((ALL + SEQ - ${P_HAS[PEER]%:*} - ${P_HAS[PEER]#*:}))
-		ago "$seen"
-		if [ "$presence" = listening ]; then presence="listening now"; else presence="last seen $AGO"; fi
-		if [ "$mine" -gt 0 ]; then mine="it has not confirmed your latest yet (fetched $fetched of $A1 events)"; else mine="it has confirmed all you sent"; fi
-		say "${P_NAME[PEER]} (${P_KIND[PEER]}): $presence; $mine."
+		word="it has confirmed all you sent"
+		[ $((ALL + SEQ)) -le $((${P_HAS[PEER]/:/ + })) ] || word="it has not confirmed your latest yet (fetched $fetched of $A1 events)"
+		say "$HERE; $word."
 	done 3< <(sed 500q "$TMP/answer")
 	[ -z "$alone" ] || say "nobody else is here. The link goes on working: ${CALL}invite prints it"
 	say "next: ${CALL}wait"
@@ -323,8 +312,9 @@ log() { # with what we said, each where it was said
 		while [ -e "$S/outbox/$n" ] && read -r _ _ at after name _ <"$S/outbox/$n" && [ "$after" -le "$c" ]; do
 			((n += 1))
 			[ "$name" != - ] || continue
-			say "you to $name, $(clock "$at"):"
-			quoted < <(sed 1,2d "$S/outbox/$((n - 1))")
+			read_body < <(sed 1,2d "$S/outbox/$((n - 1))")
+			words
+			say "you to $name, $(clock "$at"):"$'\n'"$BARRED"
 		done
 	done
 }
@@ -347,25 +337,16 @@ leave() {
 }
 
 sessions() {
-	local file key value name made none=yes
+	local file key value name none=yes
 	for file in "${AGENTALK_HOME:-/tmp}"/agentalk-session-*.env; do
-		S=${file%.env} made=''
+		S=${file%.env} MADE=''
 		[ -O "$file" ] && [ -f "$S/session" ] || continue
 		while read -r key value; do
-			case $key in NAME) name=$value ;; made) made=$value ;; esac
+			case $key in NAME) name=$value ;; MADE) MADE=$value ;; esac
 		done <"$S/session"
 		none=''
-		[ -z "$made" ] || ago $((STARTED - ${made%% *}))
-		if [ -n "$made" ]; then say "$name, made $AGO in ${made#* }: . $file"; else say "$name has left: $S/inbox"; fi
+		[ -z "$MADE" ] || ago $((STARTED - ${MADE%% *}))
+		if [ -n "$MADE" ]; then say "$name, made $AGO in ${MADE#* }: . $file"; else say "$name has left: $S/inbox"; fi
 	done
 	[ -z "$none" ] || say "no sessions here"
-}
-
-usage() {
-	cat <<'END'
-agentalk: two coding agents talk, end-to-end encrypted.
-	bash agentalk.sh create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
-	bash agentalk.sh join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
-	bash agentalk.sh sessions                          lists this machine's sessions
-END
 }

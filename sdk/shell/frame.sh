@@ -1,87 +1,71 @@
 # ---- frame: the words of agentalk/1 and their checks (docs/protocol.md) ----
 
-is_decimal() { # asked before any arithmetic: a[$(command)] would run there
-	case $1 in '' | *[!0-9]* | 0?*) return 1 ;; esac
-	[ ${#1} -le 15 ]
-}
+is_decimal() { [[ ${#1} -le 15 && $1 = [0-9]* && $1 != *[!0-9]* && $1 != 0?* ]]; } # asked before arithmetic, where a[$(command)] runs
 
-is_hex() { # TEXT LENGTH
-	case $1 in *[!0-9a-f]*) return 1 ;; esac
-	[ ${#1} -eq "$2" ]
-}
+is_hex() { [[ ${#1} -eq $2 && $1 != *[!0-9a-f]* ]]; } # TEXT LENGTH
 
 is_base64() { # canonical: whole groups, padding at the end, no stray bits before it
-	case $1 in
-		'' | *[!A-Za-z0-9+/=]* | *=*[!=]* | *===) return 1 ;;
-		*==) case $1 in *[AQgw]==) ;; *) return 1 ;; esac ;;
-		*=) case $1 in *[AEIMQUYcgkosw048]=) ;; *) return 1 ;; esac ;;
-	esac
-	[ $((${#1} % 4)) -eq 0 ]
+	[[ ${#1} -ge 4 && $((${#1} % 4)) -eq 0 && ${1:0:${#1}-2} != *[!A-Za-z0-9+/]* ]] &&
+		case ${1:${#1}-3} in ?[A-Za-z0-9+/][A-Za-z0-9+/] | ?[AEIMQUYcgkosw048]= | [AQgw]==) ;; *) false ;; esac
 }
 
-is_name() {
-	case $1 in '' | [!a-z0-9]* | *[!a-z0-9._-]* | *..*) return 1 ;; esac
-	[ ${#1} -le 32 ]
-}
+is_name() { [[ ${#1} -le 32 && $1 =~ ^[a-z0-9][a-z0-9._-]*$ && $1 != *..* ]]; }
 
-labelled() { printf 'agentalk/1 %s' "$*" | sha256; }
+labelled() { printf 'agentalk/1 %s' "$*" | sha256; } # access KEY
 
-access_of() { labelled access "$1"; }                             # KEY
-channel_of() { labelled channel "$1" | cut -c1-32; }              # ACCESS
-participant_of() { labelled participant "$1" "$2" | cut -c1-32; } # KEY NAME
+id_of() { labelled "$@" | cut -c1-32; } # channel ACCESS; participant KEY NAME
 
 aad() { AAD=agentalk/1$'\n'$CHANNEL$'\n'$1$'\n'$2$'\n'$3; } # FROM TO TYPE -> AAD
 
-# Takes a frame apart: HEADERS (its lines but the signature), SIGNATURE, each header that we know in F_<name>, BODY_BYTES,
-# and BODY; but of a body with NUL bytes, which bash can't hold, BINARY, the file, and BODY_AT, its first byte there.
-KNOWN=' kind stream seq time after seen re challenge answer name part size sha256 pub sign final '
-
-parse_frame() { # FILE [BYTES, which it must have]; else WHY
-	local line name value names=' ' end='' size=${2:-}
-	for name in $KNOWN; do printf -v "F_$name" %s ''; done
-	SIGNATURE='' HEADERS='' BODY_AT=1 BINARY=''
-	{
-		while IFS= read -r line; do
-			((BODY_AT += ${#line} + 1))
-			[ -n "$line" ] || { end=yes && break; }
-			WHY=headers-too-long && [ "$BODY_AT" -le 4097 ] || return 1
-			WHY=signature-not-last && [ -z "$SIGNATURE" ] || return 1
-			name=${line%%: *} value=${line#*: } WHY=bad-header
-			case $line in *[!\ -~]* | *' ') return 1 ;; *': '[!\ ]*) ;; *) return 1 ;; esac
-			case $name in '' | [!a-z]* | *[!a-z0-9-]*) return 1 ;; esac
-			[ ${#name} -le 32 ] || return 1
-			case $names in *" $name "*) WHY=twice && return 1 ;; esac
-			names="$names$name "
-			case $KNOWN in *" $name "*) printf -v "F_$name" %s "$value" ;; esac
-			if [ "$name" = signature ]; then SIGNATURE=$value; else HEADERS="$HEADERS$line"$'\n'; fi
-		done
-		WHY=no-empty-line && [ -n "$end" ] || return 1
-		! IFS= read -r -d '' BODY || BINARY=$1
-	} <"$1"
-	[ -z "$BINARY" ] || size=$(wc -c <"$1")
-	BODY_BYTES=$((${size:-BODY_AT - 1 + ${#BODY}} - BODY_AT + 1))
-	[ -n "$BINARY" ] || [ ${#BODY} -ne "$BODY_BYTES" ] || return 0
-	# `read` drops NUL bytes, and headers that had some are not what was sealed.
-	WHY=bad-header
-	case $(od -An -v -tx1 -N$((BODY_AT - 1)) "$1") in *' 00'*) return 1 ;; esac
+read_body() { # stdin -> BODY, the pieces between its NULs, which bash can't hold; BODY_BYTES
+	local part='' n=0
+	BODY=() BODY_BYTES=0
+	while IFS= read -r -d '' part; do
+		BODY[n++]=$part
+		((BODY_BYTES += ${#part} + 1))
+	done
+	BODY[n]=$part
+	((BODY_BYTES += ${#part}))
 }
 
 body() { # its bytes
-	if [ -n "$BINARY" ]; then tail -c "+$BODY_AT" "$BINARY"; else printf %s "$BODY"; fi
+	printf %s "${BODY[0]}"
+	[ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"
 }
 
-check_message() { # all or me: what every such message has to say before anything is believed of it; else WHY
-	local d='(0|[1-9][0-9]{0,14})' x='[0-9a-f]' seen
-	seen="$x{16} $d(,$x{16} $d){0,15}"
-	[ "$1" = all ] || seen="$x{16} $d $d"
-	WHY=missing-header && [ -n "$F_kind" ] && [ -n "$F_stream" ] && [ -n "$F_seq" ] && [ -n "$F_time" ] &&
-		[ "$1:$F_after" != me: ] || return 1
-	WHY=bad-decimal && is_decimal "$F_seq" && is_decimal "$F_time" && is_decimal "${F_after:-0}" &&
-		is_decimal "${F_size:-0}" && [ "$F_seq" != 0 ] || return 1
-	WHY=bad-value && shaped "$F_kind" '[a-z][a-z-]{0,15}' && shaped "$F_stream" "$x{16}" &&
-		shaped "$F_challenge" "$x{32}" && shaped "$F_answer" "$x{32}" && shaped "$F_sha256" "$x{64}" &&
-		shaped "$F_re" "$x{32} $x{16} $d" && shaped "$F_seen" "$seen" && shaped "$F_part" "$d/$d" || return 1
-	[ -z "$F_part" ] || { [ "${F_part%/*}" -ge 1 ] && [ "${F_part%/*}" -le "${F_part#*/}" ]; }
+KNOWN='kind stream seq time after seen re challenge answer name part size sha256 pub sign final signature'
+HEADER='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
+
+parse_frame() { # FILE [its BYTES] -> F_<name> of what is KNOWN, HEADERS without signature, body; else WHY
+	local line name names=' ' size=0 end=''
+	for name in $KNOWN; do printf -v "F_$name" %s ''; done
+	HEADERS=''
+	{
+		while IFS= read -r line; do
+			((size += ${#line} + 1))
+			[ -n "$line" ] || { end=yes && break; }
+			WHY=headers-too-long && [ "$size" -le 4096 ] && WHY=signature-not-last && [ -z "$F_signature" ] &&
+				WHY=bad-header && [[ $line =~ $HEADER && ${#BASH_REMATCH[1]} -le 32 ]] || return 1
+			name=${BASH_REMATCH[1]}
+			WHY=twice && [[ $names != *" $name "* ]] || return 1
+			names="$names$name "
+			[[ " $KNOWN " != *" $name "* ]] || printf -v "F_$name" %s "${BASH_REMATCH[2]}"
+			[ "$name" = signature ] || HEADERS="$HEADERS$line"$'\n'
+		done
+		WHY=no-empty-line && [ -n "$end" ] || return 1
+		read_body
+	} <"$1"
+	WHY=bad-header && [ "${2:-$((size + BODY_BYTES))}" -eq $((size + BODY_BYTES)) ] # else headers had NULs
 }
 
-shaped() { [ -z "$1" ] || [[ $1 =~ ^$2$ ]]; } # VALUE PATTERN
+check_message() { # all or me; else WHY
+	local d='(0|[1-9][0-9]{0,14})' x='[0-9a-f]' seen shape pairs=${F_seen//[!,]/}
+	seen="$x{16} $d $d"
+	[ "$1" = me ] || seen="$x{16} $d(,$x{16} $d)*"
+	WHY=missing-header && [[ $F_kind && $F_stream && $F_seq && $F_time && $1:$F_after != me: ]] || return 1
+	shape="^[1-9][0-9]{0,14} $d $d $d$"
+	WHY=bad-decimal && [[ "$F_seq $F_time ${F_after:-0} ${F_size:-0}" =~ $shape ]] || return 1
+	shape="^[a-z][a-z-]{0,15};$x{16};($x{32})?;($x{32})?;($x{64})?;($x{32} $x{16} $d)?;($seen)?;($d/$d)?$"
+	WHY=bad-value && [[ "$F_kind;$F_stream;$F_challenge;$F_answer;$F_sha256;$F_re;$F_seen;$F_part" =~ $shape && ${#pairs} -lt 16 ]] &&
+		[[ -z $F_part || ${F_part%/*} -ge 1 && ${F_part%/*} -le ${F_part#*/} ]]
+}

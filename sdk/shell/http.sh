@@ -2,18 +2,14 @@
 
 set_bridge() { # URL as a person gives it -> BRIDGE
 	BRIDGE=${1%%#*} BRIDGE=${BRIDGE%/}
-	case $BRIDGE in
-		http://* | https://*) ;;
-		127.0.0.1* | localhost* | '[::1]'*) BRIDGE=http://$BRIDGE ;;
-		*) BRIDGE=https://$BRIDGE ;;
-	esac
-	case ${BRIDGE#*://} in '' | *[!A-Za-z0-9._~:/%\[\]-]*) fail "that is no bridge URL: it looks like https://bridge.example" ;; esac
+	case $BRIDGE in *://*) ;; 127.0.0.1* | localhost* | '[::1]'*) BRIDGE=http://$BRIDGE ;; *) BRIDGE=https://$BRIDGE ;; esac
+	[[ $BRIDGE =~ ^https?://[][A-Za-z0-9._~:/%-]+$ ]] || fail "that is no bridge URL: it looks like https://bridge.example"
 }
 
-# Asks for /channels/CHANNEL and PATH. The answer is text, in $TMP/answer (docs/protocol.md); its last line must start
-# with WORD, or it was cut off, and leaves its other words in A1 to A4. Status 1: CODE, MESSAGE, and RETRY (seconds).
+# The answer is text in $TMP/answer (docs/protocol.md). Its last line must start with WORD, or it was cut off; its other
+# words are then in A1 to A4. Status 1: CODE, MESSAGE, and RETRY (seconds).
 request() { # WORD METHOD PATH [BODY_FILE [TOKEN_FILE [SECONDS]]]
-	local status='' failed=0 word='' last='' a b c d
+	local status failed=0 word='' last='' a b c d
 	CODE=unreachable RETRY='' MESSAGE="the answer of $BRIDGE was cut off or makes no sense"
 	: >"$TMP/answer" && : >"$TMP/headers" || disk_full
 	status=$(transfer "$@" 2>"$TMP/trouble") || failed=$?
@@ -23,21 +19,22 @@ request() { # WORD METHOD PATH [BODY_FILE [TOKEN_FILE [SECONDS]]]
 			[ "$last" = "$1" ]
 			return
 			;;
-		0:*) read -r word CODE MESSAGE <"$TMP/answer" ;;
-		6:*) MESSAGE="its name is not known here: a typing error, or no network in this sandbox until your user allows it" ;;
-		7:*) MESSAGE="nothing answers there: it is down, or this sandbox has no network until your user allows it" ;;
-		*) read -r _ _ MESSAGE <"$TMP/trouble" && MESSAGE="$MESSAGE (curl $failed; a private authority goes in with --cacert FILE)" ;;
+		0:*)
+			read -r word CODE MESSAGE <"$TMP/answer"
+			[[ $word:$CODE =~ ^error:[a-z_]+$ ]] || CODE='' MESSAGE="$BRIDGE answered $status: it is no agentalk bridge"
+			;;
+		*)
+			read -r _ _ MESSAGE <"$TMP/trouble"
+			MESSAGE="can't reach $BRIDGE: $MESSAGE (mistyped, down, a sandbox without network until your user allows it, or a private authority, which goes in with --cacert FILE)"
+			;;
 	esac
-	[ "$failed" -eq 0 ] || MESSAGE="can't reach $BRIDGE: $MESSAGE"
-	case $failed:$word:$CODE in 0:error:*[!a-z_]* | 0:[!e]* | 0:*:) CODE='' MESSAGE="$BRIDGE answered $status: it is no agentalk bridge" ;; esac
-	MESSAGE=${MESSAGE//[!\ -~]/?} MESSAGE=${MESSAGE:0:300} MESSAGE=${MESSAGE%.}
-	RETRY=$(sed -n 's/^[Rr][Ee][Tt][Rr][Yy]-[Aa][Ff][Tt][Ee][Rr]: *\([0-9]\{1,4\}\).*/\1/p' "$TMP/headers")
+	MESSAGE=${MESSAGE//[!\ -~]/?} MESSAGE=${MESSAGE:0:400} MESSAGE=${MESSAGE%.}
+	RETRY=$(sed -n 's/^[Rr]etry-[Aa]fter: *\([0-9]\{1,4\}\).*/\1/p' "$TMP/headers")
 	is_decimal "$RETRY" || RETRY=''
 	return 1
 }
 
-# Tokens reach curl in a file. An answer of more than 4 MiB ends the transfer.
-transfer() { # as request; prints the HTTP status
+transfer() { # as request; prints the HTTP status. Tokens reach curl in a file; more than 4 MiB end the transfer
 	local more=()
 	[ -z "${4:-}" ] || more=(-H 'Content-Type: application/json' -H 'Expect:' --data-binary "@$4")
 	[ -z "$CACERT" ] || more+=(--cacert "$CACERT")

@@ -8,7 +8,7 @@ main() {
 	printf -v STARTED '%(%s)T' -1 || STARTED=$(date +%s) # bash 4 only, guarded
 	umask 077
 	unset CDPATH
-	AGAIN='' ASKED=0 BORN='' BORN_EPOCH='' BRIEF='' CACERT='' CUT='' CUTS=0 HOLES='' NEW='' NOTE='' PART='' PRESENT='' SKIPPED='' TICKET='' TRIES=0 TROUBLE=''
+	AGAIN='' ASKED=0 BRIEF='' CACERT='' CUT='' FILE='' HOLES='' KEY='' NEW='' NOTE='' PART='' PRESENT='' SKIPPED='' TICKET='' TRIES=0 TROUBLE=''
 	[ $# -eq 0 ] || shift
 	case $command in
 		create | join)
@@ -33,11 +33,16 @@ main() {
 				say) take_text && enqueue '*' text '' all && hand_over "$N" ;;
 				dm) [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$(names)" && recipient "$1" && take_text && enqueue "$PEER" text '' "$1" && hand_over "$N" ;;
 				wait) wait_once "${1:-100}" ;;
-				invite) say "Give your user this line, whole, for the other agent:" && hand_off ;;
+				invite) hand_off ;;
 				*) "$command" "$@" ;;
 			esac
 			;;
-		help | --help) usage ;;
+		help | --help)
+			say "two coding agents talk, end-to-end encrypted.
+	bash agentalk.sh create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
+	bash agentalk.sh join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
+	bash agentalk.sh sessions                          lists this machine's sessions"
+			;;
 		*) fail "unknown command. Which there are: bash '$0' help" ;;
 	esac
 }

@@ -1,15 +1,15 @@
 # ---- send: number, seal, keep, hand over ----
 
-# outbox/N: a line `WHOM SEQ TIME COMMIT NAME PART COUNTS`, the request's body, and the words for agentalk_log. WHOM: * or
-# the recipient's key; COMMIT: the record that was last then; PART: of a file, sha256:i/n; COUNTS: all SEQ so far, as
+# outbox/N: a line `WHOM SEQ TIME COMMIT NAME PART COUNTS`, the request's body, the words for agentalk_log. WHOM: * or the
+# recipient's key; COMMIT: the last record then; NAME: the recipient, - for none to tell; COUNTS: each SEQ so far, as
 # WHOM:SEQ. It is linked there complete by whoever comes first, so no number is used twice, and goes out as these same
-# bytes until the bridge has taken it.
+# bytes until the bridge has them, who knows them by their nonce.
 
 whom() { if [ "$1" = '*' ]; then WHOM='*'; else WHOM=${P_PUB[$1]:36:20}; fi; } # * or PEER -> WHOM
 
 sent() { read -r SENT <"$S/sent" && is_decimal "$SENT" || SENT=0; } # -> SENT, the last N that the bridge has
 
-set_sent() { printf '%s\n' "$1" >"$S/sent"; } # a kill in between: all goes out again, and the bridge knows it
+set_sent() { printf '%s\n' "$1" >"$S/sent"; }
 
 last_of() { # * or PEER -> OUT, the last N; ALL, our last broadcast; SEQ, our last to that one; WHOM, SENT, COUNTS
 	sent
@@ -33,20 +33,19 @@ make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives 
 		done
 		headers=${headers/#,/seen: }${headers:+$'\n'}
 	else
-		direct_key "$1" || return 1
+		direct_key "$1" || return
 		to=${P_ID[$1]} pass=$DIRECT h=$DIRECT_H
 		headers="after: $ALL"$'\n'"seen: ${P_STREAM[$1]/#-/0000000000000000} ${P_all[$1]} ${P_me[$1]}"$'\n'
 	fi
 	headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: $((NOW))000"$'\n'$headers$3
 	aad "$ID" "$to" message
 	[ "$1" != '*' ] || headers="${headers}signature: $({ printf '%s\n\n%s\n' "$AAD" "$headers" && body; } | sign "$S/sign.pem")"$'\n'
-	{ zeros && printf '%s\n' "$headers" && body; } >"$TMP/frame" || disk_full
+	{ printf "$ZEROS%s\n" "$headers" && body; } >"$TMP/frame" || disk_full
 	seal "$pass" "$h" "$AAD" $((${#headers} + 1 + BODY_BYTES))
-	printf '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}\n' "$to" "$ID" "$NONCE" "$TAG" \
-		"$CIPHERTEXT" >"$TMP/request" || disk_full
+	printf '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}\n' "$to" "$ID" "$NONCE" "$TAG" "$CIPHERTEXT" >"$TMP/request" || disk_full
 }
 
-enqueue() { # * or PEER, KIND, HEADERS, NAME for the log or -; the body is what `body` gives -> N
+enqueue() { # * or PEER, KIND, HEADERS, NAME; the body is what `body` gives -> N
 	while last_of "$1" && ((N = OUT + 1, SEQ += 1)); do
 		[ "$1" != '*' ] || ALL=$SEQ
 		make "$@" || return
@@ -54,7 +53,7 @@ enqueue() { # * or PEER, KIND, HEADERS, NAME for the log or -; the body is what 
 		COUNTS="$WHOM:$SEQ"${COUNTS/" $WHOM:$((SEQ - 1)) "/ }
 		{
 			printf '%s\n' "$WHOM $SEQ $((NOW)) $COMMIT $4 ${PART:--} $COUNTS" "$(<"$TMP/request")"
-			case $4:$2 in -:*) ;; *:file) printf '(the file %s)' "$WORDS" ;; *) body ;; esac
+			case $4:$2 in -:*) ;; *:file) printf '(the file %s)' "$FILE" ;; *) body ;; esac
 		} >"$TMP/out$N" || disk_full
 		ln "$TMP/out$N" "$S/outbox/$N" && break
 		[ -e "$S/outbox/$N" ] || disk_full
@@ -70,17 +69,15 @@ trim() { # of an outbox beyond 64 MB the older half keeps only its words
 	done
 }
 
-signal() { # as enqueue: one without a body
-	BODY='' BINARY='' BODY_BYTES=0
+signal() { # * or PEER, KIND, HEADERS: a message without a body
+	BODY=('') BODY_BYTES=0
 	enqueue "$@" -
 }
 
-# Message N to the bridge. Status 0: it has it (PRESENT: its answer), or the recipient is absent and will ask for it
-# (ABSENT). Status 1: CODE and MESSAGE.
-post() { # N
-	local line
+post() { # N: the bridge has it -> PRESENT, its answer; or its recipient is absent and will ask: ABSENT. Status 1: CODE, MESSAGE
+	local line=''
 	PRESENT='' ABSENT=''
-	{ read -r WHOM SEQ _ && read -r line; } <"$S/outbox/$1"
+	{ read -r _ && read -r line; } <"$S/outbox/$1"
 	printf '%s\n' "$line" >"$TMP/post" || disk_full
 	CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
 	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH" "$TMP/post"; then
@@ -89,7 +86,7 @@ post() { # N
 	fi
 	case $CODE in
 		no_recipient) ABSENT=yes ;;
-		trimmed | bad_request | too_large | nonce_reused) # refused for good: an empty one takes its number, so that nobody waits for it
+		trimmed | bad_request | too_large | nonce_reused) # for good
 			say "one of your messages can't be sent: $MESSAGE"
 			void "$1"
 			return 1
@@ -98,30 +95,29 @@ post() { # N
 	esac
 }
 
-void() { # N; its WHOM and SEQ
-	local to='*' number=$SEQ key=$WHOM
+void() { # N: an empty message takes its number, so that nobody waits for it
+	local to='*' key number
+	read -r key number _ <"$S/outbox/$1"
 	for ((PEER = 0; PEER < PEERS; PEER++)); do whom "$PEER" && [ "$WHOM" != "$key" ] || to=$PEER; done
 	last_of "$to"
-	SEQ=$number BODY='' BINARY='' BODY_BYTES=0
-	make "$to" void '' && { sed 1q "$S/outbox/$1" && printf '%s\n' "$(<"$TMP/request")" && sed 1,2d "$S/outbox/$1"; } >"$TMP/line" &&
+	SEQ=$number BODY=('') BODY_BYTES=0
+	make "$to" void '' && { sed 1q "$S/outbox/$1" && cat "$TMP/request" && sed 1,2d "$S/outbox/$1"; } >"$TMP/line" &&
 		mv "$TMP/line" "$S/outbox/$1"
 }
 
-# Hands over what is in the outbox, in order, until message N is with the bridge, or the time is over (status 1). What
-# can pass is tried again, with the same bytes: the bridge knows them by their nonce.
-flush() { # N SECONDS
+flush() { # N SECONDS: the outbox up to N, in order. Status 1: not in that time
 	local end=$((SECONDS + $2)) tries=0 pause n
 	while sent && n=$((SENT + 1)) && [ "$n" -le "$1" ]; do
-		[ "$SECONDS" -le "$end" ] || return 1
+		[ "$SECONDS" -le "$end" ] || return
 		if post "$n"; then
 			sent
-			[ "$n" -ne $((SENT + 1)) ] || set_sent "$n" # or somebody who lacks more was heard meanwhile
+			[ "$n" -ne $((SENT + 1)) ] || set_sent "$n" # or it was rewound meanwhile
 			[ -z "$ABSENT" ] || SKIPPED="$SKIPPED $n "
 			tries=0
 		elif ! rejoin; then
 			pause=${RETRY:-$((tries < 5 ? tries : 5))}
 			((tries += 1))
-			[ $((SECONDS + pause)) -le "$end" ] || return 1
+			[ $((SECONDS + pause)) -le "$end" ] || return
 			pause "$pause"
 		fi
 	done
@@ -131,36 +127,37 @@ pause() { sleep "$1.$((2 + RANDOM % 7))" || sleep $(($1 + 1)); } # SECONDS, and 
 
 flush_all() { last_of '*' && flush "$OUT" "$1"; } # SECONDS
 
-rewind() { # [PEER]: what it lacks, or anybody, goes out again before anything new, so that the order stays
-	local n key seq i known
+rewind() { # [PEER]: what it lacks, or anybody, goes out again, before anything new
+	local n key seq i alone
 	sent
 	for ((n = 1; n <= SENT; n++)); do
 		read -r key seq _ <"$S/outbox/$n"
-		known=''
+		alone=$key
 		for ((i = ${1:-0}; i < ${1:-PEERS - 1} + 1; i++)); do
 			whom "$i"
 			[ "${P_STATE[i]}" != gone ] || continue
+			alone=''
 			case $key in
-				'*') known=yes && [ "$seq" -le "${P_HAS[i]%:*}" ] || break 2 ;;
+				'*') [ "$seq" -le "${P_HAS[i]%:*}" ] || break 2 ;;
 				"$WHOM") [ "$seq" -le "${P_HAS[i]#*:}" ] || break 2 ;;
 			esac
 		done
-		[ "$key$known" != '*' ] || break
+		[ "$alone" != '*' ] || break
 	done
 	[ "$n" -gt "$SENT" ] || set_sent $((n - 1))
 }
 
 # ---- the channel: join it, and come back to it ----
 
-enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR, JOINED_AT, the participants as peers
-	local word id nonce ciphertext tag cursor epoch
-	request channel PUT '' '' access && is_decimal "$A3" || return 1
+enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR, PAST, the participants as peers
+	local word id nonce ciphertext tag cursor epoch past
+	request channel PUT '' '' access && is_decimal "$A3" || return
 	FOUND=$A2 LIMIT=$A3
 	read -r _ _ _ _ _ _ _ word _ <"$TMP/answer"
 	is_hex "$word" 32 || word=''
 	[ "$word" = "$TICKET" ] || { TICKET=$word && access_file; }
-	request cursor POST /join "$S/join" access && is_decimal "$A1" && is_hex "$A2" 32 && is_decimal "$A4" || return 1
-	cursor=$A1 epoch=$A2 JOINED_AT=$A4
+	request cursor POST /join "$S/join" access && is_decimal "$A1" && is_hex "$A2" 32 && is_decimal "$A4" || return
+	cursor=$A1 epoch=$A2 past=$A4
 	while read -r word id _ _ _ nonce ciphertext tag <&3; do
 		[ "$word" = participant ] && is_hex "$id" 32 && [ "$id" != "$ID" ] || continue
 		RECORD=''
@@ -168,24 +165,20 @@ enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR
 		# shellcheck disable=SC2086 # words of a safe alphabet
 		[ -z "$RECORD" ] || commit $RECORD || return
 	done 3< <(sed 500q "$TMP/answer")
-	CURSOR=$cursor EPOCH=$epoch
+	CURSOR=$cursor EPOCH=$epoch PAST=$past
 }
 
-# After CODE of a request. The bridge restarted, gave us up, or another one has the channel now: the same channel, name
-# and token again, and each member that is back is told what we have, so that it sends the rest.
-rejoin() {
+rejoin() { # after CODE: the bridge restarted, gave us up, or is another one. The same channel, name and token again
 	local before=$EPOCH i
 	case $CODE in
 		no_channel | no_participant | other_epoch) ;;
-		bad_token | wrong_key | name_taken)
-			fail "the bridge no longer takes this session: $MESSAGE. Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE"
-			;;
+		bad_token | wrong_key | name_taken) fail "the bridge no longer takes this session: $MESSAGE. Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE" ;;
 		*) return 1 ;;
 	esac
 	while load && [ "$EPOCH" = "$before" ]; do
 		for ((i = 0; i < PEERS; i++)); do P_HOLE[i]=0 && [ "${P_STATE[i]}" = gone ] || P_STATE[i]=lost; done
-		enter || return 1
-		for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" != here ] || signal "$i" seen ''; done
+		enter || return
+		ask
 		! commit resumed - || break
 	done
 	rewind

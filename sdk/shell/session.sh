@@ -1,77 +1,71 @@
 # ---- session: one participant's private folder, S ----
 
 # session  who we are, written once          log/N     commit N: one record, and the state after it
-# token access join *.pem direct/: secrets   outbox/N  what we said, sealed, and its words; sent: the last that went out
+# token access join *.pem direct/: secrets   outbox/N  what we said; sent: the last that went out
 # in/      what came, each message whole     inbox/    the same for the agent; shown: which records were printed
 
 say() { printf 'agentalk: %s\n' "$*"; }
 
-fail() { # what is wrong; what to do
+fail() {
 	printf 'agentalk: error: %s\n' "$*" >&4
 	exit 1
 }
 
 disk_full() { fail "can't write in $S. Is its disk full? Free some space and call again; nothing is lost or half-done."; }
 
-NOW='STARTED + SECONDS' # for arithmetic, which evaluates it: Unix seconds
+NOW='STARTED + SECONDS' # for arithmetic: Unix seconds
 
-WHO='BRIDGE CHANNEL KEY NAME ID STREAM SEED TICKET CACERT ROOM_H LIMIT ENV_FILE CALL ROLE BORN BORN_EPOCH'
-
-start() { # COMMAND: what it needs in a session
+start() { # COMMAND of a session
 	local key value
 	[ -f "$S/session" ] || fail "this is no session. Which there are: bash '$0' sessions"
-	while read -r key value; do
-		case " $WHO " in *" $key "*) printf -v "$key" %s "$value" ;; esac
-	done <"$S/session"
-	case $KEY$1 in log | show) ;; "$1") fail "you left this channel. agentalk_log shows what was said; a new one: bash '$0' create $BRIDGE" ;; esac
+	while read -r key value; do printf -v "$key" %s "$value"; done <"$S/session"
+	[[ $KEY || $1 = log || $1 = show ]] || fail "you left this channel. agentalk_log shows what was said; a new one: bash '$0' create $BRIDGE"
 	ROOM="agentalk/1 room $KEY"
 	workplace
 	load
 }
 
-workplace() { # TMP, a folder of this process, and room on its disk for what one call writes
-	TMP=$S/tmp.$STARTED.$$.$RANDOM
+workplace() { # TMP, a folder of this process, and room there for what one call writes
+	ME=$STARTED.$$.$RANDOM TMP=$S/tmp.$ME
 	trap clean EXIT
 	mkdir "$TMP" && printf %524288s '' >"$TMP/room" && : >"$TMP/room" || disk_full
 	trap 'exit 130' INT HUP TERM
 }
 
 clean() {
-	local name locks=()
-	for name in receive show; do ! mine "$name" || locks+=("$S/$name.lock"); done
-	rm -rf "$TMP" "$NEW" ${locks[@]+"${locks[@]}"}
+	local name
+	for name in receive show; do ! mine "$name" || rm -f "$S/$name.lock"; done
+	rm -rf "$TMP" "$NEW"
 }
 
-sweep() { # what killed processes left: no call but a listener's lasts twenty minutes
+sweep() { # what the killed left: no call but a listener's lasts twenty minutes
 	local folder at
 	for folder in "$S"/tmp.*; do
 		at=${folder##*/tmp.}
-		[ $((NOW - ${at%%.*})) -lt 1200 ] || mine receive "$at" || [ "$folder" = "$TMP" ] || rm -rf "$folder"
+		[ $((NOW - ${at%%.*})) -lt 1200 ] || [ "$at" = "$ME" ] || mine receive "$at" || rm -rf "$folder"
 	done
 }
 
-# The log is the session's one truth. Commit N+1 is made from commit N by linking a finished file to that name, which
-# fails if somebody was faster. So however many of us run, freeze or die in between, each event counts exactly once.
-# First its record: TIME and what happened, - for nothing to tell. Then the bridge's CURSOR and EPOCH, counts, and the
-# CAUSES of TAMPERED that were told; then a row for each peer and stream, newest last:
-# all, me   its broadcasts and its direct messages to us are here, or given up, up to this number
-# top_…     numbers up to this one exist      BASE   where its broadcasts began for us; - until known
-# HOLE      since when one lacks, or 0        HAS    what it has of ours, B:D        STATE  new here away lost gone
-HEAD='CURSOR EPOCH MESSAGES PEERS CAUSES'
+# The log is the session's one truth. Commit N+1 is made by linking a finished file to that name, which fails if somebody
+# was faster: however many of us run, freeze or die in between, each event counts once. It has a record (TIME and what
+# happened, - for nothing to tell), HEAD, and a ROW for each stream of each peer's keys, newest last. all, me: up to here
+# its broadcasts and its direct messages to us came, or were given up; top_…: up to here there are any; BASE: where its
+# broadcasts began for us; HOLE: since when one lacks; HAS: what it has of ours, B:D. Events before PAST led to our joining.
+HEAD='CURSOR EPOCH MESSAGES PEERS PAST CAUSES'
 ROW='P_ID[i] P_NAME[i] P_KIND[i] P_PUB[i] P_SIGN[i] P_STATE[i] P_PAIRED[i] P_STREAM[i] P_BASE[i] P_all[i] P_top_all[i]
   P_me[i] P_top_me[i] P_HOLE[i] P_HAS[i]'
 
 load() { # the newest commit
 	local i
-	COMMIT=0 CURSOR=0 EPOCH=0 MESSAGES=0 PEERS=0 CAUSES=''
-	[ ! -f "$S/head" ] || read -r COMMIT <"$S/head"
+	COMMIT=0 CURSOR=0 EPOCH=0 PAST=0 MESSAGES=0 PEERS=0 CAUSES=''
+	read -r COMMIT <"$S/head"
 	is_decimal "$COMMIT" && [ -e "$S/log/$COMMIT" ] || COMMIT=0
 	while [ -e "$S/log/$((COMMIT + 1))" ]; do ((COMMIT += 1)); done
 	# shellcheck disable=SC2086,SC2229
 	[ "$COMMIT" -eq 0 ] || { read -r _ && read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done; } <"$S/log/$COMMIT"
 }
 
-commit() { # RECORD. Status 1: somebody was faster; what that is, is loaded
+commit() { # RECORD. Status 1: somebody was faster, and that is loaded
 	local i field
 	{
 		printf '%s\n' "$((NOW)) $*"
@@ -92,20 +86,20 @@ commit() { # RECORD. Status 1: somebody was faster; what that is, is loaded
 }
 
 tampered() { # CAUSE NAME: told once for each. Status 1
-	case " $CAUSES " in *" $1:$2 "*) ;; *) [ ${#CAUSES} -gt 2000 ] || CAUSES="$CAUSES $1:$2" RECORD="tampered $2 $1" ;; esac
+	[[ " $CAUSES " = *" $1:$2 "* || ${#CAUSES} -gt 2000 ]] || CAUSES="$CAUSES $1:$2" RECORD="tampered $2 $1"
 	return 1
 }
 
-# Locks only save work: the log is right without them. One says who holds it and until when, so that the dead and the
-# frozen are replaced within seconds. A pid would say nothing: each call of an agent may have pids of its own.
-lock() { # NAME SECONDS: ours for so long from now. Status 1: somebody else's
-	local until='' line="${TMP##*/tmp.} $((NOW + $2))"
+# Locks only save work. One says who holds it and until when, so that the dead and the frozen are replaced within
+# seconds; a pid would say nothing, since each call of an agent may have pids of its own.
+lock() { # NAME SECONDS. Status 1: it is somebody else's
+	local until='' line="$ME $((NOW + $2))"
 	if ! mine "$1"; then
 		set -C
 		printf '%s\n' "$line" >"$S/$1.lock" && set +C && return
 		set +C
 		read -r _ until <"$S/$1.lock"
-		is_decimal "$until" && [ "$until" -ge $((NOW)) ] && [ $((until - NOW)) -le 60 ] && return 1
+		is_decimal "$until" && [ $((until - NOW)) -ge 0 ] && [ $((until - NOW)) -le 60 ] && return 1
 	fi
 	printf '%s\n' "$line" >"$S/$1.lock"
 }
@@ -113,7 +107,7 @@ lock() { # NAME SECONDS: ours for so long from now. Status 1: somebody else's
 mine() { # LOCK [OWNER]
 	local owner=''
 	read -r owner _ <"$S/$1.lock"
-	[ "$owner" = "${2:-${TMP##*/tmp.}}" ]
+	[ "$owner" = "${2:-$ME}" ]
 }
 
 find_peer() { # COLUMN VALUE -> PEER, the newest row that has it

@@ -259,17 +259,17 @@ describe('bridges', { concurrency: 4 }, () => {
     const listener = bob.listen();
     await listener.says('listening');
     await until('its poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
-    assert.match(await cyd.say('hello'), /bob is listening/);
+    assert.match(await cyd.say('hello'), /bob \(agent\) listening now/);
     await until('its next poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
-    assert.match(await cyd.run(['who']), /bob \(agent\): listening now/);
+    assert.match(await cyd.run(['who']), /bob \(agent\) listening now/);
     await listener.kill('SIGTERM');
     await until('the end of its poll', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
-    assert.match(await cyd.say('still there?'), /bob was here \d+ s ago/);
+    assert.match(await cyd.say('still there?'), /bob \(agent\) last seen \d+ s ago/);
     adversary.rewrite = aged(60 * 4);
-    assert.match(await cyd.run(['who']), /bob \(agent\): last seen 4 min ago/);
+    assert.match(await cyd.run(['who']), /bob \(agent\) last seen 4 min ago/);
     assert.match(
       await cyd.say('anybody?'),
-      /bob was here 4 min ago.*Nobody is listening.*tell your user/,
+      /bob \(agent\) last seen 4 min ago.*Nobody is listening.*tell your user/,
       'a deaf room',
     );
     adversary.rewrite = (_, body) => body;

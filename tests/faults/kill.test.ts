@@ -49,7 +49,7 @@ describe('kill -9', { concurrency: 3 }, () => {
     const [ada, bob] = sessions as [Session, Session];
     const script = mortal(
       ada,
-      'take_text enqueue last_of count whom make seal trim hand_over flush post sent set_sent request',
+      'take_text read_body enqueue last_of count whom make seal trim hand_over flush post sent set_sent request',
     );
     const whole: string[] = [];
     let kills = 0;
@@ -94,7 +94,7 @@ describe('kill -9', { concurrency: 3 }, () => {
     const [ada, bob] = sessions as [Session, Session];
     const script = mortal(
       bob,
-      'step receive take_in happen message opened stream_row receipts turn act into_inbox commit load holes release show_new shown print_record flush_all lock mine',
+      'step receive take_in message opened stream_row receipts turn act into_inbox assemble commit load holes release show_new shown print_record flush_all lock mine',
     );
     const lines: string[] = [];
     const said: string[] = [];

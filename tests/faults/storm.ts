@@ -119,9 +119,7 @@ class Actor {
 
   hasShown(): boolean {
     const { folder } = this.session;
-    const shown = readFileSync(join(folder, 'shown'), 'utf8')
-      .match(/(?<=^done )\d+$/gm)
-      ?.at(-1);
+    const [, shown] = /(\d+) \d+;$/.exec(readFileSync(join(folder, 'shown'), 'utf8')) ?? [];
     return Number(shown) === this.#newest().number;
   }
 
