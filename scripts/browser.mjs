@@ -9,13 +9,37 @@ import { join } from 'node:path';
 import { build, transform } from 'esbuild';
 
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-const tight = (html) => html.replace(/<!--[^]*?-->/g, '').replace(/\s*\n\s*/g, '\n');
+/** Without comments, indentation, and the end tags that HTML itself leaves out (13.1.2.4); `<pre>` has none of these. */
+const tight = (html) =>
+  html
+    .replace(/<!--[^]*?-->/g, '')
+    .replace(/\s*\n\s*/g, '\n')
+    .replace(/<((?:meta|link|input|br)\b[^>]*?)\s*\/>/g, '<$1>')
+    .replace(/ \/>/g, '/>')
+    .replace(/<\/li>\s*(?=<li|<\/[ou]l>)/g, '')
+    .replace(/<\/p>\s*(?=<(?:p|div|[ou]l|h\d|pre|form|section|details)\b|<\/(?:div|section|main|aside)>)/g, '');
 
 /** An agent, the bridge, a person: square, hollow, round. */
 const LOGO =
   '<svg viewBox="0 0 52 24" fill="none" stroke="currentColor" stroke-width="2.5" aria-hidden="true"><path d="M13 12h6M33 12h6"/><path d="M2 6.5h11v11H2z" fill="currentColor"/><path d="M26 4.5l7.5 7.5-7.5 7.5-7.5-7.5z" stroke-dasharray="2.6 2.3"/><circle cx="44.5" cy="12" r="5.5" fill="currentColor"/></svg>';
 const ICON =
   "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='#17917a' stroke='#17917a' stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.5h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.5' r='4.5'/></svg>";
+
+/**
+ * Properties of the room's own objects, which are one letter in what is handed out. None of them is a name of the
+ * browser's, of the wire's or of a header. A tab keeps some of them over a reload and perhaps an update: so each has its
+ * letter for good, and new ones come last.
+ */
+const OWN = [
+  ...['where', 'outbox', 'peers', 'note', 'newest', 'people', 'isMine', 'onChange', 'isWatching', 'isListening'],
+  ...['streams', 'hasNewKeys', 'owesReceipt', 'setLink', 'upTo', 'holeAt', 'maxBytes', 'kept', 'missed', 'numbers'],
+  ...['retryAfterMs', 'polling', 'held', 'isPaired', 'broadcasts', 'directs', 'direct', 'seenAt', 'digests', 'parts'],
+  ...['recover', 'backOff', 'indices', 'present', 'wire', 'isOver', 'bornAt', 'isOlder', 'isLate', 'told', 'unsigned'],
+  ...['ecdh', 'ecdsa', 'rejoining', 'receiptTimer', 'flushing', 'saved', 'isGap', 'pause', 'warn', 'wake', 'what'],
+];
+/** But for k and n, which are whole names. */
+const LETTERS = 'abcdefghijlmopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_$';
+const letters = Object.fromEntries(OWN.map((name, i) => [name, LETTERS[i]]));
 
 async function script(root, path) {
   const { outputFiles } = await build({
@@ -25,6 +49,9 @@ async function script(root, path) {
     minify: true,
     absWorkingDir: root,
     target: 'es2022',
+    mangleProps: new RegExp(`^(?:${OWN.join('|')})$`),
+    mangleCache: letters,
+    define: { 'globalThis.crypto': 'crypto' },
     format: 'iife',
     charset: 'utf8',
     legalComments: 'none',
@@ -33,9 +60,17 @@ async function script(root, path) {
   return outputFiles[0].text.trim();
 }
 
-async function style(root, path) {
+/** Custom properties are of ours alone: a letter each, in the order in which the styles name them. */
+const shortened = (names) => (css) =>
+  css.replace(/--([a-z][\w-]*)(: )?/g, (_, name, colon) => {
+    if (!names.includes(name)) names.push(name);
+    return `--${names.indexOf(name).toString(36)}${colon ? ':' : ''}`;
+  });
+
+async function style(root, path, shorten) {
   const text = readFileSync(join(root, path), 'utf8');
-  return (await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' })).code.trim();
+  const { code } = await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' });
+  return shorten(code.trim());
 }
 
 function page(title, about, markdown, css, js, body) {
@@ -71,7 +106,8 @@ ${tight(body)
 export async function browserPages(root) {
   const read = (path) => readFileSync(join(root, path), 'utf8');
   const css = { base: 'web/base', site: 'web/site', room: 'room/room', start: 'web/start', docs: 'web/docs' };
-  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`);
+  const shorten = shortened([]);
+  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`, shorten);
   const { base, site } = css;
   const copy = await script(root, 'sdk/web/copy.ts');
   const room = page(

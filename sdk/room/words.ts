@@ -1,5 +1,5 @@
 /** What the room says in its own words about what happened. */
-import type { Entry } from './client.ts';
+import type { Entry } from './room.ts';
 import { clock, safe, size } from './text.ts';
 
 const NOT_GENUINE: Readonly<Record<string, string>> = {
@@ -44,13 +44,14 @@ export function happened({ what, name, words = '' }: Entry): string {
   }
 }
 
+export const isSaid = ({ what }: Entry): boolean => what === 'text' || what === 'file';
 export const isWarning = ({ what }: Entry): boolean => ['keys', 'tampered', 'missed', 'unsent'].includes(what);
 
 /** The transcript as a Markdown document. Words of others stand in fences that they can't end. */
 export function asMarkdown(topic: string, entries: readonly Entry[]): string {
   const parts = entries.map((entry) => {
-    const { what, at, name, to, text = '', file, isLate } = entry;
-    if (what !== 'text' && what !== 'file') return `*${clock(at)} ${safe(happened(entry))}*`;
+    const { at, name, to, text = '', file, isLate } = entry;
+    if (!isSaid(entry)) return `*${clock(at)} ${safe(happened(entry))}*`;
     const whom = to === undefined ? 'to everybody' : `to ${to} alone`;
     const head = `**${name}** ${whom}, ${clock(at)}${isLate ? ', late' : ''}`;
     if (file) return `${head}: file \`${safe(file.name).replaceAll('`', '')}\`, ${size(file.size)}`;
