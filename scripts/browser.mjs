@@ -4,20 +4,28 @@
  * the bridge fills in.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, transform } from 'esbuild';
 
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-/** Without comments, indentation, and the end tags that HTML itself leaves out (13.1.2.4); `<pre>` has none of these. */
+const BLOCKS =
+  'html|head|meta|title|link|style|body|header|footer|nav|main|section|aside|div|h[1-6]|p|[ou]l|li|figure|figcaption|pre|' +
+  'form|details|summary|template|option|path|circle|g|text|desc';
+/**
+ * Without what says nothing in HTML: comments, space around blocks, quotes around words, slashes and end tags that may
+ * be left out (HTML, 13.1.1 and 13.1.2.4). Links keep their quotes: what the bridge fills in is not known here.
+ */
 const tight = (html) =>
   html
     .replace(/<!--[^]*?-->/g, '')
     .replace(/\s*\n\s*/g, '\n')
-    .replace(/<((?:meta|link|input|br)\b[^>]*?)\s*\/>/g, '<$1>')
-    .replace(/ \/>/g, '/>')
-    .replace(/<\/li>\s*(?=<li|<\/[ou]l>)/g, '')
-    .replace(/<\/p>\s*(?=<(?:p|div|[ou]l|h\d|pre|form|section|details)\b|<\/(?:div|section|main|aside)>)/g, '');
+    .replace(new RegExp(`\\n(?=</?(?:${BLOCKS})[\\s>])`, 'g'), '')
+    .replace(new RegExp(`(</?(?:${BLOCKS})(?:\\s[^>]*)?>)\\n`, 'g'), '$1')
+    .replace(/<(meta|link|input|br)\b([^>]*?)\s*\/>/g, '<$1$2>')
+    .replace(/<\/li>(?=<li|<\/[ou]l>)/g, '')
+    .replace(/<\/p>(?=<(?:p|div|[ou]l|h\d|pre|form|section)\b|<\/(?:div|section|main|aside|template)>)/g, '')
+    .replace(/<[a-z][^>]*>/g, (tag) => tag.replace(/\s+(?=\/?>$)/, '').replace(/="([\w-]+)"(?=[\s>])/g, '=$1'));
 
 /** An agent, the bridge, a person: square, hollow, round. */
 const LOGO =
@@ -31,10 +39,10 @@ const ICON =
  * letter for good, and new ones come last.
  */
 const OWN = [
-  ...['where', 'outbox', 'peers', 'note', 'newest', 'people', 'isMine', 'onChange', 'isWatching', 'isListening'],
-  ...['streams', 'hasNewKeys', 'owesReceipt', 'setLink', 'upTo', 'holeAt', 'maxBytes', 'kept', 'missed', 'numbers'],
+  ...['where', 'outbox', 'peers', 'note', 'newest', 'others', 'isMine', 'onChange', 'isWatching', 'isListening'],
+  ...['streams', 'hasNewKeys', 'owesReceipt', 'setLink', 'upTo', 'holeAt', 'maxBytes', 'kept', 'givenUp', 'numbers'],
   ...['retryAfterMs', 'polling', 'held', 'isPaired', 'broadcasts', 'directs', 'direct', 'seenAt', 'digests', 'parts'],
-  ...['recover', 'backOff', 'indices', 'present', 'wire', 'isOver', 'bornAt', 'isOlder', 'isLate', 'told', 'unsigned'],
+  ...['recover', 'backOff', 'indices', 'present', 'wire', 'isOver', 'bornAt', 'isOlder', 'isLate', 'told'],
   ...['ecdh', 'ecdsa', 'rejoining', 'receiptTimer', 'flushing', 'saved', 'isGap', 'pause', 'warn', 'wake', 'what'],
 ];
 /** But for k and n, which are whole names. */
@@ -76,24 +84,23 @@ async function style(root, path, shorten) {
 function page(title, about, markdown, css, js, body) {
   if (/<\/(script|style)/i.test(js + css)) throw new Error('a script or a style would end early');
   const icon = `data:image/svg+xml,${ICON.replace(/[#<>]/g, encodeURIComponent)}`;
-  const html = `<!doctype html>
+  const html = tight(`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8" />
-<meta name="viewport" content="width=device-width, initial-scale=1" />
-<meta name="color-scheme" content="light dark" />
+<meta name="viewport" content="width=device-width,initial-scale=1" />
 <title>${title}</title>
 <meta name="description" content="${about}" />
 <link rel="alternate" type="text/markdown" href="{{BRIDGE}}${markdown}" />
 <link rel="icon" href="${icon}" />
-<style>${css}</style>
+<style></style>
 </head>
-${tight(body)
-  .replaceAll('{{LOGO}}', LOGO)
-  .trim()
-  .replace(/<\/body>$/, () => `<script>${js}</script>\n</body>`)}
+${body.trim()}
 </html>
-`;
+`)
+    .replaceAll('{{LOGO}}', LOGO)
+    .replace('</style>', () => `${css}</style>`)
+    .replace('</body>', () => `<script>${js}</script></body>`);
   // Trusted types: no text ever becomes markup or code, not even by mistake.
   const policy = [
     ...[`script-src ${hash(js)}`, `style-src ${hash(css)}`, "connect-src 'self'", 'img-src data:'],
@@ -106,6 +113,11 @@ ${tight(body)
 export async function browserPages(root) {
   const read = (path) => readFileSync(join(root, path), 'utf8');
   const css = { base: 'web/base', site: 'web/site', room: 'room/room', start: 'web/start', docs: 'web/docs' };
+  const sources = readdirSync(join(root, 'sdk/room')).filter((name) => name.endsWith('.ts'));
+  const words = [...sources.map((name) => `sdk/room/${name}`), 'sdk/protocol.ts'].map(read).join('');
+  // By a word in quotes it could be looked up, and there it would not be found.
+  const looked = OWN.find((name) => words.includes(`'${name}'`));
+  if (looked !== undefined) throw new Error(`'${looked}' is a word of the room, too: it can't be in OWN`);
   const shorten = shortened([]);
   for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`, shorten);
   const { base, site } = css;

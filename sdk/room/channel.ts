@@ -9,7 +9,7 @@ import { take } from './inbox.ts';
 import { Kept, exportKeys, importKeys } from './kept.ts';
 import type { KeptKeys } from './kept.ts';
 import { ask, flush, lastTo, send, unsend } from './outbox.ts';
-import { isWhole } from './peers.ts';
+import { isThere, isWhole } from './peers.ts';
 import { meet } from './presence.ts';
 import { restore, save } from './reload.ts';
 import { Room, codeOf } from './room.ts';
@@ -86,7 +86,7 @@ export async function run(room: Room): Promise<void> {
 
 /** Goodbye, and out; nothing of it stays in the tab. */
 export async function leave(room: Room): Promise<void> {
-  const last = room.people.filter(({ state }) => state !== 'gone').map(({ id, pub }) => [id, lastTo(room, pub)]);
+  const last = room.others.filter(isThere).map(({ id, pub }) => [id, lastTo(room, pub)]);
   const final = last.filter(([, seq]) => seq !== 0).map((pair) => pair.join(':'));
   const bye = send(room, undefined, 'bye', final.length > 0 ? { final: final.slice(0, 40).join() } : {});
   await Promise.race([bye.then(() => flush(room)), room.pause(3000)]).catch(() => undefined);

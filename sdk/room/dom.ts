@@ -20,8 +20,9 @@ export function make<Selector extends string>(selector: Selector, ...parts: read
   return element as Made<Selector>;
 }
 
+/** Outside of any form. */
 export function button(words: string, act: () => void, attributes: Attributes = {}): HTMLButtonElement {
-  const element = make('button', { type: 'button', ...attributes }, words);
+  const element = make('button', attributes, words);
   on(element, 'click', act);
   return element;
 }

@@ -1,6 +1,7 @@
 /** Files, which go as parts of at most a message each, and come as such. */
 import { concat, isHex, toBase64, toHex } from '../bytes.ts';
 import type { Bytes } from '../bytes.ts';
+import { sha256 } from '../protocol.ts';
 import type { Message } from '../protocol.ts';
 import { noteOwn, send } from './outbox.ts';
 import type { Peer, To } from './peers.ts';
@@ -10,14 +11,11 @@ export const MAX_FILE_BYTES = 10 * 1024 * 1024;
 const MAX_PARTS = 4096;
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 
-export const sha256 = async (bytes: Bytes): Promise<string> =>
-  toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)));
-
 /** From 1 byte to MAX_FILE_BYTES. */
 export async function sendFile(room: Room, called: string, bytes: Bytes, to?: Peer): Promise<void> {
   const { maxBytes } = room;
   const name = called.replace(/[^A-Za-z0-9._-]/g, '_').slice(-120) || 'file';
-  const common = { name, size: String(bytes.length), sha256: await sha256(bytes) };
+  const common = { name, size: String(bytes.length), sha256: toHex(await sha256(bytes)) };
   const count = Math.ceil(bytes.length / maxBytes);
   const numbers: number[] = [];
   for (let i = 0; i < count; i++) {
@@ -48,6 +46,6 @@ export async function takePart(room: Room, peer: Peer, message: Message, to: To)
   room.parts.delete(id);
   for (const part of have.keys()) room.kept.drop(`part/${id}/${part}`);
   const bytes = concat(...Array.from({ length: n }, (_, part) => have.get(part + 1) ?? new Uint8Array()));
-  if ((await sha256(bytes)) !== hash) return room.warn('broken-file', peer.name);
+  if (toHex(await sha256(bytes)) !== hash) return room.warn('broken-file', peer.name);
   return { name: name.replace(/^.*[\\/]/, '') || 'file', size: bytes.length, bytes: toBase64(bytes) };
 }

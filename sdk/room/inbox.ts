@@ -2,11 +2,11 @@
  * What the others say: open, check, number, act, and keep where we stand. Nothing counts before it is authenticated,
  * each number counts once, and what is missing is asked for and, if it doesn't come, announced.
  */
-import { randomHex } from '../bytes.ts';
+import { randomHex, toHex } from '../bytes.ts';
 import * as protocol from '../protocol.ts';
 import { EVERYBODY } from '../protocol.ts';
 import type { Message } from '../protocol.ts';
-import { sha256, takePart } from './files.ts';
+import { takePart } from './files.ts';
 import { ask, owe, sendAgain, signal } from './outbox.ts';
 import { NO_STREAM, giveUp, isWhole, newStream, next, remember } from './peers.ts';
 import type { Peer, Stream, To } from './peers.ts';
@@ -74,16 +74,16 @@ async function number(room: Room, peer: Peer, to: To, message: Message, index: n
   }
   peer.stream = message.stream;
   const counter = stream[to];
-  const digest = await sha256(message.unsigned);
+  const digest = toHex(await protocol.sha256(message.unsigned));
   const known = counter.digests[seq];
-  const isLate = counter.missed.includes(seq);
+  const isLate = counter.givenUp.includes(seq);
   if (!isLate && (known !== undefined || seq <= counter.upTo)) {
     if ((known ?? digest) !== digest && kind !== 'void') room.warn('two-with-one-number', name);
     return;
   }
   if (counter.held.size >= MAX_HELD) return room.warn('too-many-held', name);
   remember(counter, seq, digest);
-  counter.missed = counter.missed.filter((missed) => missed !== seq);
+  counter.givenUp = counter.givenUp.filter((missed) => missed !== seq);
   counter.top = Math.max(counter.top, seq);
   stream.all.top = Math.max(stream.all.top, after);
   receive(room, peer, to, message);

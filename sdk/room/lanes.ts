@@ -13,7 +13,7 @@ export function lanes(room: Room): HTMLElement {
   const [first] = said;
   if (!first) return make('p.fine', 'Nobody has said anything yet. Each message will be a beam between these wires.');
   const us = room.me.name;
-  const columns = [...new Set([us, ...[...said, ...room.people].map(({ name }) => name)])];
+  const columns = [...new Set([us, ...[...said, ...room.others].map(({ name }) => name)])];
   const col = { scope: 'col' };
   const heads = columns.map((name) =>
     make('th', { ...col, class: colourOf(name, name === us) }, make('span.who', name)),

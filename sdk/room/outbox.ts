@@ -7,11 +7,11 @@ import type { Bytes } from '../bytes.ts';
 import * as protocol from '../protocol.ts';
 import { EVERYBODY } from '../protocol.ts';
 import type { Sealed } from '../protocol.ts';
-import { seen } from './peers.ts';
+import { isThere, seen } from './peers.ts';
 import type { Peer } from './peers.ts';
 import { save } from './reload.ts';
 import { codeOf } from './room.ts';
-import type { Entry, Room, Sent } from './room.ts';
+import type { Entry, Room, Sent, What } from './room.ts';
 import { Refused } from './wire.ts';
 
 type Headers = Readonly<Record<string, string>>;
@@ -28,7 +28,7 @@ export async function say(room: Room, text: string, to?: Peer): Promise<void> {
   noteOwn(room, 'text', { to: to?.name, text, out: [n, n] });
 }
 
-export function noteOwn(room: Room, what: Entry['what'], more: Partial<Entry>): void {
+export function noteOwn(room: Room, what: What, more: Partial<Entry>): void {
   room.note(what, room.me.name, { isMine: true, ...more });
   save(room);
 }
@@ -120,7 +120,7 @@ async function handOver(room: Room): Promise<void> {
       await post(room, n);
       if (room.where.epoch !== epoch || room.where.sent !== n - 1) continue;
       room.where.sent = n;
-      room.kept.put('where', room.where);
+      room.kept.put('place', room.where);
       failures = 0;
       room.onChange();
     } catch (error) {
@@ -178,7 +178,7 @@ export async function sendAgain(room: Room, peer: Peer, broadcasts: number, dire
 
 /** In a new epoch what not all are known to have goes out again, before anything new: so the order stays. */
 export function unsend({ peers, outbox, where }: Room): void {
-  const members = peers.filter(({ state }) => state !== 'gone');
+  const members = peers.filter(isThere);
   const isKnown = ({ pub, seq }: Sent) =>
     pub === EVERYBODY
       ? members.length > 0 && members.every(({ has }) => has.all >= seq)
@@ -199,7 +199,7 @@ export function receipts(room: Room, { out: [, last] = [0, 0], to }: Entry): Rec
   const sent = room.outbox[last - 1];
   if (!sent || room.where.sent < last) return [];
   const index = room.indices.get(last) ?? Infinity;
-  return room.people
+  return room.others
     .filter(({ id, state, has }) => (to ? id === sent.to : state !== 'gone' || has.all >= sent.seq))
     .map(({ name, has, fetched }) => {
       const how = has[to ? 'me' : 'all'] >= sent.seq ? 'has' : fetched >= index ? 'fetched' : 'not yet';

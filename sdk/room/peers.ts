@@ -13,8 +13,8 @@ export type Counter = {
   /** The highest number that we know was used. */
   top: number;
   readonly digests: Record<number, string>;
-  /** Given up: they are shown as late if they come after all. */
-  missed: number[];
+  /** They are shown as late if they come after all. */
+  givenUp: number[];
   held: Map<number, Held>;
 };
 export type Stream = {
@@ -51,11 +51,13 @@ export type Peer = Card & {
   fetched: number;
 };
 
+export const isThere = ({ state }: Peer): boolean => state !== 'gone';
+
 const DIGESTS = 512;
 /** Where a peer's stream is not known, `seen` has this: everything is asked for. */
 export const NO_STREAM = '0'.repeat(16);
 
-const counter = (upTo: number): Counter => ({ upTo, top: upTo, digests: {}, missed: [], held: new Map() });
+const counter = (upTo: number): Counter => ({ upTo, top: upTo, digests: {}, givenUp: [], held: new Map() });
 export const newStream = (base: number): Stream => ({ all: counter(base), me: counter(0), holeAt: 0 });
 
 export const countersOf = (peer: Peer): Counter[] => Object.values(peer.streams).flatMap(({ all, me }) => [all, me]);
@@ -76,10 +78,10 @@ export function next({ all, me }: Stream): Held | undefined {
 
 /** Passes over what is missing before the next that is there, or before the end; returns how many that are. */
 export function giveUp(counter: Counter): number {
-  const { upTo, top, held, missed } = counter;
+  const { upTo, top, held, givenUp } = counter;
   const end = Math.max(upTo, Math.min(top, ...Array.from(held.keys(), (seq) => seq - 1)));
   // Of a hole as large as only a lie makes it, the number is enough.
-  for (let seq = upTo + 1; seq <= Math.min(end, upTo + DIGESTS); seq++) missed.push(seq);
+  for (let seq = upTo + 1; seq <= Math.min(end, upTo + DIGESTS); seq++) givenUp.push(seq);
   counter.upTo = end;
   return end - upTo;
 }

@@ -1,14 +1,15 @@
 /** Who is in the room, beside the transcript and as whom one can write to. */
 import { at, join, make } from './dom.ts';
+import { isThere } from './peers.ts';
 import type { Peer } from './peers.ts';
 import type { Room } from './room.ts';
 import { colourOf } from './show.ts';
 import { clock } from './text.ts';
 
-export function people({ me, people }: Room): void {
+export function people({ me, others }: Room): void {
   const items = [
     item('c0 mine', 'human', me.name, me.isWatching ? 'you, watching' : 'you'),
-    ...people.map(({ name, kind, state, isPaired, isListening, seenAt }) => {
+    ...others.map(({ name, kind, state, isPaired, isListening, seenAt }) => {
       const isGone = state === 'gone';
       return item(
         join(' ', colourOf(name), isGone ? 'gone' : isListening && 'listening'),
@@ -27,7 +28,7 @@ export function people({ me, people }: Room): void {
   const isSame = items.length === list.children.length && list.textContent === items.map(textOf).join('');
   if (!isSame) list.replaceChildren(...items);
   else items.forEach(({ className }, i) => list.children[i]?.setAttribute('class', className));
-  recipients(people.filter(({ state }) => state !== 'gone').map(({ name }) => name));
+  recipients(others.filter(isThere).map(({ name }) => name));
 }
 
 const textOf = ({ textContent }: Node) => textContent;

@@ -7,7 +7,7 @@ import { directKey } from '../protocol.ts';
 import { unpack } from './kept.ts';
 import { countersOf } from './peers.ts';
 import type { Peer } from './peers.ts';
-import type { Entry, Room, Sent } from './room.ts';
+import type { Entry, Place, Room, Sent } from './room.ts';
 
 const KEPT_FILE_CHARACTERS = 256 * 1024;
 /** In the place of one of ours that there was no room for. */
@@ -26,18 +26,18 @@ export function save(room: Room): void {
   room.saved = entries.length;
   // What is held before its turn is fetched again after a reload.
   const held = peers.flatMap(countersOf).flatMap((counter) => [...counter.held.values()]);
-  kept.put('where', { ...where, cursor: Math.min(where.cursor, ...held.map(({ index }) => index - 1)) });
-  kept.put('peers', peers);
+  kept.put('place', { ...where, cursor: Math.min(where.cursor, ...held.map(({ index }) => index - 1)) });
+  kept.put('met', peers);
 }
 
 export async function restore(room: Room): Promise<void> {
   const { kept, outbox, entries, parts, own } = room;
-  room.where = kept.get<Room['where']>('where') ?? room.where;
+  room.where = kept.get<Place>('place') ?? room.where;
   for (const n of kept.numbers('out')) {
     while (outbox.length < n - 1) outbox.push(FORGOTTEN);
     outbox.push(kept.get<Sent>(`out/${n}`) ?? FORGOTTEN);
   }
-  for (const peer of kept.get<Peer[]>('peers') ?? []) {
+  for (const peer of kept.get<Peer[]>('met') ?? []) {
     const direct = await directKey(own.k, own.keys.ecdh, peer.pub);
     if (!direct.ok) continue;
     for (const counter of countersOf(peer)) counter.held = new Map();

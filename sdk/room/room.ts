@@ -11,25 +11,26 @@ import type { Peer } from './peers.ts';
 import { Refused, Wire } from './wire.ts';
 import type { Presence } from './wire.ts';
 
+export type What =
+  | 'text'
+  | 'file'
+  | 'joined'
+  | 'paired'
+  | 'left'
+  | 'away'
+  | 'back'
+  | 'keys'
+  | 'tampered'
+  | 'missed'
+  | 'gap'
+  | 'resumed'
+  | 'unsent';
 /** A line of the transcript. `name` is the one whom it is about; it is a peer's own text, like `text` and `file`. */
 export type Entry = {
   readonly n: number;
   /** Unix ms by our own clock. */
   readonly at: number;
-  readonly what:
-    | 'text'
-    | 'file'
-    | 'joined'
-    | 'paired'
-    | 'left'
-    | 'away'
-    | 'back'
-    | 'keys'
-    | 'tampered'
-    | 'missed'
-    | 'gap'
-    | 'resumed'
-    | 'unsent';
+  readonly what: What;
   readonly name: string;
   readonly isMine?: boolean;
   /** Whom of us a direct message is for: our name in theirs, theirs in ours. */
@@ -69,6 +70,8 @@ export type Own = {
   readonly keys: Keys;
   readonly card: Sealed;
 };
+/** In the bridge's log, from which of its events on we were there, and how much of the outbox it has. */
+export type Place = { epoch: string; cursor: number; high: number; born: string; bornAt: number; sent: number };
 export type Link = 'joining' | 'online' | 'offline' | 'left' | 'refused';
 
 export class Room {
@@ -80,8 +83,7 @@ export class Room {
   readonly indices = new Map<number, number>();
   /** Of files that are not whole yet. */
   readonly parts = new Map<string, Map<number, Bytes>>();
-  /** In the bridge's log, from which of its events on we were there, and how much of the outbox it has. */
-  where = { epoch: '', cursor: 0, high: 0, born: '', bornAt: 0, sent: 0 };
+  where: Place = { epoch: '', cursor: 0, high: 0, born: '', bornAt: 0, sent: 0 };
   link: Link = 'joining';
   /** Why it is refused. */
   reason = '';
@@ -116,7 +118,7 @@ export class Room {
   }
 
   /** The newest keys of each name. */
-  get people(): Peer[] {
+  get others(): Peer[] {
     return this.peers.filter((peer) => this.newest(peer.id) === peer);
   }
 
@@ -128,7 +130,7 @@ export class Room {
     return this.peers.findLast((peer) => peer.id === id);
   }
 
-  note(what: Entry['what'], name = '', more: Partial<Entry> = {}): void {
+  note(what: What, name = '', more: Partial<Entry> = {}): void {
     this.entries.push({ n: (this.entries.at(-1)?.n ?? 0) + 1, at: Date.now(), what, name, ...more });
     this.onChange();
   }

@@ -20,7 +20,7 @@ export function colourOf(name: string, isMine = false): string {
 }
 
 export const kindOf = (room: Room, { name, isMine }: Entry): string =>
-  isMine ? 'human' : (room.people.find((peer) => peer.name === name)?.kind ?? 'agent');
+  isMine ? 'human' : (room.others.find((peer) => peer.name === name)?.kind ?? 'agent');
 
 export const time = (at: number): HTMLElement => make('time', { datetime: new Date(at).toISOString() }, clock(at));
 

@@ -8,6 +8,7 @@ import { comeIn, gate, key, state, topic } from './gate.ts';
 import { lanes } from './lanes.ts';
 import { announce, listenForWishes, read } from './news.ts';
 import { address, people } from './people.ts';
+import { isThere } from './peers.ts';
 import { look } from './presence.ts';
 import type { Entry, Room } from './room.ts';
 import { reach, save, show } from './show.ts';
@@ -73,7 +74,7 @@ function open(room: Room): void {
 
   function status(): void {
     const { link, reason } = room;
-    const isAlone = room.people.every((peer) => peer.state === 'gone');
+    const isAlone = !room.others.some(isThere);
     const words = {
       joining: 'Joining…',
       online: isAlone ? 'Nobody else here yet' : 'Connected',

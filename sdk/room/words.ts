@@ -2,10 +2,11 @@
 import type { Entry } from './room.ts';
 import { clock, safe, size } from './text.ts';
 
+const IMPOSTOR = 'Somebody who holds the key of the room tried to speak in this name.';
 const NOT_GENUINE: Readonly<Record<string, string>> = {
   'bad-tag': 'It was changed on its way, or sealed by somebody without the right key.',
-  'bad-signature': 'Somebody who holds the key of the room tried to speak in this name.',
-  unsigned: 'Somebody who holds the key of the room tried to speak in this name.',
+  'bad-signature': IMPOSTOR,
+  unsigned: IMPOSTOR,
   'two-with-one-number': 'Two different messages came under one number.',
   'broken-file': 'The parts of a file don’t give the file that was promised.',
   'bad-part': 'A part of a file is none.',

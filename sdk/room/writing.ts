@@ -13,7 +13,7 @@ export function writing(room: Room, tell: (words: string) => void): void {
   const to = at<HTMLSelectElement>('to');
   const picker = at<HTMLInputElement>('file');
   const drop = at('drop');
-  const whom = () => room.people.find(({ name }) => name === to.value);
+  const whom = () => room.others.find(({ name }) => name === to.value);
   const failed = (error: unknown) => {
     console.error(error);
     tell('That could not be sent.');
