@@ -34,9 +34,9 @@ const ICON =
   "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='#17917a' stroke='#17917a' stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.5h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.5' r='4.5'/></svg>";
 
 /**
- * Properties of the room's own objects, which are one letter in what is handed out. None of them is a name of the
- * browser's, of the wire's or of a header. A tab keeps some of them over a reload and perhaps an update: so each has its
- * letter for good, and new ones come last.
+ * Properties of the room's own objects, which are one letter in what is handed out. No object of the browser's that it
+ * touches has one of these, nor has the wire or a header. A tab keeps some of them over a reload and perhaps an update:
+ * so each has its letter for good, and new ones come last.
  */
 const OWN = [
   ...['where', 'outbox', 'peers', 'note', 'newest', 'others', 'isMine', 'onChange', 'isWatching', 'isListening'],

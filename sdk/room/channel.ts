@@ -41,8 +41,9 @@ export async function enter(base: string, k: string, name: string, isWatching: b
 
 /** The one that this tab was in before a reload. */
 export async function resume(base: string, k: string, channel: string): Promise<Room | undefined> {
-  const me = new Kept(channel).get<Me & { keys: KeptKeys }>('me');
-  if (!me) return undefined;
+  const kept = new Kept(channel);
+  const me = kept.get<Me & { keys: KeptKeys }>('me');
+  if (!me || !kept.get('place')) return undefined;
   const room = await makeRoom(base, k, me, await importKeys(me.keys));
   await restore(room);
   return room;

@@ -4,17 +4,16 @@
  */
 import { fade, leave, run } from './channel.ts';
 import { at, on } from './dom.ts';
-import { comeIn, gate, key, state, topic } from './gate.ts';
+import { comeIn, gate, state, topic } from './gate.ts';
 import { lanes } from './lanes.ts';
+import { menu } from './menu.ts';
 import { announce, listenForWishes, read } from './news.ts';
 import { address, people } from './people.ts';
 import { isThere } from './peers.ts';
 import { look } from './presence.ts';
 import type { Entry, Room } from './room.ts';
-import { reach, save, show } from './show.ts';
-import { asName } from './text.ts';
-import { TICKET } from './wire.ts';
-import { asMarkdown, isSaid } from './words.ts';
+import { reach, show } from './show.ts';
+import { isSaid } from './words.ts';
 import { writing } from './writing.ts';
 
 const LOOK_MS = 15_000;
@@ -23,7 +22,6 @@ const MAX_SHOWN = 2000;
 function open(room: Room): void {
   const { isWatching } = room.me;
   const [log, text, drawing, news] = [at('log'), at('text'), at('lanes'), at('news')];
-  const menu = at<HTMLDetailsElement>('menu');
   at('gate').replaceChildren();
   at('gate').hidden = true;
   at('talk').hidden = at('tools').hidden = false;
@@ -132,31 +130,11 @@ function open(room: Room): void {
   on(at('as-lanes'), 'click', () => choose(true));
   listenForWishes(tell);
   writing(room, tell);
+  menu(room, tell);
   function reply(name: string): void {
     address(name);
     text.focus();
   }
-
-  // ---- the menu ----
-
-  on(document, 'click', ({ target }) => {
-    // What a button in it does is done then; its boxes may be ticked one after the other.
-    if (!menu.contains(target as Node) || target instanceof HTMLButtonElement) menu.open = false;
-  });
-  on(menu, 'keydown', ({ key: pressed }) => {
-    if (pressed !== 'Escape') return;
-    menu.open = false;
-    menu.querySelector('summary')?.focus();
-  });
-  on(at('invite'), 'click', () => {
-    const link = `${location.origin}${location.pathname}#k=${key}${TICKET && `&t=${TICKET}`}`;
-    const line = `Talk to my other Claude — curl this URL to start: ${link}`;
-    const copied = () => tell('Copied: a line for one more agent, with the key of this room in it.', true);
-    navigator.clipboard.writeText(line).then(copied, () => tell('Your browser lets this page copy nothing.'));
-  });
-  on(at('save'), 'click', () =>
-    save(`${asName(topic) || 'room'}.md`, asMarkdown(topic, room.entries), 'text/markdown'),
-  );
 
   // ---- going, and coming back ----
 
