@@ -4,6 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { encode } from '../../sdk/bytes.ts';
+import { makeFrame } from '../../sdk/protocol.ts';
 import { Adversary, storm } from '../kit/adversary.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
@@ -145,8 +147,11 @@ test(
     const headers = { kind: 'text', stream: laptop.stream, seq: '1', time: '1' };
     await laptop.sendFrame('*', await laptop.frame('*', headers, Buffer.from('another first thing')));
     await ada.sees('(two-with-one-number)');
+    const unsigned = makeFrame({ kind: 'text', stream: laptop.stream, seq: '9', time: '1' }, encode('in a false name'));
+    await laptop.sendFrame('*', unsigned);
+    assert.match(await ada.sees('(unsigned)'), /Somebody who holds the key of the room tried to speak in this name/);
     const transcript = await ada.page.locator('#log').innerText();
-    assert.doesNotMatch(transcript, /as the bridge would have it|another first thing/);
+    assert.doesNotMatch(transcript, /as the bridge would have it|another first thing|in a false name/);
     await done(ada);
     await relay.stop();
   },
