@@ -4,18 +4,50 @@
  * the bridge fills in.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, transform } from 'esbuild';
 
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-const tight = (html) => html.replace(/<!--[^]*?-->/g, '').replace(/\s*\n\s*/g, '\n');
+const BLOCKS =
+  'html|head|meta|title|link|style|body|header|footer|nav|main|section|aside|div|h[1-6]|p|[ou]l|li|figure|figcaption|pre|' +
+  'form|details|summary|template|option|path|circle|g|text|desc';
+/**
+ * Without what says nothing in HTML: comments, space around blocks, quotes around words, slashes and end tags that may
+ * be left out (HTML, 13.1.1 and 13.1.2.4). Links keep their quotes: what the bridge fills in is not known here.
+ */
+const tight = (html) =>
+  html
+    .replace(/<!--[^]*?-->/g, '')
+    .replace(/\s*\n\s*/g, '\n')
+    .replace(new RegExp(`\\n(?=</?(?:${BLOCKS})[\\s>])`, 'g'), '')
+    .replace(new RegExp(`(</?(?:${BLOCKS})(?:\\s[^>]*)?>)\\n`, 'g'), '$1')
+    .replace(/<(meta|link|input|br)\b([^>]*?)\s*\/>/g, '<$1$2>')
+    .replace(/<\/li>(?=<li|<\/[ou]l>)/g, '')
+    .replace(/<\/p>(?=<(?:p|div|[ou]l|h\d|pre|form|section)\b|<\/(?:div|section|main|aside|template)>)/g, '')
+    .replace(/<[a-z][^>]*>/g, (tag) => tag.replace(/\s+(?=\/?>$)/, '').replace(/="([\w-]+)"(?=[\s>])/g, '=$1'));
 
 /** An agent, the bridge, a person: square, hollow, round. */
 const LOGO =
   '<svg viewBox="0 0 52 24" fill="none" stroke="currentColor" stroke-width="2.5" aria-hidden="true"><path d="M13 12h6M33 12h6"/><path d="M2 6.5h11v11H2z" fill="currentColor"/><path d="M26 4.5l7.5 7.5-7.5 7.5-7.5-7.5z" stroke-dasharray="2.6 2.3"/><circle cx="44.5" cy="12" r="5.5" fill="currentColor"/></svg>';
 const ICON =
   "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='#17917a' stroke='#17917a' stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.5h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.5' r='4.5'/></svg>";
+
+/**
+ * Properties of the room's own objects, which are one letter in what is handed out. No object of the browser's that it
+ * touches has one of these, nor has the wire or a header. A tab keeps some of them over a reload and perhaps an update:
+ * so each has its letter for good, and new ones come last.
+ */
+const OWN = [
+  ...['where', 'outbox', 'peers', 'note', 'newest', 'others', 'isMine', 'onChange', 'isWatching', 'isListening'],
+  ...['streams', 'hasNewKeys', 'owesReceipt', 'setLink', 'upTo', 'holeAt', 'maxBytes', 'kept', 'givenUp', 'numbers'],
+  ...['retryAfterMs', 'polling', 'held', 'isPaired', 'broadcasts', 'directs', 'direct', 'seenAt', 'digests', 'parts'],
+  ...['recover', 'backOff', 'indices', 'present', 'wire', 'isOver', 'bornAt', 'isOlder', 'isLate', 'told'],
+  ...['ecdh', 'ecdsa', 'rejoining', 'receiptTimer', 'flushing', 'saved', 'isGap', 'pause', 'warn', 'wake', 'what'],
+];
+/** But for k and n, which are whole names. */
+const LETTERS = 'abcdefghijlmopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_$';
+const letters = Object.fromEntries(OWN.map((name, i) => [name, LETTERS[i]]));
 
 async function script(root, path) {
   const { outputFiles } = await build({
@@ -25,6 +57,9 @@ async function script(root, path) {
     minify: true,
     absWorkingDir: root,
     target: 'es2022',
+    mangleProps: new RegExp(`^(?:${OWN.join('|')})$`),
+    mangleCache: letters,
+    define: { 'globalThis.crypto': 'crypto' },
     format: 'iife',
     charset: 'utf8',
     legalComments: 'none',
@@ -33,32 +68,39 @@ async function script(root, path) {
   return outputFiles[0].text.trim();
 }
 
-async function style(root, path) {
+/** Custom properties are of ours alone: a letter each, in the order in which the styles name them. */
+const shortened = (names) => (css) =>
+  css.replace(/--([a-z][\w-]*)(: )?/g, (_, name, colon) => {
+    if (!names.includes(name)) names.push(name);
+    return `--${names.indexOf(name).toString(36)}${colon ? ':' : ''}`;
+  });
+
+async function style(root, path, shorten) {
   const text = readFileSync(join(root, path), 'utf8');
-  return (await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' })).code.trim();
+  const { code } = await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' });
+  return shorten(code.trim());
 }
 
 function page(title, about, markdown, css, js, body) {
   if (/<\/(script|style)/i.test(js + css)) throw new Error('a script or a style would end early');
   const icon = `data:image/svg+xml,${ICON.replace(/[#<>]/g, encodeURIComponent)}`;
-  const html = `<!doctype html>
+  const html = tight(`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8" />
-<meta name="viewport" content="width=device-width, initial-scale=1" />
-<meta name="color-scheme" content="light dark" />
+<meta name="viewport" content="width=device-width,initial-scale=1" />
 <title>${title}</title>
 <meta name="description" content="${about}" />
 <link rel="alternate" type="text/markdown" href="{{BRIDGE}}${markdown}" />
 <link rel="icon" href="${icon}" />
-<style>${css}</style>
+<style></style>
 </head>
-${tight(body)
-  .replaceAll('{{LOGO}}', LOGO)
-  .trim()
-  .replace(/<\/body>$/, () => `<script>${js}</script>\n</body>`)}
+${body.trim()}
 </html>
-`;
+`)
+    .replaceAll('{{LOGO}}', LOGO)
+    .replace('</style>', () => `${css}</style>`)
+    .replace('</body>', () => `<script>${js}</script></body>`);
   // Trusted types: no text ever becomes markup or code, not even by mistake.
   const policy = [
     ...[`script-src ${hash(js)}`, `style-src ${hash(css)}`, "connect-src 'self'", 'img-src data:'],
@@ -71,7 +113,13 @@ ${tight(body)
 export async function browserPages(root) {
   const read = (path) => readFileSync(join(root, path), 'utf8');
   const css = { base: 'web/base', site: 'web/site', room: 'room/room', start: 'web/start', docs: 'web/docs' };
-  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`);
+  const sources = readdirSync(join(root, 'sdk/room')).filter((name) => name.endsWith('.ts'));
+  const words = [...sources.map((name) => `sdk/room/${name}`), 'sdk/protocol.ts'].map(read).join('');
+  // By a word in quotes it could be looked up, and there it would not be found.
+  const looked = OWN.find((name) => words.includes(`'${name}'`));
+  if (looked !== undefined) throw new Error(`'${looked}' is a word of the room, too: it can't be in OWN`);
+  const shorten = shortened([]);
+  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`, shorten);
   const { base, site } = css;
   const copy = await script(root, 'sdk/web/copy.ts');
   const room = page(

@@ -6,6 +6,9 @@
 /** Bytes that WebCrypto takes: never shared memory. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
+/** What WebCrypto gives. */
+export const bytesOf = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
+
 /** ASCII text, as UTF-8. */
 export const encode = (text: string): Bytes => new TextEncoder().encode(text);
 

@@ -5,7 +5,7 @@
  *
  * What comes from others and is wrong is a value, `{ ok: false, reason }`; a caller's own mistake throws.
  */
-import { concat, derToRaw, encode, fromBase64, fromHex, isHex, rawToDer, toBase64, toHex } from './bytes.ts';
+import { bytesOf, concat, derToRaw, encode, fromBase64, fromHex, isHex, rawToDer, toBase64, toHex } from './bytes.ts';
 import type { Bytes } from './bytes.ts';
 
 const subtle = globalThis.crypto.subtle;
@@ -42,7 +42,7 @@ export const isDecimal = (text: string): boolean => new RegExp(`^${DECIMAL}$`).t
 
 export const isName = (text: string): boolean => /^[a-z0-9][a-z0-9._-]{0,31}$/.test(text) && !text.includes('..');
 
-const sha256 = async (bytes: Bytes): Promise<Bytes> => new Uint8Array(await subtle.digest('SHA-256', bytes));
+export const sha256 = async (bytes: Bytes): Promise<Bytes> => bytesOf(await subtle.digest('SHA-256', bytes));
 
 // ---- identities: everything comes from `k`, the channel key (64 lowercase hex) ----
 
@@ -52,7 +52,9 @@ export const EVERYBODY = '*';
 function expect(isRight: boolean, what: string): void {
   if (!isRight) throw new TypeError(`expected ${what}`);
 }
-const expectKey = (k: string) => expect(isHex(k, 64), 'a channel key of 64 lowercase hex');
+const expectHex = (text: string, length: number, what: string) =>
+  expect(isHex(text, length), `${what} of ${length} lowercase hex`);
+const expectKey = (k: string) => expectHex(k, 64, 'a channel key');
 
 const labelled = async (words: string): Promise<string> => toHex(await sha256(encode(`${PROTOCOL} ${words}`)));
 
@@ -64,7 +66,7 @@ export async function accessOf(k: string): Promise<string> {
 
 /** 32 hex. It commits to the access value. */
 export async function channelOf(access: string): Promise<string> {
-  expect(isHex(access, 64), 'an access value of 64 lowercase hex');
+  expectHex(access, 64, 'an access value');
   return (await labelled(`channel ${access}`)).slice(0, 32);
 }
 
@@ -84,7 +86,7 @@ export function roomPassphrase(k: string): string {
 /** What the direct key of two participants is the SHA-256 of; `x` is what `sharedX` gives, 64 hex. */
 export function directPassphrase(k: string, x: string): string {
   expectKey(k);
-  expect(isHex(x, 64), 'a shared x-coordinate of 64 lowercase hex');
+  expectHex(x, 64, 'a shared x-coordinate');
   return `${PROTOCOL} direct ${k} ${x}`;
 }
 
@@ -102,7 +104,7 @@ const gcm = (iv: Bytes, additionalData: Bytes) => ({ name: 'AES-GCM', iv, additi
 
 /** What a sealed thing is bound to, so that a bridge can't give it out as something else. `to` is an id or `*`. */
 export function additionalData(channel: string, from: string, to: string, type: 'card' | 'message'): Bytes {
-  expect(isHex(channel, 32) && isHex(from, 32) && (to === EVERYBODY || isHex(to, 32)), 'ids of 32 lowercase hex');
+  for (const id of [channel, from, ...(to === EVERYBODY ? [] : [to])]) expectHex(id, 32, 'an id');
   return encode([PROTOCOL, channel, from, to, type].join('\n'));
 }
 
@@ -110,7 +112,7 @@ export function additionalData(channel: string, from: string, to: string, type: 
 export async function seal(key: CryptoKey, aad: Bytes, plaintext: Bytes): Promise<Sealed> {
   expect(plaintext.length > 0, 'a plaintext that is not empty');
   const iv = globalThis.crypto.getRandomValues(new Uint8Array(12));
-  const both = new Uint8Array(await subtle.encrypt(gcm(iv, aad), key, plaintext));
+  const both = bytesOf(await subtle.encrypt(gcm(iv, aad), key, plaintext));
   return { nonce: toHex(iv), ciphertext: toBase64(both.subarray(0, -16)), tag: toHex(both.subarray(-16)) };
 }
 
@@ -122,7 +124,7 @@ export async function open(key: CryptoKey, aad: Bytes, { nonce, ciphertext, tag 
   if (!bytes) return refused('bad-base64');
   const both = concat(bytes, fromHex(tag));
   try {
-    return accepted(new Uint8Array(await subtle.decrypt(gcm(fromHex(nonce), aad), key, both)));
+    return accepted(bytesOf(await subtle.decrypt(gcm(fromHex(nonce), aad), key, both)));
   } catch (error) {
     if (error instanceof DOMException && error.name === 'OperationError') return refused('bad-tag');
     throw error; // the key was not made for this
@@ -263,7 +265,7 @@ export type Keys = { readonly ecdh: CryptoKey; readonly ecdsa: CryptoKey; readon
 export async function makeKeys(isExtractable = false): Promise<Keys> {
   const ecdh = await subtle.generateKey(ECDH, isExtractable, ['deriveBits']);
   const ecdsa = await subtle.generateKey(ECDSA, isExtractable, ['sign', 'verify']);
-  const spki = async (key: CryptoKey) => toBase64(new Uint8Array(await subtle.exportKey('spki', key)));
+  const spki = async (key: CryptoKey) => toBase64(bytesOf(await subtle.exportKey('spki', key)));
   const publics = { pub: await spki(ecdh.publicKey), sign: await spki(ecdsa.publicKey) };
   return { ecdh: ecdh.privateKey, ecdsa: ecdsa.privateKey, ...publics };
 }
@@ -279,7 +281,7 @@ export async function sharedX(ecdh: CryptoKey, pub: string): Promise<Outcome<str
   const theirs = await importPublicKey(pub, ECDH, []);
   if (!theirs) return refused('bad-key');
   const bits = await subtle.deriveBits({ name: 'ECDH', public: theirs }, ecdh, 256);
-  return accepted(toHex(new Uint8Array(bits)));
+  return accepted(toHex(bytesOf(bits)));
 }
 
 /** The AES key of the owner of `ecdh` and the owner of `pub`; or bad-key. */
@@ -293,7 +295,7 @@ const signedBytes = (aad: Bytes, unsigned: Bytes): Bytes => concat(aad, encode('
 
 /** A frame of these headers with its signature as the last one. Throws as makeFrame does. */
 export async function signFrame(ecdsa: CryptoKey, aad: Bytes, headers: Headers, body?: Uint8Array): Promise<Bytes> {
-  const raw = new Uint8Array(await subtle.sign(ECDSA, ecdsa, signedBytes(aad, makeFrame(headers, body))));
+  const raw = bytesOf(await subtle.sign(ECDSA, ecdsa, signedBytes(aad, makeFrame(headers, body))));
   return makeFrame({ ...headers, signature: toBase64(rawToDer(raw)) }, body);
 }
 

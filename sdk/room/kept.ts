@@ -3,7 +3,8 @@
  * transcript. In sessionStorage, which no other tab and no other site sees and which goes with the tab; never the
  * channel's key, which is in the address, and never in localStorage.
  */
-import { fromBase64, toBase64 } from '../bytes.ts';
+import { fromBase64 } from '../bytes.ts';
+import type { Bytes } from '../bytes.ts';
 import type { Keys } from '../protocol.ts';
 
 export class Kept {
@@ -68,5 +69,5 @@ export async function importKeys({ ecdh, ecdsa, pub, sign }: KeptKeys): Promise<
   return { ecdh: await key(ecdh, 'ECDH', 'deriveBits'), ecdsa: await key(ecdsa, 'ECDSA', 'sign'), pub, sign };
 }
 
-export const pack = (bytes: Uint8Array): string => toBase64(bytes);
-export const unpack = (text: string): Uint8Array<ArrayBuffer> => fromBase64(text) ?? new Uint8Array();
+/** Bytes as they are kept: as base64. */
+export const unpack = (text = ''): Bytes => fromBase64(text) ?? new Uint8Array();

@@ -1,132 +1,97 @@
 /**
  * Somebody else in the room, and what we have of its streams (docs/protocol.md, Receipts and repair): for each counter
- * the contiguous mark, the few numbers beyond it, and what makes a repeat the same message.
+ * the contiguous mark, the few numbers beyond it, and what makes a repeat the same message. All of it is plain, and kept
+ * over a reload as it is, but for the key and what is held before its turn: a Map leaves nothing in JSON.
  */
 import type { Card, Message } from '../protocol.ts';
 
 export type To = 'all' | 'me';
 export type Held = { readonly message: Message; readonly to: To; readonly index: number };
 
-const DIGESTS = 512;
-
-export class Counter {
+export type Counter = {
+  upTo: number;
   /** The highest number that we know was used. */
   top: number;
-  readonly held = new Map<number, Held>();
-  readonly digests = new Map<number, string>();
-  /** Given up: they are shown as late if they come after all. */
-  readonly missed = new Set<number>();
-
-  constructor(public upTo: number) {
-    this.top = upTo;
-  }
-
-  get isWhole(): boolean {
-    return this.upTo >= this.top;
-  }
-
-  remember(seq: number, digest: string): void {
-    this.digests.set(seq, digest);
-    if (this.digests.size > DIGESTS) this.digests.delete(this.digests.keys().next().value ?? 0);
-  }
-
-  /** Passes over what is missing before the next that is there, or before the end; returns how many that are. */
-  giveUp(): number {
-    const next = Math.min(this.top + 1, ...this.held.keys());
-    const count = Math.max(0, next - 1 - this.upTo);
-    // Of a hole as large as only a lie makes it, the number is enough.
-    for (let seq = this.upTo + 1; seq < next && seq <= this.upTo + DIGESTS; seq++) this.missed.add(seq);
-    this.upTo = Math.max(this.upTo, next - 1);
-    return count;
-  }
-}
-
-export class Stream {
+  readonly digests: Record<number, string>;
+  /** They are shown as late if they come after all. */
+  givenUp: number[];
+  held: Map<number, Held>;
+};
+export type Stream = {
   readonly all: Counter;
-  readonly me = new Counter(0);
+  readonly me: Counter;
   /** When the hole was first seen; 0 where there is none. */
-  holeAt = 0;
-
-  constructor(base: number) {
-    this.all = new Counter(base);
-  }
-
-  /** What is next in line; a direct message waits for the broadcasts that its sender sent before it. */
-  next(): Held | undefined {
-    const direct = this.me.held.get(this.me.upTo + 1);
-    if (direct && (direct.message.after ?? 0) <= this.all.upTo) return direct;
-    return this.all.held.get(this.all.upTo + 1);
-  }
-
-  get isWhole(): boolean {
-    return this.all.isWhole && this.me.isWhole;
-  }
-}
+  holeAt: number;
+};
 
 /** One set of keys under one name. */
-export class Peer {
-  readonly streams = new Map<string, Stream>();
+export type Peer = Card & {
+  readonly id: string;
+  /** Its and our key. */
+  direct: CryptoKey;
+  /** Was there before us: its broadcasts start for us where the first one that we are given does. */
+  readonly isOlder: boolean;
+  /** The name was known under other keys before. */
+  readonly hasNewKeys: boolean;
+  readonly streams: Record<string, Stream>;
   /** The one last heard. */
-  stream: string | undefined;
+  stream?: string;
   /** `lost` after a new epoch, until it is met again. */
-  state: 'here' | 'away' | 'lost' | 'gone' = 'here';
-  isPaired = false;
+  state: 'here' | 'away' | 'lost' | 'gone';
+  isPaired?: boolean;
   /** Of our welcome to it. */
-  challenge: string | undefined;
+  challenge?: string;
   /** What it says that it has of ours. */
-  has = { all: 0, me: 0 };
+  has: Readonly<Record<To, number>>;
   /** It wrote something, and we have not said since that it came. */
-  owesReceipt = false;
+  owesReceipt?: boolean;
   // As the bridge tells it:
-  isListening = false;
-  seenAt = 0;
-  fetched = 0;
+  isListening: boolean;
+  seenAt: number;
+  fetched: number;
+};
 
-  constructor(
-    readonly id: string,
-    readonly card: Card,
-    readonly direct: CryptoKey,
-    /** Was there before us: its broadcasts start for us where the first one that we are given does. */
-    readonly isOlder: boolean,
-    /** The name was known under other keys before. */
-    readonly hasNewKeys: boolean,
-  ) {}
+export const isThere = ({ state }: Peer): boolean => state !== 'gone';
+
+const DIGESTS = 512;
+/** Where a peer's stream is not known, `seen` has this: everything is asked for. */
+export const NO_STREAM = '0'.repeat(16);
+
+const counter = (upTo: number): Counter => ({ upTo, top: upTo, digests: {}, givenUp: [], held: new Map() });
+export const newStream = (base: number): Stream => ({ all: counter(base), me: counter(0), holeAt: 0 });
+
+export const countersOf = (peer: Peer): Counter[] => Object.values(peer.streams).flatMap(({ all, me }) => [all, me]);
+
+export const isWhole = ({ all, me }: Stream): boolean => all.upTo >= all.top && me.upTo >= me.top;
+
+export function remember({ digests }: Counter, seq: number, digest: string): void {
+  digests[seq] = digest;
+  const [oldest, ...others] = Object.keys(digests);
+  if (others.length >= DIGESTS) delete digests[Number(oldest)];
 }
 
-type KeptCounter = readonly [upTo: number, top: number, digests: (readonly [number, string])[], missed: number[]];
-export type KeptPeer = ReturnType<typeof keepPeer>;
+/** What is next in line; a direct message waits for the broadcasts that its sender sent before it. */
+export function next({ all, me }: Stream): Held | undefined {
+  const direct = me.held.get(me.upTo + 1);
+  return direct && (direct.message.after ?? 0) <= all.upTo ? direct : all.held.get(all.upTo + 1);
+}
 
-const keepCounter = ({ upTo, top, digests, missed }: Counter): KeptCounter => [upTo, top, [...digests], [...missed]];
+/** Passes over what is missing before the next that is there, or before the end; returns how many that are. */
+export function giveUp(counter: Counter): number {
+  const { upTo, top, held, givenUp } = counter;
+  const end = Math.max(upTo, Math.min(top, ...Array.from(held.keys(), (seq) => seq - 1)));
+  // Of a hole as large as only a lie makes it, the number is enough.
+  for (let seq = upTo + 1; seq <= Math.min(end, upTo + DIGESTS); seq++) givenUp.push(seq);
+  counter.upTo = end;
+  return end - upTo;
+}
 
-/** What is held before its turn is not kept: it is fetched again. */
-export const keepPeer = (peer: Peer) => ({
-  id: peer.id,
-  card: peer.card,
-  isOlder: peer.isOlder,
-  hasNewKeys: peer.hasNewKeys,
-  stream: peer.stream,
-  state: peer.state,
-  isPaired: peer.isPaired,
-  challenge: peer.challenge,
-  has: peer.has,
-  owesReceipt: peer.owesReceipt,
-  streams: Array.from(peer.streams, ([id, { all, me }]) => [id, keepCounter(all), keepCounter(me)] as const),
-});
-
-export function restorePeer(kept: KeptPeer, direct: CryptoKey): Peer {
-  const peer = new Peer(kept.id, kept.card, direct, kept.isOlder, kept.hasNewKeys);
-  const { stream, state, isPaired, challenge, has, owesReceipt } = kept;
-  Object.assign(peer, { stream, state, isPaired, challenge, has, owesReceipt });
-  const fill = (counter: Counter, [upTo, top, digests, missed]: KeptCounter) => {
-    Object.assign(counter, { upTo, top });
-    for (const [seq, digest] of digests) counter.digests.set(seq, digest);
-    for (const seq of missed) counter.missed.add(seq);
-  };
-  for (const [id, all, me] of kept.streams) {
-    const stream = new Stream(0);
-    fill(stream.all, all);
-    fill(stream.me, me);
-    peer.streams.set(id, stream);
-  }
-  return peer;
+/** What we have of a recipient's stream, or of those last heard: a header `seen`. */
+export function seen(peers: readonly Peer[], recipient?: Peer): string {
+  const marks = (recipient ? [recipient] : peers).flatMap(({ stream, streams }) => {
+    const heard = stream && streams[stream];
+    if (!heard) return recipient ? `${NO_STREAM} 0 0` : [];
+    return `${stream} ${heard.all.upTo}${recipient ? ` ${heard.me.upTo}` : ''}`;
+  });
+  return marks.slice(-16).join();
 }

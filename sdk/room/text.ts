@@ -15,53 +15,50 @@ export const safe = (text: string): string =>
 export type Block = { readonly kind: 'prose' | 'code' | 'diff'; readonly text: string };
 
 const isDiff = (text: string) => /^@@ .*@@/m.test(text) || /^diff --git /m.test(text);
+const isOfDiff = (line: string) => /^([-+ @\\]|diff |index |new |deleted |old |rename |similarity |$)/.test(line);
 /** Columns and indented lines keep their shape only in a monospaced face. */
-const isColumns = (line: string) => /^(?: {2,}|\t)\S/.test(line) || /\S {2,}\S/.test(line);
+const isOfColumns = (line: string) => /^(?: {2,}|\t)\S/.test(line) || /\S {2,}\S/.test(line);
 
 /** In their order, without empty ones. */
 export function blocks(text: string): Block[] {
   const all: Block[] = [];
-  const add = (kind: Block['kind'], lines: readonly string[]) => {
-    const body = lines.join('\n').replace(/^\n+|\s+$/g, '');
+  const lines = text.split('\n');
+  const add = (kind: Block['kind'], from: number, to: number) => {
+    const body = lines
+      .slice(from, to)
+      .join('\n')
+      .replace(/^\n+|\s+$/g, '');
     if (body !== '') all.push({ kind, text: body });
   };
-  const lines = text.split('\n');
-  let prose: string[] = [];
-  const flush = () => {
-    add('prose', prose);
-    prose = [];
+  /** The first line that is none, or the end. */
+  const endOf = (from: number, isOf: (line: string) => boolean) => {
+    const end = lines.findIndex((line, i) => i >= from && !isOf(line));
+    return end < 0 ? lines.length : end;
   };
+  let prose = 0;
   for (let at = 0; at < lines.length;) {
     const line = lines[at] ?? '';
     const [, fence, language = ''] = /^\s*(```+|~~~+)\s*([\w+-]*)/.exec(line) ?? [];
-    if (fence !== undefined) {
-      const end = lines.findIndex((other, i) => i > at && other.trim().startsWith(fence));
-      const body = lines.slice(at + 1, end < 0 ? undefined : end);
-      flush();
-      add(/^(diff|patch)$/.test(language) || isDiff(body.join('\n')) ? 'diff' : 'code', body);
-      at = end < 0 ? lines.length : end + 1;
-    } else if (/^(diff --git |--- \S)/.test(line) && isDiff(lines.slice(at, at + 8).join('\n'))) {
-      let end = at + 1;
-      while (
-        end < lines.length &&
-        /^([-+ @\\]|diff |index |new |deleted |old |rename |similarity |$)/.test(lines[end] ?? '')
-      )
-        end++;
-      flush();
-      add('diff', lines.slice(at, end));
-      at = end;
-    } else if (isColumns(line) && isColumns(lines[at + 1] ?? '')) {
-      let end = at + 2;
-      while (isColumns(lines[end] ?? '')) end++;
-      flush();
-      add('code', lines.slice(at, end));
-      at = end;
-    } else {
-      prose.push(line);
+    const isOpen = /^(diff --git |--- \S)/.test(line) && isDiff(lines.slice(at, at + 8).join('\n'));
+    const isShaped = isOfColumns(line) && isOfColumns(lines[at + 1] ?? '');
+    if (fence === undefined && !isOpen && !isShaped) {
       at++;
+      continue;
     }
+    add('prose', prose, at);
+    if (fence !== undefined) {
+      const end = endOf(at + 1, (other) => !other.trim().startsWith(fence));
+      const body = lines.slice(at + 1, end).join('\n');
+      add(/^(diff|patch)$/.test(language) || isDiff(body) ? 'diff' : 'code', at + 1, end);
+      at = end + 1;
+    } else {
+      const end = endOf(at + 1, isOpen ? isOfDiff : isOfColumns);
+      add(isOpen ? 'diff' : 'code', at, end);
+      at = end;
+    }
+    prose = at;
   }
-  flush();
+  add('prose', prose, lines.length);
   return all;
 }
 

@@ -6,14 +6,18 @@ import { isHex } from '../bytes.ts';
 import { EVERYBODY } from '../protocol.ts';
 import type { Sealed } from '../protocol.ts';
 
-export type Presence = { readonly id: string; readonly listening: boolean; readonly seenSeconds: number };
-export type Participant = Presence & { readonly card: Sealed; readonly fetched: number };
+/** What the bridge says of somebody: nobody else can. */
+export type Presence = {
+  readonly id: string;
+  readonly told: { readonly isListening: boolean; readonly seenAt: number; readonly fetched?: number };
+};
+export type Participant = Presence & { readonly box: Sealed };
 export type Event = { readonly index: number; readonly from: string } & (
   | { readonly type: 'message'; readonly to: string; readonly box: Sealed }
   | { readonly type: 'join'; readonly box: Sealed }
   | { readonly type: 'leave' | 'away' | 'back'; readonly reason: string }
 );
-export type Joined = { epoch: string; cursor: number; index: number; resumed: boolean; participants: Participant[] };
+export type Joined = { epoch: string; cursor: number; index: number; participants: Participant[] };
 export type Batch = { epoch: string; cursor: number; isGap: boolean; events: Event[] };
 
 /** The bridge said no, or nothing at all (`unreachable`), or what no bridge says (`malformed`). */
@@ -26,25 +30,17 @@ export class Refused extends Error {
     super(message);
   }
 }
-const malformed = () => new Refused('malformed', 'The answer is none that a bridge gives.');
 
 type Fields = Readonly<Record<string, unknown>>;
-const fields = (value: unknown): Fields => {
-  if (typeof value !== 'object' || value === null) throw malformed();
-  return value as Fields;
-};
-const list = (value: unknown): unknown[] => {
-  if (!Array.isArray(value)) throw malformed();
-  return value as unknown[];
-};
-const count = (value: unknown): number => {
-  if (!Number.isSafeInteger(value) || (value as number) < 0) throw malformed();
-  return value as number;
-};
-const hex = (value: unknown): string => {
-  if (typeof value !== 'string' || !isHex(value, 32)) throw malformed();
-  return value;
-};
+const malformed = () => new Refused('malformed', 'The answer is none that a bridge gives.');
+function shaped<T>(value: unknown, isRight: boolean): T {
+  if (!isRight) throw malformed();
+  return value as T;
+}
+const fields = (value: unknown): Fields => shaped(value, typeof value === 'object' && value !== null);
+const list = (value: unknown): unknown[] => shaped(value, Array.isArray(value));
+const count = (value: unknown): number => shaped(value, Number.isSafeInteger(value) && (value as number) >= 0);
+const hex = (value: unknown): string => shaped(value, isHex(word(value), 32));
 const word = (value: unknown): string => (typeof value === 'string' ? value : '');
 /** The three parts are looked at when it is opened. */
 const box = (value: unknown): Sealed => {
@@ -54,127 +50,125 @@ const box = (value: unknown): Sealed => {
 
 function presence(value: unknown): Presence {
   const { participant_id, listening, seen_seconds } = fields(value);
-  return { id: hex(participant_id), listening: listening === true, seenSeconds: count(seen_seconds ?? 0) };
+  const seenAt = Date.now() - count(seen_seconds ?? 0) * 1000;
+  return { id: hex(participant_id), told: { isListening: listening === true, seenAt } };
 }
 
 function participant(value: unknown): Participant {
   const { card, fetched } = fields(value);
-  return { ...presence(value), card: box(card), fetched: count(fetched) };
+  const { id, told } = presence(value);
+  return { id, told: { ...told, fetched: count(fetched) }, box: box(card) };
 }
 
 function event(value: unknown): Event {
-  const all = fields(value);
-  const place = { index: count(all['index']), from: hex(all['from']) };
-  const { type, to } = all;
-  if (type === 'message') return { ...place, type, to: to === EVERYBODY ? to : hex(to), box: box(all) };
-  if (type === 'join') return { ...place, type, box: box(all['card']) };
-  if (type === 'leave' || type === 'away' || type === 'back') return { ...place, type, reason: word(all['reason']) };
+  const { index, from, type, to, card, reason } = fields(value);
+  const place = { index: count(index), from: hex(from) };
+  if (type === 'message') return { ...place, type, to: to === EVERYBODY ? to : hex(to), box: box(value) };
+  if (type === 'join') return { ...place, type, box: box(card) };
+  if (type === 'leave' || type === 'away' || type === 'back') return { ...place, type, reason: word(reason) };
   throw malformed();
 }
 
-export type Credentials = { readonly participant: string; readonly token: string };
 const REQUEST_MS = 30_000;
 
 /** What the channel may be opened again with, where a bridge wants that. */
 export const TICKET = /[#&]t=([\w-]+)/.exec(location.hash)?.[1] ?? '';
 
+/** The requests of one participant. Whatever goes wrong with one is thrown as Refused. */
 export class Wire {
-  readonly #url: string;
+  /**
+   * @param url of the channel
+   * @param access what opens and joins it; for all else it is the token
+   */
+  constructor(
+    readonly url: string,
+    readonly access: string,
+    readonly id: string,
+    readonly token: string,
+  ) {}
 
-  /** @param base where the bridge is, no slash at its end */
-  constructor(base: string, channel: string) {
-    this.#url = `${base}/channels/${channel}`;
-  }
-
-  async create(access: string): Promise<number> {
-    const { limits } = await this.#ask('PUT', '', access);
+  /** How many bytes a message may have. */
+  async create(): Promise<number> {
+    const { limits } = await this.#ask('PUT', '', {}, this.access);
     return count(fields(limits)['message_bytes']);
   }
 
-  async join(access: string, { participant: id, token }: Credentials, card: Sealed): Promise<Joined> {
-    const answer = await this.#ask('POST', '/join', access, { participant_id: id, token, card });
-    const { epoch, cursor, index, resumed, participants } = answer;
+  async join(card: Sealed): Promise<Joined> {
+    const { token } = this;
+    const answer = await this.#ask('POST', '/join', { body: { token, card } }, this.access);
+    const { epoch, cursor, index, participants } = answer;
     return {
-      ...{ epoch: hex(epoch), cursor: count(cursor), index: count(index), resumed: resumed === true },
+      ...{ epoch: hex(epoch), cursor: count(cursor), index: count(index) },
       participants: list(participants).map(participant),
     };
   }
 
   /** The event's index, and who was listening. */
-  async send(me: Credentials, epoch: string, since: number, to: string, sealed: Sealed) {
-    const body = { participant_id: me.participant, to, ...sealed, epoch, since };
-    const { index, recipients } = await this.#ask('POST', '/send', me.token, body);
+  async send(epoch: string, since: number, to: string, box: Sealed) {
+    const { index, recipients } = await this.#ask('POST', '/send', { body: { to, ...box, epoch, since } });
     return { index: count(index), recipients: list(recipients).map(presence) };
   }
 
-  async poll(me: Credentials, epoch: string, since: number, seconds: number, signal: AbortSignal): Promise<Batch> {
-    const query = `?participant_id=${me.participant}&since=${since}&wait=${seconds}&epoch=${epoch}`;
-    const answer = await this.#ask('GET', `/poll${query}`, me.token, undefined, signal, seconds * 1000 + 15_000);
+  async poll(epoch: string, since: number, seconds: number, stop: AbortSignal): Promise<Batch> {
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(seconds * 1000 + 15_000)]);
+    const answer = await this.#ask('GET', this.#query(`/poll`, epoch) + `&since=${since}&wait=${seconds}`, { signal });
     const all = list(answer['events']);
     const isGap = all.length > 0 && fields(all[0])['type'] === 'gap';
     const events = all.slice(isGap ? 1 : 0).map(event);
     const cursor = count(answer['cursor']);
-    const order = [since, ...events.map(({ index }) => index)];
-    if (order.some((index, i) => i > 0 && index <= (order[i - 1] ?? 0)) || (order.at(-1) ?? 0) > cursor) {
-      throw malformed();
+    let last = since;
+    for (const { index } of events) {
+      if (index <= last) throw malformed();
+      last = index;
     }
+    if (last > cursor) throw malformed();
     return { epoch: hex(answer['epoch']), cursor, isGap, events };
   }
 
-  async who(me: Credentials, epoch: string): Promise<Participant[]> {
-    const query = `?participant_id=${me.participant}&epoch=${epoch}`;
-    return list((await this.#ask('GET', query, me.token))['participants']).map(participant);
+  async who(epoch: string): Promise<Participant[]> {
+    return list((await this.#ask('GET', this.#query('', epoch)))['participants']).map(participant);
   }
 
   /** Also from a page that is going away: the browser carries it out behind its back. */
-  async leave({ participant: id, token }: Credentials, epoch: string, afterSeconds: number): Promise<void> {
-    const body = { participant_id: id, epoch, after_seconds: afterSeconds };
-    await this.#ask('POST', '/leave', token, body, undefined, 5000, true);
+  async leave(epoch: string, afterSeconds: number): Promise<void> {
+    const body = { epoch, after_seconds: afterSeconds };
+    await this.#ask('POST', '/leave', { body, keepalive: true, signal: AbortSignal.timeout(5000) });
   }
 
-  /** Throws Refused for whatever goes wrong. */
+  #query(path: string, epoch: string): string {
+    return `${path}?participant_id=${this.id}&epoch=${epoch}`;
+  }
+
   async #ask(
     method: string,
     path: string,
-    bearer: string,
-    body?: Fields,
-    signal?: AbortSignal,
-    timeoutMs = REQUEST_MS,
-    keepalive = false,
+    { body, ...more }: Omit<RequestInit, 'body'> & { body?: Fields } = {},
+    bearer = this.token,
   ): Promise<Fields> {
-    const stop = new AbortController();
-    const abort = () => stop.abort();
-    const timer = setTimeout(abort, timeoutMs);
-    signal?.addEventListener('abort', abort);
     try {
-      if (signal?.aborted) abort();
-      const response = await fetch(this.#url + path, {
+      const response = await fetch(this.url + path, {
         method,
-        keepalive,
-        signal: stop.signal,
+        signal: AbortSignal.timeout(REQUEST_MS),
         cache: 'no-store',
         credentials: 'omit',
         redirect: 'error',
         headers: {
           authorization: `Bearer ${bearer}`,
-          ...(body ? { 'content-type': 'application/json' } : {}),
-          ...(method === 'PUT' && TICKET ? { 'agentalk-invite': TICKET } : {}),
+          ...(body && { 'content-type': 'application/json' }),
+          ...(method === 'PUT' && TICKET && { 'agentalk-invite': TICKET }),
         },
-        ...(body ? { body: JSON.stringify(body) } : {}),
+        ...(body && { body: JSON.stringify({ participant_id: this.id, ...body }) }),
+        ...more,
       });
-      const seconds = Number(response.headers.get('retry-after') ?? NaN);
-      const retryAfterMs = seconds >= 0 ? Math.min(seconds, 60) * 1000 : undefined;
       const answer = fields(await response.json());
       if (response.ok) return answer;
       const { code, message } = fields(answer['error']);
-      throw new Refused(word(code), word(message), retryAfterMs);
+      const seconds = Number(response.headers.get('retry-after') ?? NaN);
+      throw new Refused(word(code), word(message), seconds >= 0 ? Math.min(seconds, 60) * 1000 : undefined);
     } catch (error) {
       if (error instanceof Refused && error.code !== 'malformed') throw error;
       // A proxy's page, half an answer, no connection: all the same to us, and worth another try.
       throw new Refused('unreachable', 'The bridge can’t be reached.');
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
     }
   }
 }

@@ -1,11 +1,12 @@
 /** What the room says in its own words about what happened. */
-import type { Entry } from './client.ts';
+import type { Entry } from './room.ts';
 import { clock, safe, size } from './text.ts';
 
+const IMPOSTOR = 'Somebody who holds the key of the room tried to speak in this name.';
 const NOT_GENUINE: Readonly<Record<string, string>> = {
   'bad-tag': 'It was changed on its way, or sealed by somebody without the right key.',
-  'bad-signature': 'Somebody who holds the key of the room tried to speak in this name.',
-  unsigned: 'Somebody who holds the key of the room tried to speak in this name.',
+  'bad-signature': IMPOSTOR,
+  unsigned: IMPOSTOR,
   'two-with-one-number': 'Two different messages came under one number.',
   'broken-file': 'The parts of a file don’t give the file that was promised.',
   'bad-part': 'A part of a file is none.',
@@ -44,13 +45,14 @@ export function happened({ what, name, words = '' }: Entry): string {
   }
 }
 
+export const isSaid = ({ what }: Entry): boolean => what === 'text' || what === 'file';
 export const isWarning = ({ what }: Entry): boolean => ['keys', 'tampered', 'missed', 'unsent'].includes(what);
 
 /** The transcript as a Markdown document. Words of others stand in fences that they can't end. */
 export function asMarkdown(topic: string, entries: readonly Entry[]): string {
   const parts = entries.map((entry) => {
-    const { what, at, name, to, text = '', file, isLate } = entry;
-    if (what !== 'text' && what !== 'file') return `*${clock(at)} ${safe(happened(entry))}*`;
+    const { at, name, to, text = '', file, isLate } = entry;
+    if (!isSaid(entry)) return `*${clock(at)} ${safe(happened(entry))}*`;
     const whom = to === undefined ? 'to everybody' : `to ${to} alone`;
     const head = `**${name}** ${whom}, ${clock(at)}${isLate ? ', late' : ''}`;
     if (file) return `${head}: file \`${safe(file.name).replaceAll('`', '')}\`, ${size(file.size)}`;

@@ -7,7 +7,7 @@ for (const element of document.querySelectorAll<HTMLElement>('[data-copy], .doc 
   button.addEventListener('click', () => {
     const range = document.createRange();
     range.selectNodeContents(element);
-    const text = element.dataset['copy'] || (element.textContent ?? '').trim();
+    const text = (element.textContent ?? '').trim();
     const done = (word: string) => {
       button.textContent = word;
       setTimeout(() => (button.textContent = 'Copy'), 2000);
