@@ -1,7 +1,7 @@
 /** The shell client's own parts against the vectors and node:crypto, in one bash that has read all of it but `main`. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import type { Outcome, Reason } from '../sdk/protocol.ts';
@@ -10,6 +10,7 @@ import { LENGTHS, heldToVectors, interoperates } from './kit/vectors.ts';
 import type { Driver } from './kit/vectors.ts';
 
 const folder = makeFolder();
+mkdirSync(join(folder, 'direct'));
 const file = (name: string, contents: string | Uint8Array): string => {
   const path = join(folder, name);
   writeFileSync(path, contents, { mode: 0o600 });

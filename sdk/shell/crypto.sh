@@ -22,19 +22,25 @@ hash_key() { printf %b "$ZEROS" | ctr "$1" "$(printf %032d 0)" | hex; } # PASS -
 # shellcheck disable=SC2034 # expressions in strings use them
 # GH<place> and GL<place>: the halves of H times each value that the bits at that place of a block may have. GHASH is
 # the sum of these entries, H times the block in Y0 and Y1.
-ghash_tables() { # H BITS, of a place: 8 pays off for long texts
-	local h=$((0x${1:0:16})) l=$((0x${1:16})) place bit n one high=0 low=0
+ghash_tables() { # H BITS, of a place: 8 pays off for long texts. Kept in the session, in a file as secret as the key
+	local h=$((0x${1:0:16})) l=$((0x${1:16})) places=$((128 / $2)) place bit n one high=0 low=0 file=$S/direct/$1.$2
 	local shift='GH@[bit] = h, GL@[bit] = l, n = l & 1, l = l >> 1 & ~(1 << 63) | h << 63, h = h >> 1 & ~(1 << 63) ^ n * 0xe1 << 56'
 	local add='bit = n & -n, GH@[n] = GH@[bit] ^ GH@[n ^ bit], GL@[n] = GL@[bit] ^ GL@[n ^ bit]'
 	[ "$TABLES" != "$1 $2" ] || return 0
-	for ((place = 0; place < 128 / $2; place++)); do
+	TABLES="$1 $2"
+	{ read -r GHASH && for ((place = 0; place < places; place++)); do read -r -a "GH$place" && read -r -a "GL$place"; done; } <"$file" && return
+	for ((place = 0; place < places; place++)); do
 		one=${shift//@/$place}
 		for ((bit = 1 << $2 - 1; bit; bit >>= 1)); do ((one)); done
 		one=${add//@/$place}
-		for ((n = 3; n < 1 << $2; n++)); do ((one)); done
+		for ((n = 0; n < 1 << $2; n++)); do ((one)); done
 		one="${place}[Y$((place * $2 / 64))>>$((64 - $2 - place * $2 % 64))&$(((1 << $2) - 1))]" high="$high^GH$one" low="$low^GL$one"
 	done
-	TABLES="$1 $2" GHASH="Z=$high,Y1=$low,Y0=Z"
+	GHASH="Z=$high,Y1=$low,Y0=Z"
+	{
+		printf '%s\n' "$GHASH"
+		for ((place = 0; place < places; place++)); do for one in "GH${place}[*]" "GL${place}[*]"; do printf '%s\n' "${!one}"; done; done
+	} >"$file"
 }
 
 # shellcheck disable=SC2034 # Z is a variable of GHASH

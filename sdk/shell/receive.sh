@@ -259,7 +259,7 @@ holes() { # ask for what lacks; after a minute in which nothing came, announce i
 			P_HOLE[i]=$((NOW)) && commit -
 		elif [ $((NOW - P_HOLE[i])) -ge 60 ]; then
 			for file in "$S/in/${P_STREAM[i]}-$to-"*; do # up to the next that is there
-				n=${file##*-}
+				n=${file#"$S/in/${P_STREAM[i]}-$to-"}
 				! is_decimal "$n" || [ "$n" -le "$mark" ] || [ "$n" -ge "$next" ] || next=$n
 			done
 			raise "P_$to" $((next - 1))

@@ -33,9 +33,9 @@ workplace() { # TMP, a folder of this process, and room there for what one call 
 }
 
 clean() {
-	local name
-	for name in receive show; do ! mine "$name" || rm -f "$S/$name.lock"; done
-	rm -rf "$TMP" "$NEW"
+	local name all=("$TMP" "$NEW")
+	for name in receive show; do ! mine "$name" || all+=("$S/$name.lock"); done
+	rm -rf "${all[@]}"
 }
 
 sweep() { # what the killed left: no call but a listener's lasts twenty minutes
