@@ -186,7 +186,7 @@ hand_over() { # N: what the sender needs to know
 	while [ "$SHOWN" -lt "$COMMIT" ]; do
 		((SHOWN += 1))
 		read -r _ word _ <"$S/log/$SHOWN"
-		[ "$word" = - ] || { say "There is something that you have not read yet: wait shows it." && break; }
+		[[ $word != msg && $word != file ]] || { say "There is something that you have not read yet: wait shows it." && break; }
 	done
 	[ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
 }
