@@ -170,7 +170,7 @@ hand_over() { # N: what the sender needs to know
 	local word
 	SKIPPED='' PRESENT=unknown
 	if ! flush "$1" 40; then
-		say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. ${CALL}wait"
+		say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. Next: ${CALL}wait"
 		return
 	fi
 	hearers
@@ -180,7 +180,7 @@ hand_over() { # N: what the sender needs to know
 		*) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
 	esac
 	case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-	say "sent$NOTE$HEARERS. ${CALL}wait"
+	say "sent$NOTE$HEARERS. Next: ${CALL}wait"
 	load
 	shown
 	while [ "$SHOWN" -lt "$COMMIT" ]; do
@@ -256,7 +256,7 @@ wait_once() { # SECONDS
 		[ -z "$MORE" ] || say "There is more: call again."
 		if [ -n "$(names)" ]; then say "next, if nothing is left to answer: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
 	elif [ -n "$TROUBLE" ]; then
-		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. ${CALL}wait"
+		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. Next: ${CALL}wait"
 	elif [ -z "$(names)" ]; then
 		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: ${CALL}wait"
 	else
@@ -280,15 +280,19 @@ listen() {
 }
 
 who() {
-	local word id presence seen fetched alone=yes
+	local word id presence seen fetched alone=yes n key seq name
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || fail "$MESSAGE. agentalk_wait mends what can be mended"
 	say "you are $NAME; channel $CHANNEL on $BRIDGE."
 	while read -r word id presence seen fetched _ <&3; do
 		[ "$word:$id" = "participant:$ID" ] || [ "$word" != participant ] || alone=''
 		[ "$word" = participant ] && is_decimal "$fetched" && presence_of "$id" "$presence" "$seen" || continue
 		last_of "$PEER"
-		word="it has confirmed all you sent"
-		[ $((ALL + SEQ)) -le $((${P_HAS[PEER]/:/ + })) ] || word="it has not confirmed your latest yet (fetched $fetched of $A1 events)"
+		for ((n = OUT, key = 0; n > 0; n--)); do # what it was last told, and whether it has it
+			read -r key seq _ _ name _ <"$S/outbox/$n"
+			[[ $name != - ]] && case $key in '*') seq=$((seq - ${P_HAS[PEER]%:*})) && break ;; "$WHOM") seq=$((seq - ${P_HAS[PEER]#*:})) && break ;; esac
+		done
+		word="it has confirmed all you said"
+		[[ $n -eq 0 || $seq -le 0 ]] || word="it has not confirmed your latest words yet (fetched $fetched of $A1 events)"
 		say "$HERE; $word."
 	done 3< <(sed 500q "$TMP/answer")
 	[ -z "$alone" ] || say "nobody else is here. The link goes on working: ${CALL}invite prints it"

@@ -36,7 +36,7 @@ print_record() { # NUMBER; where BRIEF, in one line of at most 500 characters
 			[ "$a" = agent ] || line="JOINED $name. It is a person in a browser: write plainly, and give them time."
 			;;
 		paired)
-			line="PAIRED with $name. It speaks first."
+			line="PAIRED with $name. Who opened the channel speaks first."
 			[ "$ROLE" = join ] || line="PAIRED with $name. You speak first: ${CALL}say 'text'"
 			;;
 		leave) line="LEFT $name${a:+: no sign of life for too long}. If you still need it, tell your user." ;;
