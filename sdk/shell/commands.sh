@@ -254,7 +254,7 @@ wait_once() { # SECONDS
 	flush_all 5
 	if wait_for "$1"; then
 		[ -z "$MORE" ] || say "There is more: call again."
-		if [ -n "$(names)" ]; then say "next, if nothing is left to answer: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
+		if [ -n "$(names)" ]; then say "next, if nothing is left to say: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
 	elif [ -n "$TROUBLE" ]; then
 		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. Next: ${CALL}wait"
 	elif [ -z "$(names)" ]; then

@@ -17,15 +17,18 @@ sha256() { # stdin
 
 ctr() { AGENTALK_PASS=$1 openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_PASS -iv "$2"; } # PASS IV; stdin
 
-hash_key() { printf %b "$ZEROS" | ctr "$1" "$(printf %032d 0)" | hex; } # PASS -> H, the encryption of a zero block
+# All sums are kept as od reads eight bytes on the machines of today: the first byte is the lowest.
+hash_key() { printf %b "$ZEROS" | ctr "$1" "$(printf %032d 0)" | od -An -v -tx8 | tr -d ' \n'; } # PASS -> H, the encryption of a zero block
 
 # shellcheck disable=SC2034 # expressions in strings use them
 # GH<place> and GL<place>: the halves of H times each value that the bits at that place of a block may have. GHASH is
 # the sum of these entries, H times the block in Y0 and Y1.
 ghash_tables() { # H BITS, of a place: 8 pays off for long texts. Kept in the session, in a file as secret as the key
 	local h=$((0x${1:0:16})) l=$((0x${1:16})) places=$((128 / $2)) place bit n one high=0 low=0 file=$S/direct/$1.$2
-	local shift='GH@[bit] = h, GL@[bit] = l, n = l & 1, l = l >> 1 & ~(1 << 63) | h << 63, h = h >> 1 & ~(1 << 63) ^ n * 0xe1 << 56'
-	local add='bit = n & -n, GH@[n] = GH@[bit] ^ GH@[n ^ bit], GL@[n] = GL@[bit] ^ GL@[n ^ bit]'
+	# Each byte of X one bit to the right, and its last bit to the byte behind it.
+	local half='X >> 1 & 0x7f7f7f7f7f7f7f7f | (X & 0x0101010101010101) << 15' shift add
+	shift="GH@[bit] = h, GL@[bit] = l, n = l >> 56 & 1, l = ${half//X/l} | (h >> 56 & 1) << 7, h = (${half//X/h}) ^ n * 0xe1"
+	add='bit = n & -n, GH@[n] = GH@[bit] ^ GH@[n ^ bit], GL@[n] = GL@[bit] ^ GL@[n ^ bit]'
 	[ "$TABLES" != "$1 $2" ] || return 0
 	TABLES="$1 $2"
 	{ read -r GHASH && for ((place = 0; place < places; place++)); do read -r -a "GH$place" && read -r -a "GL$place"; done; } <"$file" && return
@@ -34,7 +37,8 @@ ghash_tables() { # H BITS, of a place: 8 pays off for long texts. Kept in the se
 		for ((bit = 1 << $2 - 1; bit; bit >>= 1)); do ((one)); done
 		one=${add//@/$place}
 		for ((n = 0; n < 1 << $2; n++)); do ((one)); done
-		one="${place}[Y$((place * $2 / 64))>>$((64 - $2 - place * $2 % 64))&$(((1 << $2) - 1))]" high="$high^GH$one" low="$low^GL$one"
+		one="${place}[Y$((2 * place / places))>>$(((place % (64 / $2) ^ 8 / $2 - 1) * $2))&$(((1 << $2) - 1))]"
+		high="$high^GH$one" low="$low^GL$one"
 	done
 	GHASH="Z=$high,Y1=$low,Y0=Z"
 	{
@@ -45,18 +49,22 @@ ghash_tables() { # H BITS, of a place: 8 pays off for long texts. Kept in the se
 
 # shellcheck disable=SC2034 # Z is a variable of GHASH
 gcm_tag() { # H AAD FILE BYTES MASK_FILE -> TAG of AAD and the BYTES behind the first 16 of FILE; MASK_FILE begins with E(K, J0)
-	local line n Z Y0=0 Y1=0 lines=$(((${#2} + 15) / 16)) blocks=$((($4 + 15) / 16))
-	printf %s%b "$2" "${ZEROS:0:2*(16 * lines - ${#2})}" >"$TMP/aad" && printf %b "${ZEROS:0:2*(16 * blocks - $4)}" >"$TMP/pad" || disk_full
+	local a b n Z Y0=0 Y1=0 lines=$(((${#2} + 15) / 16)) blocks=$((($4 + 15) / 16))
+	local length='(n & 255) << 56 | (n >> 8 & 255) << 48 | n >> 16 << 40' # of n bits, in eight bytes
+	printf %s%b "$2" "${ZEROS:0:2*(16 * lines - ${#2})}" >"$TMP/aad" && printf %b "${ZEROS:0:2*(16 * blocks - $4)}" >"$TMP/pad" &&
+		od -An -v -tx8 -N$((16 * (lines + blocks + 2))) "$TMP/aad" "$3" "$TMP/pad" "$5" >"$TMP/blocks" || disk_full
 	ghash_tables "$1" $((blocks < 1500 ? 4 : 8))
 	{
 		for ((n = -lines; n <= blocks; n++)); do
-			IFS= read -r line && line=${line// /}
-			((n == 0)) || ((Y0 ^= 0x${line:0:16}, Y1 ^= 0x${line:16}, GHASH))
+			read -r a b
+			((n == 0)) || ((Y0 ^= 0x$a, Y1 ^= 0x$b, GHASH))
 		done
-		IFS= read -r line && line=${line// /}
-	} < <(od -An -v -tx1 -N$((16 * (lines + blocks + 2))) "$TMP/aad" "$3" "$TMP/pad" "$5")
-	((Y0 ^= 8 * ${#2}, Y1 ^= 8 * $4, GHASH))
-	printf -v TAG %016x%016x $((Y0 ^ 0x${line:0:16})) $((Y1 ^ 0x${line:16}))
+		read -r a b
+	} <"$TMP/blocks"
+	((n = 8 * ${#2}, Y0 ^= length, n = 8 * $4, Y1 ^= length, GHASH))
+	printf -v a %016x%016x $((Y0 ^ 0x$a)) $((Y1 ^ 0x$b))
+	TAG=''
+	for n in 14 12 10 8 6 4 2 0 30 28 26 24 22 20 18 16; do TAG=$TAG${a:n:2}; done
 }
 
 seal() { # PASS H AAD BYTES; $TMP/frame: 16 zeros and BYTES of plaintext -> NONCE, TAG, CIPHERTEXT

@@ -16,6 +16,7 @@ main() {
 				command -v "$tool" >/dev/null || missing="$missing $tool"
 			done
 			[ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
+			[[ $(printf '\1\0\0\0\0\0\0\0' | od -An -tx8) = *01 ]] || fail "this machine has its bytes in an order that agentalk can't reckon with"
 			options "$@"
 			# A link holds a secret, and everybody here can read arguments: start again without it.
 			if [ -n "$ARG" ] && [ -z "${AGENTALK_URL:-}" ]; then
