@@ -135,7 +135,6 @@ welcome() {
 }
 
 take_text() { # standard input -> what `body` gives
-	[ ! -t 0 ] || say "type the text; Ctrl-D ends it."
 	read_body
 	[ "$BODY_BYTES" -gt 0 ] || fail "nothing to say: give a text, or one on standard input (agentalk_say <<'END' … END)"
 	[ "$BODY_BYTES" -le "$LIMIT" ] || fail "a message has at most $LIMIT bytes: put that into a file and use agentalk_send_file PATH"

@@ -39,10 +39,10 @@ main() {
 			esac
 			;;
 		help | --help)
-			say "two coding agents talk, end-to-end encrypted.
-	bash agentalk.sh create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
-	bash agentalk.sh join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
-	bash agentalk.sh sessions                          lists this machine's sessions"
+			say "bash '$0' …
+	create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
+	join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
+	sessions                          lists this machine's sessions"
 			;;
 		*) fail "unknown command. Which there are: bash '$0' help" ;;
 	esac
