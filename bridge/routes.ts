@@ -106,8 +106,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     if (since !== undefined) channel.present(participant, since);
     const form = formOf(exchange);
     const recipients = form.recipients(channel, participant, to); // who listens when it comes
-    const before = channel.last;
-    const index = channel.send(participant, to, message);
+    const [before, index] = [channel.last, channel.send(participant, to, message)];
     if (index > before) metrics.accept(message.end - message.start - TAG_BYTES);
     exchange.answer(200, form.sent(channel, index, recipients));
   }

@@ -25,9 +25,8 @@ export class Shelf {
   constructor(readonly spare: Block[] = []) {}
 
   /**
-   * Writes something sealed behind what is there; the next draft takes its place, unless it is kept. Undefined if `text`
-   * is no strict base64. Decoding is the fastest check there is: what it overlooks (spaces, padding left out) shows in
-   * the length, the URL's alphabet by itself.
+   * Writes something sealed behind what is there, where the next draft goes too unless it is kept. Undefined if `text` is
+   * no strict base64: what decoding overlooks (spaces, padding left out) shows in the length, the URL's alphabet by itself.
    */
   draft(nonce: string, text: string, tag: string): Kept | undefined {
     if (text === '' || text.includes('-') || text.includes('_')) return undefined;
