@@ -7,11 +7,9 @@
  * fetch them: then senders wait.
  */
 import { Refusal } from './errors.ts';
-import { EVERYBODY, isSameToken } from './ids.ts';
-import type { ChannelId, ParticipantId, Recipient, Sealed } from './ids.ts';
+import { EVERYBODY, isSameToken, type ChannelId, type ParticipantId, type Recipient } from './ids.ts';
 import type { Limits } from '../service/limits.ts';
-import { Shelf, isSame } from './shelf.ts';
-import type { Kept } from './shelf.ts';
+import { Shelf, isSame, type Block, type Kept } from './shelf.ts';
 
 export interface Event {
   readonly type: 'message' | 'join' | 'leave' | 'away' | 'back';
@@ -47,15 +45,14 @@ export interface Participant {
 const EVENT_BYTES = 512; // with nonce and tag
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;
-const sizeOf = ({ kept }: Event) => EVENT_BYTES + (kept ? kept.end - kept.start : 0);
+const sizeOf = (kept: Kept | undefined) => EVENT_BYTES + (kept ? kept.end - kept.start : 0);
 const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === EVERYBODY || to === id);
 
 export class Channel {
   readonly participants = new Map<ParticipantId, Participant>();
-  readonly #shelf = new Shelf();
   #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
   #base = 1;
-  readonly #sent = new Map<string, Event>(); // the messages of the log by nonce; if two senders share one, the later
+  readonly sent = new Map<string, Event>(); // the messages of the log by nonce; if two senders share one, the later
   #first = 1;
   last = 0;
   bytes = 0;
@@ -66,24 +63,24 @@ export class Channel {
     readonly id: ChannelId,
     readonly epoch: string,
     readonly house: Channels,
+    readonly shelf: Shelf, // of its messages
   ) {}
 
   /**
    * Lets a participant in, or finds it there when it comes back with its token; the card of its first joining stays.
    * Throws name_taken, participants_full, channel_full, bridge_full.
    */
-  join(id: ParticipantId, token: string, card: Sealed): Participant {
+  join(id: ParticipantId, token: string, card: Kept): Participant {
     const { limits, now } = this.house;
     if (this.participants.has(id)) return this.enter(id, token, 'name_taken');
     if (this.participants.size >= limits.participants) throw new Refusal('participants_full');
     this.house.use(this);
-    this.#reserve(EVENT_BYTES + PARTICIPANT_BYTES + card.ciphertext.length);
+    this.#reserve(PARTICIPANT_BYTES + sizeOf(card));
     const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
     const presence = { waiters: new Set<Waiter>(), seenAt: now(), isAway: false, leaveAt: Infinity };
-    const kept = this.#shelf.put(card);
-    const participant: Participant = { id, token, card: kept, ...cursors, ...presence };
+    const participant: Participant = { id, token, card, ...cursors, ...presence };
     this.participants.set(id, participant);
-    this.#push('join', id, EVERYBODY, kept);
+    this.#push('join', id, EVERYBODY, card);
     return participant;
   }
 
@@ -92,8 +89,7 @@ export class Channel {
     const participant = this.participants.get(id);
     if (!participant) throw new Refusal('no_participant');
     if (!isSameToken(participant.token, token)) throw new Refusal(otherwise);
-    this.house.use(this);
-    participant.seenAt = this.house.now();
+    participant.seenAt = this.house.use(this);
     participant.leaveAt = Infinity;
     if (participant.isAway) this.#announce('back', id);
     participant.isAway = false;
@@ -108,19 +104,19 @@ export class Channel {
   }
 
   /**
-   * Appends a message, or finds the one with the same nonce; returns its index.
+   * Appends a message, a draft on the shelf, or finds the one with the same nonce; returns its index.
    * Throws nonce_reused, no_recipient, channel_full, bridge_full.
    */
-  send({ id }: Participant, to: Recipient, sealed: Sealed): number {
-    const sent = this.#sent.get(sealed.nonce);
+  send({ id }: Participant, to: Recipient, draft: Kept): number {
+    const sent = this.sent.get(draft.nonce);
     if (sent?.from === id) {
-      if (sent.to !== to || !sent.kept || !isSame(sent.kept, sealed)) throw new Refusal('nonce_reused');
+      if (sent.to !== to || !sent.kept || !isSame(sent.kept, draft)) throw new Refusal('nonce_reused');
       return sent.index;
     }
     const recipient = to === EVERYBODY ? to : this.participants.get(to)?.id;
     if (recipient === undefined) throw new Refusal('no_recipient');
-    this.#reserve(EVENT_BYTES + sealed.ciphertext.length);
-    this.#sent.set(sealed.nonce, this.#push('message', id, recipient, this.#shelf.put(sealed)));
+    this.#reserve(sizeOf(draft));
+    this.sent.set(draft.nonce, this.#push('message', id, recipient, this.shelf.keep(draft)));
     return this.last;
   }
 
@@ -136,7 +132,7 @@ export class Channel {
       if (!event || !isVisible(event, participant)) continue;
       events.push(event);
       cursor = index;
-      bytes += sizeOf(event);
+      bytes += sizeOf(event.kept);
     }
     if (since === participant.fetched) participant.next = events[0]?.index ?? this.last + 1;
     return { since, gap, events, cursor };
@@ -235,9 +231,9 @@ export class Channel {
       this.#log = this.#log.slice(this.#first - this.#base);
       this.#base = this.#first;
     }
-    const nonce = event.kept?.nonce ?? '';
-    if (this.#sent.get(nonce) === event) this.#sent.delete(nonce);
-    this.house.count(this, -sizeOf(event));
+    if (event.kept && event.type === 'message') this.shelf.drop(event.kept);
+    if (event.kept && this.sent.get(event.kept.nonce) === event) this.sent.delete(event.kept.nonce);
+    this.house.count(this, -sizeOf(event.kept));
     for (const participant of this.participants.values()) {
       if (isVisible(event, participant)) participant.lost = event.index;
     }
@@ -262,6 +258,7 @@ export class Channel {
 /** All channels. They share nothing but the memory that is counted here. */
 export class Channels {
   readonly #channels = new Map<ChannelId, Channel>(); // the least recently used first
+  readonly spare: Block[] = []; // of what channels have given up
   #bytes = 0;
   givenUp = 0; // channels, so far
 
@@ -285,7 +282,7 @@ export class Channels {
   /** Makes a channel, or finds it. */
   open(id: ChannelId): Channel {
     const known = this.#channels.get(id);
-    const channel = known ?? new Channel(id, this.randomHex(16), this);
+    const channel = known ?? new Channel(id, this.randomHex(16), this, new Shelf(this.spare));
     this.use(channel);
     if (known) return known;
     this.makeRoom(channel, CHANNEL_BYTES);
@@ -293,13 +290,13 @@ export class Channels {
     return channel;
   }
 
-  /** To the second: what is used all the time is not moved each time. */
-  use(channel: Channel): void {
+  /** To the second: what is used all the time is not moved each time. Returns the time. */
+  use(channel: Channel): number {
     const now = this.now();
-    if (now - channel.usedAt < 1000) return;
-    channel.usedAt = now;
+    if (now - channel.usedAt < 1000) return now;
     this.#channels.delete(channel.id);
     this.#channels.set(channel.id, channel);
+    return (channel.usedAt = now);
   }
 
   count(channel: Channel, bytes: number): void {
@@ -322,14 +319,16 @@ export class Channels {
 
   /** The one place where a channel ends: everybody left or expired, or its memory was needed. */
   end(channel: Channel): void {
-    this.#channels.delete(channel.id);
+    if (!this.#channels.delete(channel.id)) return;
     this.#bytes -= channel.bytes;
     channel.release(channel.participants.values(), new Refusal('no_channel'));
+    for (const { kept } of channel.sent.values()) if (kept) channel.shelf.drop(kept);
   }
 
   /** To be called about once a second. */
   sweep(): void {
     for (const channel of this.#channels.values()) channel.sweep(this.now());
+    this.spare.length -= Math.ceil(this.spare.length / 32); // what nobody needs is the system's again
   }
 
   /** Answers every waiting poll with nothing new, so that the process can end. */

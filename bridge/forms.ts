@@ -3,11 +3,9 @@
  * every word is a checked id, a number, base64 or ours, so that nothing needs an escape.
  */
 import type { Batch, Channel, Event, Participant } from './channels.ts';
-import { EVERYBODY } from './ids.ts';
-import type { Recipient } from './ids.ts';
+import { EVERYBODY, type Recipient } from './ids.ts';
 import type { Limits } from '../service/limits.ts';
-import { ciphertextOf, tagOf } from './shelf.ts';
-import type { Kept } from './shelf.ts';
+import { ciphertextOf, tagOf, type Kept } from './shelf.ts';
 
 /** An event goes to many listeners at once: it is put into words for the first of them. */
 function once(wordsOf: (event: Event) => string): (event: Event) => string {

@@ -43,9 +43,9 @@ export class Exchange {
 
   /** Throws no_token. */
   bearer(): string {
-    const value = /^bearer ([!-~]+) *$/i.exec(this.request.headers.authorization ?? '')?.[1];
-    if (value === undefined) throw new Refusal('no_token');
-    return value;
+    const { authorization = '' } = this.request.headers;
+    if (!/^bearer [!-~]+ *$/i.test(authorization)) throw new Refusal('no_token');
+    return authorization.slice('Bearer '.length).trimEnd();
   }
 
   /**

@@ -11,8 +11,7 @@ import skill from '../sdk/pages/skill.md';
 import views from '../sdk/web/views.ts';
 import type { Config } from '../service/config.ts';
 import { Refusal } from './errors.ts';
-import { headersOf } from './http.ts';
-import type { Exchange } from './http.ts';
+import { headersOf, type Exchange } from './http.ts';
 import { HTML, MARKDOWN, PLAIN, pageType } from './negotiate.ts';
 
 export type Page = (exchange: Exchange, id: string) => void;
@@ -20,11 +19,8 @@ export type Page = (exchange: Exchange, id: string) => void;
 /** @param bundle the bridge's own file */
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
-  const constants = {
-    SHA256: sha256(client),
-    LINES: String(agentalk.trimEnd().split('\n').length),
-    KB: String(Math.round(client.length / 1000)),
-  };
+  const [lines, kb] = [agentalk.trimEnd().split('\n').length, Math.round(client.length / 1000)];
+  const constants = { SHA256: sha256(client), LINES: String(lines), KB: String(kb) };
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;
     const form = type ?? pageType(accept, userAgent);

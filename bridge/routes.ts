@@ -4,10 +4,10 @@ import type { Journal } from '../service/journal.ts';
 import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
 import { JSON_FORM, TEXT_FORM } from './forms.ts';
-import { Exchange, TEXT, count, field, headersOf, isObject, readFields } from './http.ts';
-import type { Fields, Headers } from './http.ts';
-import { decode, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
-import type { ChannelId, Sealed } from './ids.ts';
+import { Exchange, TEXT, count, field, headersOf, isObject, readFields, type Fields, type Headers } from './http.ts';
+import { isChannelId, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
+import type { ChannelId } from './ids.ts';
+import { Shelf, TAG_BYTES, type Kept } from './shelf.ts';
 import { CARD_CHARACTERS, messageCharacters } from '../service/limits.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { Page } from './pages.ts';
@@ -49,8 +49,9 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   function handle(rows: Rows, exchange: Exchange): void {
     const { method = '', rawHeaders, httpVersion } = exchange.request;
     const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
-    const [, room, id = '', action = ''] = /^\/(channels|c)\/([0-9a-f]{32})(\/[a-z]+)?$/.exec(path) ?? [];
-    const pattern = room === undefined ? path : `/${room}/:id${action}`;
+    const room = path.startsWith('/channels/') ? '/channels/' : path.startsWith('/c/') ? '/c/' : '';
+    const id = path.slice(room.length, room.length + 32);
+    const pattern = room !== '' && isChannelId(id) ? `${room}:id${path.slice(room.length + 32)}` : path;
     const methods = rows.get(pattern);
     journal.request(exchange.request, exchange.response, methods ? pattern : '-');
     const visitor = visitors.ask(exchange.request);
@@ -60,7 +61,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const row = methods.get(method);
     if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
     metrics.count(row.sample);
-    if (state.isStopping && (room === 'channels' || path === '/ready')) throw new Refusal('stopping');
+    if (state.isStopping && (room === '/channels/' || path === '/ready')) throw new Refusal('stopping');
     if (row.handler === create || row.handler === join) visitors.count(visitor, 'Joins');
     if (method !== 'POST') return row.handler(exchange, id as ChannelId, {}, visitor);
     const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields, visitor);
@@ -89,7 +90,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
     const participantId = field('participant_id', fields['participant_id'], isParticipantId);
     const token = field('token', fields['token'], isToken);
-    const card = sealed(field('card', fields['card'], isObject), CARD_CHARACTERS, 'card.');
+    const card = sealed(field('card', fields['card'], isObject), CARD_CHARACTERS, new Shelf(), 'card.');
     const channel = channels.get(id);
     const isResumed = channel.participants.has(participantId);
     const participant = channel.join(participantId, token, card);
@@ -100,14 +101,13 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const { channel, participant } = enter(exchange, id, fields);
     const to = field('to', fields['to'], isRecipient);
     if (to === participant.id) throw new Refusal('bad_request', 'to');
-    const message = sealed(fields, maxCiphertext);
+    const message = sealed(fields, maxCiphertext, channel.shelf);
     const since = count('since', given(exchange, fields, 'since'));
     if (since !== undefined) channel.present(participant, since);
     const form = formOf(exchange);
     const recipients = form.recipients(channel, participant, to); // who listens when it comes
-    const before = channel.last;
-    const index = channel.send(participant, to, message);
-    if (index > before) metrics.accept(message);
+    const [before, index] = [channel.last, channel.send(participant, to, message)];
+    if (index > before) metrics.accept(message.end - message.start - TAG_BYTES);
     exchange.answer(200, form.sent(channel, index, recipients));
   }
 
@@ -188,17 +188,15 @@ const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);
 
 /** From the body or else from the query. */
 const given = (exchange: Exchange, fields: Fields, name: string): unknown =>
-  Object.hasOwn(fields, name) ? fields[name] : exchange.parameter(name);
+  fields[name] === undefined ? exchange.parameter(name) : fields[name];
 
-const isString = (value: unknown): value is string => typeof value === 'string';
-
-/** The ciphertext's bytes are good until the next request. Throws bad_request with the field's name, too_large. */
-function sealed(fields: Fields, maxCharacters: number, prefix = ''): Sealed {
+/** A draft on the shelf. Throws bad_request with the field's name, too_large. */
+function sealed(fields: Fields, maxCharacters: number, shelf: Shelf, prefix = ''): Kept {
   const nonce = field(`${prefix}nonce`, fields['nonce'], isNonce);
   const tag = field(`${prefix}tag`, fields['tag'], isTag);
-  const text = field(`${prefix}ciphertext`, fields['ciphertext'], isString);
-  if (text.length > maxCharacters) throw new Refusal('too_large');
-  const ciphertext = decode(text);
-  if (!ciphertext) throw new Refusal('bad_request', `${prefix}ciphertext`);
-  return { nonce, ciphertext, tag };
+  const text = fields['ciphertext'];
+  if (typeof text === 'string' && text.length > maxCharacters) throw new Refusal('too_large');
+  const kept = typeof text === 'string' && shelf.draft(nonce, text, tag);
+  if (!kept) throw new Refusal('bad_request', `${prefix}ciphertext`);
+  return kept;
 }

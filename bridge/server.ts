@@ -6,16 +6,14 @@ import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
 import { readInvitation } from '../service/invite.ts';
-import { openJournal } from '../service/journal.ts';
-import type { Journal } from '../service/journal.ts';
+import { openJournal, type Journal } from '../service/journal.ts';
 import type { Log } from '../service/log.ts';
 import { exposition } from '../service/prometheus.ts';
 import { CODES } from './errors.ts';
 import { Exchange, headersOf } from './http.ts';
 import { Metrics } from '../service/metrics.ts';
 import { pages } from './pages.ts';
-import { routes } from './routes.ts';
-import type { State } from './routes.ts';
+import { routes, type State } from './routes.ts';
 import { meet } from './visitors.ts';
 
 /**

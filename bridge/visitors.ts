@@ -15,8 +15,10 @@ export type Visitors = ReturnType<typeof meet>;
 
 export function meet({ limits, proxies }: Config) {
   const all = new Map<string, Visitor>(); // by address
-  const direct = new Map<Socket, Visitor | undefined>(); // each open connection
+  let connections = 0;
   const most = (what: keyof Visitor) => limits[`address${what}`] || Number.MAX_SAFE_INTEGER;
+  /** With TLS the socket that asks is not the one that was welcome: what both have is the address. */
+  const whoIs = (socket: Socket) => (proxies.isExempt(socket) ? undefined : find(socket.remoteAddress ?? ''));
 
   /** The one that has this address, or did not have one yet. */
   function find(address: string): Visitor {
@@ -36,10 +38,10 @@ export function meet({ limits, proxies }: Config) {
 
   /** A connection is there. Above the limit it is refused when it asks; far above it is closed at once. */
   function welcome(socket: Socket): void {
-    const visitor = proxies.isExempt(socket) ? undefined : find(socket.remoteAddress ?? '');
-    direct.set(socket, visitor);
+    const visitor = whoIs(socket);
+    connections++;
     socket.on('close', () => {
-      direct.delete(socket);
+      connections--;
       if (visitor) visitor.Connections--;
     });
     if (visitor && ++visitor.Connections > 2 * most('Connections')) socket.destroy();
@@ -48,7 +50,7 @@ export function meet({ limits, proxies }: Config) {
   /** Who asks, if it has limits. Throws too_many_connections, too_many_requests. */
   function ask(request: IncomingMessage): Visitor | undefined {
     const origin = proxies.origin(request);
-    const visitor = origin === undefined ? direct.get(request.socket) : find(origin);
+    const visitor = origin === undefined ? whoIs(request.socket) : find(origin);
     if (visitor && visitor.Connections > most('Connections')) throw new Refusal('too_many_connections');
     count(visitor, 'Requests');
     return visitor;
@@ -61,5 +63,5 @@ export function meet({ limits, proxies }: Config) {
       if (all.size > limits.connections || COUNTED.every((what) => visitor[what] === 0)) all.delete(address);
     }
   }
-  return { welcome, ask, count, sweep, gauges: () => ({ connections: direct.size, addresses: all.size }) };
+  return { welcome, ask, count, sweep, gauges: () => ({ connections, addresses: all.size }) };
 }

@@ -284,7 +284,7 @@ export const MUTATIONS = {
   'bridge: a nonce may have other contents': {
     promise: 'the same nonce is the same message',
     file: 'bridge/channels.ts',
-    old: 'sent.to !== to || !sent.kept || !isSame(sent.kept, sealed)',
+    old: 'sent.to !== to || !sent.kept || !isSame(sent.kept, draft)',
     new: 'sent.to !== to',
     test: 'channels',
     named: 'the same nonce',

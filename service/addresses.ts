@@ -29,7 +29,9 @@ export function readProxies(text: string): Proxies | undefined {
   return {
     includes,
     isExempt: (socket) => loopback(socket.remoteAddress ?? '') || includes(socket),
-    origin({ socket, headers: { 'x-forwarded-for': hops } }) {
+    origin({ socket, headers }) {
+      if (text === '') return undefined; // the common case, before any look at the headers
+      const { 'x-forwarded-for': hops } = headers;
       if (hops === undefined || !includes(socket)) return undefined;
       let address = socket.remoteAddress ?? '';
       for (const hop of String(hops).split(',').reverse()) {

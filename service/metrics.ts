@@ -21,7 +21,9 @@ const newAges = () => ({ counts: [...AGES_MS, Infinity].map(() => 0), sumMs: 0 }
 
 export class Metrics {
   /** By family and labels; labels come from the tables of routes and refusals, so there is an end to them. */
-  readonly counts = new Map(Object.entries({ messages_total: 0, message_bytes_total: 0 }));
+  readonly counts = new Map<string, { value: number }>();
+  readonly #messages = this.#counter('messages_total');
+  readonly #bytes = this.#counter('message_bytes_total');
   readonly ages = { waiting: newAges(), later: newAges() };
 
   /** @param codes of refusals: each is there before its first time */
@@ -31,13 +33,20 @@ export class Metrics {
 
   /** @param sample the family's name, with its labels if it has any */
   count(sample: string, by = 1): void {
-    this.counts.set(sample, (this.counts.get(sample) ?? 0) + by);
+    this.#counter(sample).value += by;
   }
 
-  /** A message was accepted. */
-  accept({ ciphertext }: { ciphertext: { length: number } }): void {
-    this.count('messages_total');
-    this.count('message_bytes_total', ciphertext.length);
+  #counter(sample: string): { value: number } {
+    const known = this.counts.get(sample);
+    const counter = known ?? { value: 0 };
+    if (!known) this.counts.set(sample, counter);
+    return counter;
+  }
+
+  /** A message was accepted, of so many bytes of ciphertext. */
+  accept(bytes: number): void {
+    this.#messages.value++;
+    this.#bytes.value += bytes;
   }
 
   /** A message was written into an answer, so many milliseconds after it had been accepted. */

@@ -32,7 +32,8 @@ export function exposition({ counts, ages }: Metrics, gauges: Samples, limits: L
     max_connections: limits.connections,
     ...(expiresAt !== undefined && { tls_certificate_expiry_timestamp_seconds: expiresAt / 1000 }),
   };
-  const all = [...Object.entries(gauges), ...counts, ...Object.entries(settings)];
+  const counted = [...counts].map(([sample, { value }]) => [sample, value] as const);
+  const all = [...Object.entries(gauges), ...counted, ...Object.entries(settings)];
   const samples = all.map(([sample, value]) => [`agentalk_${sample}`, value] as const);
   const families = Object.entries({ ...FAMILIES, ...SETTINGS }).map(([name, help]) => {
     const own = samples.filter(([sample]) => sample.split('{')[0] === `agentalk_${name}`);

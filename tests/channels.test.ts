@@ -6,10 +6,12 @@ import { Channels } from '../bridge/channels.ts';
 import type { Batch, Channel, Participant, Waiter } from '../bridge/channels.ts';
 import { Refusal } from '../bridge/errors.ts';
 import { EVERYBODY } from '../bridge/ids.ts';
-import { ciphertextOf, tagOf } from '../bridge/shelf.ts';
-import type { ChannelId, ParticipantId, Recipient, Sealed } from '../bridge/ids.ts';
+import { Shelf, ciphertextOf, tagOf } from '../bridge/shelf.ts';
+import type { Kept } from '../bridge/shelf.ts';
+import type { ChannelId, ParticipantId, Recipient } from '../bridge/ids.ts';
 import { readConfig } from '../service/config.ts';
 import type { Limits } from '../service/limits.ts';
+import { Random } from './kit/random.ts';
 
 const LIMITS = readConfig([], {}).limits;
 const START = 1_767_225_600_000;
@@ -22,10 +24,17 @@ const participantId = (name: string) => createHash('sha256').update(name).digest
 
 let nonces = 0;
 /** Something sealed; with a nonce of its own unless one is given. */
-const sealed = (bytes = 40, nonce = hex(++nonces, 24)): Sealed => {
-  const ciphertext = Buffer.from('A'.repeat(bytes)) as Sealed['ciphertext'];
-  return { nonce, ciphertext, tag: hex(bytes, 32) };
+const sealed = (bytes = 40, nonce = hex(++nonces, 24), tag = hex(bytes, 32)): Kept => {
+  const kept = new Shelf().draft(nonce, Buffer.from('A'.repeat(bytes)).toString('base64'), tag);
+  assert.ok(kept);
+  return kept;
 };
+/** The same on the channel's shelf, as what comes with a request is. */
+function send(channel: Channel, from: Participant, to: Recipient, text: string): number {
+  const draft = channel.shelf.draft(hex(++nonces, 24), text, hex(nonces, 32));
+  assert.ok(draft);
+  return channel.send(from, to, draft);
+}
 
 class World {
   now = START;
@@ -102,13 +111,42 @@ test('a broadcast goes to everybody else, a direct message to its recipient alon
 test('what comes out is what went in', () => {
   const channel = new World().open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
-  const messages = [1, 2, 800, 4079, 4080, 4081, 90_000, 3].map((bytes) => sealed(bytes));
-  for (const message of messages) channel.send(a, EVERYBODY, message);
+  const texts = [1, 2, 800, 4079, 4080, 4081, 90_000, 3].map((bytes) => Buffer.alloc(bytes, bytes).toString('base64'));
+  const before = nonces;
+  for (const text of texts) send(channel, a, EVERYBODY, text);
   const { events } = channel.read(b, 2);
   assert.deepEqual(
     events.map(({ kept }) => kept && [kept.nonce, ciphertextOf(kept), tagOf(kept)]),
-    messages.map(({ nonce, ciphertext, tag }) => [nonce, ciphertext.toString('base64'), tag]),
+    texts.map((text, i) => [hex(before + i + 1, 24), text, hex(before + i + 1, 32)]),
   );
+});
+
+test('memory that is used again holds nothing of what is still kept, and is counted to the byte', () => {
+  const world = new World({ channelBytes: 100_000 });
+  const random = new Random('shelves');
+  const enterBoth = (channel: Channel) => ({ channel, a: join(channel, 'a'), b: join(channel, 'b') });
+  const rooms = [1, 2, 3, 4].map((n) => ({ ...enterBoth(world.open(n)), texts: new Map<number, string>() }));
+  for (let i = 1; i <= 20_000; i++) {
+    const room = random.pick(rooms);
+    if (random.isLess(1 / 500)) {
+      for (const participant of [room.a, room.b]) room.channel.leave(participant, 0);
+      Object.assign(room, enterBoth(world.open(rooms.indexOf(room) + 1)), { texts: new Map() });
+    }
+    const { channel, a, b, texts } = room;
+    channel.shelf.draft(hex(i, 24), 'AAAA'.repeat(random.between(1, 1000)), hex(i, 32)); // refused, and forgotten
+    const most = random.isLess(1 / 20) ? 20_000 : 3000;
+    const text = Buffer.alloc(random.between(1, most), i).toString('base64');
+    texts.set(send(channel, a, EVERYBODY, text), text);
+    for (const reader of [a, b]) channel.present(reader, channel.last);
+    if (!random.isLess(1 / 50)) continue;
+    const events = [...channel.read(a, 0).events, ...channel.read(b, 0).events];
+    for (const { type, index, kept } of events) {
+      if (type === 'message') assert.ok(kept && ciphertextOf(kept) === texts.get(index), `${i}: event ${index}`);
+    }
+    const bytes = events.reduce((sum, { kept }) => sum + 512 + (kept ? kept.end - kept.start : 0), 0);
+    assert.equal(channel.bytes, 2048 + 2 * 1024 + bytes);
+  }
+  assert.ok(world.house.spare.length > 0, 'some is used again');
 });
 
 test('a newcomer starts before the oldest event, and gets broadcasts and what is addressed to its name', () => {
@@ -158,7 +196,7 @@ test('the same nonce is the same message, and with other contents is refused', (
   assert.equal(channel.last, index);
   refuses('nonce_reused', () => channel.send(a, b.id, message));
   refuses('nonce_reused', () => channel.send(a, EVERYBODY, sealed(44, message.nonce)));
-  refuses('nonce_reused', () => channel.send(a, EVERYBODY, { ...message, tag: hex(1, 32) }));
+  refuses('nonce_reused', () => channel.send(a, EVERYBODY, sealed(40, message.nonce, hex(1, 32))));
   assert.equal(channel.send(b, EVERYBODY, message), index + 1, 'another sender, another message');
 });
 
@@ -288,7 +326,7 @@ test('what a participant can not see does not hold anybody back', () => {
   for (const each of [a, b, c]) channel.present(each, 3);
   for (let i = 0; i < 100; i++) {
     channel.send(a, b.id, sealed(1000));
-    channel.present(b, channel.last);
+    for (const reader of [a, b]) channel.present(reader, channel.last);
   }
   assert.deepEqual(poll(channel, c, 3), [], 'and what it could not see is no gap');
   const alone = new World(FULL).open();

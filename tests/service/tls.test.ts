@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { networkInterfaces } from 'node:os';
 import { before, test } from 'node:test';
 import { connect } from 'node:tls';
 import { once } from 'node:events';
@@ -57,6 +58,27 @@ test('two clients talk over it with --cacert, and not without', async () => {
   await Promise.all([laptop.hears(/PAIRED with server/), server.join(laptop.link, cacert(server))]);
   await laptop.pipe('over TLS');
   await server.hears(/over TLS/);
+  await bridge.stop();
+});
+
+const outside = Object.values(networkInterfaces())
+  .flat()
+  .find((each) => each?.family === 'IPv4' && !each.internal)?.address;
+
+test('what one address may do holds over TLS, too', { skip: !outside && 'no address but loopback' }, async () => {
+  const bridge = await startBridge([...flags(files), '--host', '0.0.0.0', '--address-requests', '5']);
+  const port = new URL(bridge.url).port;
+  const door = { ...doorOf(bridge), url: `https://127.0.0.1:${port}` };
+  const visitor = {
+    ...door,
+    url: `https://${outside}:${port}`,
+    servername: '127.0.0.1',
+    checkServerIdentity: () => {},
+  };
+  const statuses = [];
+  for (let i = 0; i < 10; i++) statuses.push((await ask(visitor as unknown as Door, '/health')).status);
+  assert.deepEqual([...new Set(statuses)], [200, 429]);
+  assert.equal((await ask(door, '/health')).status, 200, 'loopback has no limits');
   await bridge.stop();
 });
 
