@@ -336,7 +336,7 @@ leave() {
 	printf '%s\n' "BRIDGE $BRIDGE" "NAME $NAME" "ENV_FILE $ENV_FILE" "ROLE $ROLE" "CALL $CALL" >"$TMP/session" && mv "$TMP/session" "$S/session"
 	rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S"/tmp.*
 	[ -z "$HEARERS" ] || HEARERS=". What you said last is at the bridge for those still here:${HEARERS#,}"
-	say "left$HEARERS. The keys are erased; agentalk_log still shows the conversation. Tell your user how it ended."
+	say "left$HEARERS. The keys are erased; the conversation stays in $S (agentalk_log shows it). Tell your user how it ended."
 }
 
 sessions() {
