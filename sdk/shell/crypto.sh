@@ -69,7 +69,7 @@ gcm_tag() { # H AAD FILE BYTES MASK_FILE -> TAG of AAD and the BYTES behind the 
 
 seal() { # PASS H AAD BYTES; $TMP/frame: 16 zeros and BYTES of plaintext -> NONCE, TAG, CIPHERTEXT
 	NONCE=$(hex -N12 /dev/urandom)
-	ctr "$1" "${NONCE}00000001" <"$TMP/frame" >"$TMP/sealed"
+	ctr "$1" "${NONCE}00000001" <"$TMP/frame" >"$TMP/sealed" || disk_full
 	tail -c +17 "$TMP/sealed" | openssl base64 -A >"$TMP/base64" &
 	local pid=$!
 	gcm_tag "$2" "$3" "$TMP/sealed" "$4" "$TMP/sealed"

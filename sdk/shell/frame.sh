@@ -29,8 +29,7 @@ read_body() { # stdin -> BODY, the pieces between its NULs, which bash can't hol
 }
 
 body() { # its bytes
-	printf %s "${BODY[0]}"
-	[ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"
+	printf %s "${BODY[0]}" && { [ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"; }
 }
 
 KNOWN='kind stream seq time after seen re challenge answer name part size sha256 pub sign final signature'

@@ -52,8 +52,8 @@ enqueue() { # * or PEER, KIND, HEADERS, NAME; the body is what `body` gives -> N
 		COUNTS=" $COUNTS "
 		COUNTS="$WHOM:$SEQ"${COUNTS/" $WHOM:$((SEQ - 1)) "/ }
 		{
-			printf '%s\n' "$WHOM $SEQ $((NOW)) $COMMIT $4 ${PART:--} $COUNTS" "$(<"$TMP/request")"
-			case $4:$2 in -:*) ;; *:file) printf '(the file %s)' "$FILE" ;; *) body ;; esac
+			printf '%s\n' "$WHOM $SEQ $((NOW)) $COMMIT $4 ${PART:--} $COUNTS" "$(<"$TMP/request")" &&
+				case $4:$2 in -:*) ;; *:file) printf '(the file %s)' "$FILE" ;; *) body ;; esac
 		} >"$TMP/out$N" || disk_full
 		ln "$TMP/out$N" "$S/outbox/$N" && break
 		[ -e "$S/outbox/$N" ] || disk_full
