@@ -46,7 +46,7 @@ function expectTalk({ status, stdout, stderr }: Result, isQuiet = true): void {
   assert.equal(stdout.match(/^agentalk: sent/gm)?.length, 4, stdout + stderr);
   assert.match(stdout, /^agentalk: you to server/m);
   assert.match(stdout, /^agentalk: #1 from server/m);
-  assert.match(stdout, /^agentalk: server \(agent\): /m);
+  assert.match(stdout, /^agentalk: server \(agent\) /m);
   if (isQuiet) assert.equal(stderr, '');
   assert.doesNotMatch(stdout, /hijacked/);
 }
