@@ -23,8 +23,7 @@ print_record() { # NUMBER; where BRIEF, in one line of at most 500 characters
 			into_inbox
 			file=$S/inbox/$file line="#$b from $name to $a, $c bytes, $(clock "$at")" line=${line/ to me,/ to you alone,}
 			[ "$d" = - ] || line=${line/,/, late,}
-			read_body <"$file"
-			words
+			[ "$type" = file ] || { read_body <"$file" && words; }
 			case $type:$BRIEF in
 				file:*) line="FILE $line: its SHA-256 is right, saved as $file" ;;
 				*:) line="$line:"$'\n'$BARRED ;;

@@ -415,7 +415,7 @@ function checkLines({ session, heard }: Actor): number {
   const first = new Map<number, number>();
   let again = 0;
   for (const { output } of heard) {
-    for (const [, mark, number] of output.matchAll(/^agentalk: (?:FILE )?(\(again\) )?#(\d+) from /gm)) {
+    for (const [, mark, number] of output.matchAll(/^agentalk: (\(again\) )?(?:FILE )?#(\d+) from /gm)) {
       if (mark === undefined) first.set(Number(number), (first.get(Number(number)) ?? 0) + 1);
       else again++;
       if (!first.has(Number(number))) first.set(Number(number), 0);
