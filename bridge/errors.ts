@@ -37,12 +37,10 @@ export const CODES = Object.keys(REFUSALS);
 
 /** An expected "no". `field` names what is wrong about the request, in words of ours. */
 export class Refusal extends Error {
+  readonly code: Code;
   readonly words: Words;
-  constructor(
-    readonly code: Code,
-    field?: string,
-  ) {
+  constructor(code: Code, field?: string) {
     super(field === undefined ? REFUSALS[code][1] : `${field} is missing or malformed.`);
-    this.words = REFUSALS[code];
+    [this.code, this.words] = [code, REFUSALS[code]];
   }
 }

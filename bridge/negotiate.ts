@@ -21,8 +21,7 @@ export function pageType(accept: string | undefined, userAgent: string | undefin
  * specific range decides about an offer. The first offer where nothing fits: an answer serves better than a 406.
  */
 export function preferred<Offer extends string>(accept: string, offers: readonly [Offer, ...Offer[]]): Offer {
-  if (accept === '' || accept === '*/*') return offers[0];
-  const named = offers.find((offer) => offer === accept);
+  const named = accept === '' || accept === '*/*' ? offers[0] : offers.find((offer) => offer === accept);
   if (named) return named;
   const ranges = accept.split(',', 32).map((item, order) => {
     const [type = '', ...parameters] = item.toLowerCase().split(';');

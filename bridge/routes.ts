@@ -26,8 +26,7 @@ export type State = { isStopping: boolean; readonly visitors: Visitors; readonly
 
 /** The answers to any request, of visitors and of the operator. A proxy may have left `basePath` before the path. */
 export function routes(channels: Channels, pages: Pages, basePath: string, metrics: Metrics, state: State) {
-  const { limits } = channels;
-  const { visitors, journal } = state;
+  const [{ limits }, { visitors, journal }] = [channels, state];
   const maxCiphertext = messageCharacters(limits);
 
   const operators: readonly Row[] = [
@@ -126,8 +125,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
 
     const settle = (outcome: Batch | Refusal) => {
       exchange.isLast = state.isStopping;
-      if (outcome instanceof Refusal) refuse(exchange, outcome);
-      else answer(outcome);
+      return outcome instanceof Refusal ? refuse(exchange, outcome) : answer(outcome);
     };
     const waiter: Waiter = { since, settle };
     const waiting = [...channel.participants.values()].reduce((sum, { waiters }) => sum + waiters.size, 0);

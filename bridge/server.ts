@@ -47,7 +47,6 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   for (const event of ['clientError', 'connect']) server.on(event, refuseGarbage.bind(null, metrics, journal));
   server.on('drop', () => metrics.count('connections_refused_total{reason="max_connections"}'));
   server.on('connection', visitors.welcome);
-  const urls = await doors.open();
   setInterval(() => [channels, visitors].forEach((each) => each.sweep()), 1000).unref();
 
   async function stop(): Promise<void> {
@@ -55,7 +54,7 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
     channels.release();
     await doors.close();
   }
-  return { ...urls, renew: doors.renew, stop };
+  return { ...(await doors.open()), renew: doors.renew, stop };
 }
 
 /** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. */
