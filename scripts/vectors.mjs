@@ -54,8 +54,8 @@ const spkiOf = (point) =>
 const aadOf = ({ channel = CHANNEL, from = ALICE, to = '*', type = 'message' } = {}) =>
   ['agentalk/1', channel, from, to, type].join('\n');
 
-function seal(passphrase, aad, plaintext, name) {
-  const nonce = sha256(`agentalk test vectors: nonce of ${name}`).subarray(0, 12);
+const nonceOf = (name) => sha256(`agentalk test vectors: nonce of ${name}`).subarray(0, 12);
+function seal(passphrase, aad, plaintext, name, nonce = nonceOf(name)) {
   const cipher = createCipheriv('aes-256-gcm', sha256(passphrase), nonce);
   cipher.setAAD(Buffer.from(aad));
   const ciphertext = Buffer.concat([cipher.update(latin1(plaintext)), cipher.final()]).toString('base64');
@@ -328,8 +328,8 @@ const messages = {
 // ---- seals ----
 
 const everyByte = String.fromCharCode(...Array.from({ length: 256 }, (_, i) => i));
-function sealed(about, plaintext, aad = aadOf()) {
-  return { about, passphrase: ROOM, aad, ...seal(ROOM, aad, plaintext, about), plaintext };
+function sealed(about, plaintext, aad = aadOf(), nonce = undefined) {
+  return { about, passphrase: ROOM, aad, ...seal(ROOM, aad, plaintext, about, nonce), plaintext };
 }
 const wire = ({ passphrase, aad, nonce, ciphertext, tag }) => ({ passphrase, aad, nonce, ciphertext, tag });
 const whole = sealed('what the bad ones are made from', message({}, 'believe me'));
@@ -350,6 +350,9 @@ const seals = {
     ),
     sealed('zeros', '\0'.repeat(20)),
     sealed('every byte', everyByte),
+    sealed('a nonce of zeros', everyByte, aadOf(), Buffer.alloc(12)),
+    sealed('a nonce whose second half is zeros', everyByte, aadOf(), Buffer.from('a5f3db4e532c000000000000', 'hex')),
+    sealed('a nonce of ones', everyByte, aadOf(), Buffer.alloc(12, 255)),
     sealed('a frame', message({}, utf8('👋 会話 "$(id)" `id` \\n %s\n'))),
     sealed('no additional data', 'x', ''),
     sealed('additional data of one block', 'x', 'sixteen bytes!!!'),

@@ -23,7 +23,7 @@ const functions = file('functions', client.slice(0, -'main "$@"\n'.length));
 /** Runs code that ends in a NUL byte, and answers what it printed, its status and WHY it said no. */
 const LOOP = `
   export LC_ALL=C
-  . "$1" && TMP=$2 S=$2
+  . "$1" && TMP=$2/x S=$2
   while IFS= read -r -d '' code; do
     WHY=''
     eval "$code" </dev/null
@@ -84,6 +84,11 @@ const withKey = (passphrase: string) => `
   [ "\${PASS:-}" = ${word(passphrase)} ] || { PASS=${word(passphrase)} && H=$(hash_key "$PASS"); }
   `;
 
+/** What stands before a plaintext in the client's files. */
+const BLOCKS = Buffer.alloc(48);
+const parsing = (frame: Uint8Array) =>
+  `parse_frame ${word(file('x.frame', Buffer.concat([BLOCKS, frame])))} ${frame.length}`;
+
 const driver: Driver = {
   access: (k) => printed(call('labelled', 'access', k)),
   channel: (access) => printed(call('id_of', 'channel', access)),
@@ -93,39 +98,34 @@ const driver: Driver = {
   isName: (text) => isTrue(call('is_name', text)),
   isDecimal: (text) => isTrue(call('is_decimal', text)),
   parseFrame(frame) {
-    file('frame', frame);
-    const code = `parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && body >"$TMP/parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP/unsigned" &&
+    const code = `${parsing(frame)} && body >"$TMP.parsed" && { printf '%s\\n' "$HEADERS" && body; } >"$TMP.unsigned" &&
       { ${PRINT_HEADERS}; printf 'signature: %s' "$F_signature"; }`;
     return outcome(code, (text) => {
       const all = text.split('\n').map((each) => each.split(/: (.*)/, 2) as [string, string]);
       const { signature, ...headers } = Object.fromEntries(all.filter(([, value]) => value !== ''));
-      const [body, unsigned] = ['parsed', 'unsigned'].map((name) => readFileSync(join(folder, name)));
+      const [body, unsigned] = ['x.parsed', 'x.unsigned'].map((name) => readFileSync(join(folder, name)));
       assert.ok(body && unsigned);
       return { headers, signature, body, unsigned };
     });
   },
   checkMessage(frame, isDirect) {
-    file('frame', frame);
-    return outcome(
-      `parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && check_message ${isDirect ? 'me' : 'all'}`,
-      () => true,
-    );
+    return outcome(`${parsing(frame)} && check_message ${isDirect ? 'me' : 'all'}`, () => true);
   },
   async seal(passphrase, aad, plaintext) {
-    const path = file(`plaintext-${plaintext.length}`, Buffer.concat([Buffer.alloc(16), plaintext]));
-    const code = `cat ${word(path)} >"$TMP/frame" && ${call('seal', passphrase)} "$H" ${word(aad)} ${plaintext.length} &&
+    const path = file(`plaintext-${plaintext.length}`, Buffer.concat([BLOCKS, plaintext]));
+    const code = `${call('encrypt', passphrase)} <${word(path)} && seal "$H" ${word(aad)} ${plaintext.length} &&
       printf '%s %s %s' "$NONCE" "$TAG" "$CIPHERTEXT"`;
     const [nonce = '', tag = '', ciphertext = ''] = (await printed(withKey(passphrase) + code)).split(' ');
     return { nonce, ciphertext, tag };
   },
   open(passphrase, aad, { nonce, ciphertext, tag }) {
     const code = `${call('unseal', passphrase)} "$H" ${[aad, nonce, ciphertext, tag].map(word).join(' ')}`;
-    return outcome(withKey(passphrase) + code, () => readFileSync(join(folder, 'frame')));
+    return outcome(withKey(passphrase) + code, () => readFileSync(join(folder, 'x.frame')).subarray(BLOCKS.length));
   },
   openCard(k, channel, from, { nonce, ciphertext, tag }) {
     const code = `KEY=${k} CHANNEL=${channel}; ${call('aad', from, '*', 'card')}; ${line('ROOM=')}
       unseal "$ROOM" "$(hash_key "$ROOM")" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
-      parse_frame "$TMP/frame" "$(wc -c <"$TMP/frame")" && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
+      parse_frame "$TMP.frame" "$FRAME_BYTES" && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
     return outcome(code, (text) => {
       const [kind, name = '', pub = '', sign = ''] = text.split(' ');
       return { kind: kind as 'agent' | 'human', name, pub, sign };
@@ -136,10 +136,10 @@ const driver: Driver = {
       file('private', privatePem),
       file('data', Buffer.concat([Buffer.from(`${aad}\n\n`), unsigned])),
     ];
-    return printed(`sign ${word(pem)} <${word(data)}`);
+    return printed(`sign ${word(pem)} ${word(data)}`);
   },
   checkBroadcast(sign, aad, frame) {
-    file('frame', frame);
+    file('x.frame', Buffer.concat([BLOCKS, frame]));
     // What a message has to say, and its seal, have tests of their own.
     const code = `(
       unseal() { :; }; check_message() { :; }
@@ -149,11 +149,11 @@ const driver: Driver = {
     );
   },
   sharedX(privatePem, pub) {
-    const code = `WHY=bad-key; ${call('is_public_key', pub)} && x=$(${call('shared_x', file('private', privatePem), pub)}) &&
-      is_hex "$x" 64 && printf %s "$x"`;
+    const code = `WHY=bad-key; ${call('is_public_key', pub)} && ${call('shared_x', file('private', privatePem), pub)} &&
+      is_hex "$HEX" 64 && printf %s "$HEX"`;
     return outcome(code, (x) => x);
   },
-  directPassphrase: (k, x) => printed(`KEY=${k} DIRECT=${x}; ${line('DIRECT="')}; printf %s "$DIRECT"`),
+  directPassphrase: (k, x) => printed(`KEY=${k} HEX=${x}; ${line('DIRECT="')}; printf %s "$DIRECT"`),
 };
 
 heldToVectors('agentalk.sh', driver);

@@ -1,6 +1,6 @@
 /** What an agent waits for: the real client as it is used, a fresh shell for each call, beside a bare curl. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BASH, CLIENT } from '../processes.mjs';
 import { sleep } from './connection.mjs';
@@ -165,20 +165,29 @@ async function file(place, rounds) {
 async function seal({ folder }, rounds) {
   const functions = join(folder, 'functions.sh');
   writeFileSync(functions, readFileSync(CLIENT, 'utf8').replace(/^main "\$@"\n$/m, ''));
+  mkdirSync(join(folder, 'direct'), { recursive: true }); // where a session keeps its tables
   const text = join(folder, 'text');
-  writeFileSync(text, Buffer.concat([Buffer.alloc(16), randomBytes(64 * KiB)]));
-  const env = { LC_ALL: 'C', TMP: folder, PASS: 'agentalk/1 room 0', IN: text, FUNCTIONS: functions };
-  const sealing = '. "$FUNCTIONS"; cat "$IN" >"$TMP/frame" && seal "$PASS" "$(hash_key "$PASS")" additional 65536';
+  writeFileSync(text, Buffer.concat([Buffer.alloc(48), randomBytes(64 * KiB)]));
+  const env = {
+    LC_ALL: 'C',
+    TMP: join(folder, 'seal'),
+    S: folder,
+    PASS: 'agentalk/1 room 0',
+    IN: text,
+    FUNCTIONS: functions,
+  };
+  const sealing = '. "$FUNCTIONS"; encrypt "$PASS" <"$IN" && seal "$(hash_key "$PASS")" additional 65536';
   const bare =
     'openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:PASS -iv 00000000000000000000000000000001 <"$IN" 2>/dev/null |' +
-    ' openssl base64 -A >"$TMP/out"';
+    ' openssl base64 -A >"$TMP.out"';
   const samples = await takeTurns(rounds, {
     seal: async () => (await must(BASH, ['-c', sealing], { env })).ms,
     openssl: async () => (await must(BASH, ['-c', bare], { env })).ms,
   });
   return {
     name: 'seal 64 KiB',
-    workload: 'a whole bash: the client read, AES-256-GCM, base64; beside: openssl alone, without a tag',
+    workload:
+      'a whole bash: the client read, AES-256-GCM with the tables of a session, base64; beside: openssl alone, without a tag',
     unit: 'ms',
     ours: samples.seal,
     beside: { name: 'openssl', ...samples.openssl },

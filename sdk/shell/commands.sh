@@ -39,7 +39,8 @@ open_session() { # create or join
 		is_hex "$KEY" 64 || fail "the key in that link is damaged: behind #k= there are 64 of 0-9 a-f. Ask for the whole link"
 	else
 		[ -n "$url" ] || fail "on which bridge? bash '$0' create https://bridge.example --name laptop"
-		KEY=$(hex -N32 /dev/urandom)
+		random 32
+		KEY=$HEX
 	fi
 	case $url in *'&t='* | *'#i='*) TICKET=${url##*[&#][ti]=} ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || fail "the invitation in that link is damaged: ask for the link again"
@@ -81,13 +82,15 @@ make_session() {
 	local sign token card
 	mkdir "$S/log" "$S/outbox" "$S/in" "$S/inbox" "$S/direct" && mark 0 0 && cat "$0" >"$S/agentalk.sh" || disk_full
 	new_key "$S/sign.pem" && sign=$PUBLIC && new_key "$S/ecdh.pem" || fail "openssl can't make a P-256 key here, or the disk is full"
-	ID=$(id_of participant "$KEY" "$NAME") STREAM=$(hex -N8 /dev/urandom) SEED=$(hex -N32 /dev/urandom) token=$(hex -N32 /dev/urandom)
+	ID=$(id_of participant "$KEY" "$NAME")
+	random 72
+	STREAM=${HEX:0:16} SEED=${HEX:16:64} token=${HEX:80}
 	ROOM="agentalk/1 room $KEY"
 	ROOM_H=$(hash_key "$ROOM")
 	printf -v card '%s: %s\n' kind agent name "$NAME" pub "$PUBLIC" sign "$sign"
 	aad "$ID" '*' card
-	printf "$ZEROS%s\n" "$card" >"$TMP/frame" || disk_full
-	seal "$ROOM" "$ROOM_H" "$AAD" $((${#card} + 1))
+	encrypt "$ROOM" < <(printf "$THREE%s\n" "$card")
+	seal "$ROOM_H" "$AAD" $((${#card} + 1))
 	printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$token" \
 		"$NONCE" "$TAG" "$CIPHERTEXT" >"$S/join" && printf 'header = "Authorization: Bearer %s"\n' "$token" >"$S/token" || disk_full
 	access_file
@@ -108,7 +111,7 @@ started() { # from here on the session is there
 		for key in wait listen who show log invite leave send_file; do printf 'agentalk_%s() { %s %s "$@"; }\n' $key "$run" $key; done
 		printf 'agentalk_say() { if [ $# -gt 0 ]; then printf %%s "$*" | %s say; else %s say; fi; }\n' "$run" "$run"
 		printf 'agentalk_dm() ( if [ $# -gt 1 ]; then to=$1 && shift && printf %%s "$*" | %s dm "$to"; else %s dm "$@"; fi )\n' "$run" "$run"
-	} >"$TMP/env" && ln "$TMP/env" "$ENV_FILE" || fail "can't make $ENV_FILE: is something there already? Take another --name"
+	} >"$TMP.env" && ln "$TMP.env" "$ENV_FILE" || fail "can't make $ENV_FILE: is something there already? Take another --name"
 }
 
 welcome() {
@@ -124,7 +127,8 @@ welcome() {
 	if [ "$FOUND" = created ]; then
 		say "joined as $NAME, but the channel had ended: it is open again, and nobody else is here yet. Tell your user."
 	else
-		say "joined as $NAME. In the channel:$(names)."
+		names
+		say "joined as $NAME. In the channel:$NAMES."
 	fi
 	# Who was there a moment ago may be between two polls.
 	end=$SECONDS
@@ -141,8 +145,9 @@ take_text() { # standard input -> what `body` gives
 }
 
 recipient() { # NAME -> PEER
-	find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$(names)"
-	[ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$(names). Tell your user, who can invite it again: agentalk_invite"
+	names
+	find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$NAMES"
+	[ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$NAMES. Tell your user, who can invite it again: agentalk_invite"
 }
 
 ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGO
@@ -155,14 +160,14 @@ presence_of() { # ID listening|idle SECONDS -> PEER, HERE. Status 1: nobody whom
 }
 
 hearers() { # of what was just sent -> HEARERS; QUIET: none for two minutes
-	local word id presence seconds
+	local word id presence seconds n=0
 	HEARERS='' QUIET=yes
-	while read -r word id presence seconds; do
+	while ((n++ < 200)) && read -r word id presence seconds; do
 		[ "$word" = recipient ] || continue
 		presence_of "$id" "$presence" "$seconds" || HERE='one that has just joined' seconds=0
 		[ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
 		HEARERS="$HEARERS, $HERE"
-	done < <(printf '%s\n' "$PRESENT")
+	done <"$TMP.answer"
 }
 
 hand_over() { # N: what the sender needs to know
@@ -194,8 +199,8 @@ send_file() { # PATH [NAME]
 	local to='*' n size sum i key part name=-
 	[ -f "${1:-}" ] && [ -r "$1" ] || fail "which file? agentalk_send_file PATH [NAME]"
 	[ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
-	cat <"$1" >"$TMP/file" || disk_full
-	size=$(wc -c <"$TMP/file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP/file")
+	cat <"$1" >"$TMP.file" || disk_full
+	size=$(wc -c <"$TMP.file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP.file")
 	[ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
 	FILE=${1##*/}
 	last_of "$to"
@@ -205,7 +210,7 @@ send_file() { # PATH [NAME]
 	done
 	[ "$i" -lt "$n" ] || [ "$N" -gt "$SENT" ] || i=0
 	for ((i++; i <= n; i++)); do
-		dd if="$TMP/file" of="$TMP/body" bs="$LIMIT" skip=$((i - 1)) count=1 && read_body <"$TMP/body" || disk_full
+		dd if="$TMP.file" of="$TMP.body" bs="$LIMIT" skip=$((i - 1)) count=1 && read_body <"$TMP.body" || disk_full
 		PART=$sum:$i/$n
 		[ "$i" -gt 1 ] || name=${2:-all}
 		enqueue "$to" file "name: ${FILE//[!A-Za-z0-9._-]/_}"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$name"
@@ -233,7 +238,7 @@ wait_for() { # SECONDS; status 0: news. JOINED waits five more for PAIRED, a fil
 step() { # SECONDS: one poll; or a pause while another call of this session polls
 	local seconds=8
 	[ -e "$S/token" ] || fail "this session has left the channel"
-	[ -d "$TMP" ] || mkdir "$TMP"
+	[ -d "$S/tmp" ] || mkdir "$S/tmp"
 	lock receive 10 || { pause 0 && return; }
 	sweep
 	[ -z "$HOLES" ] || seconds=2
@@ -252,15 +257,16 @@ wait_once() { # SECONDS
 	is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
 	flush_all 5
 	if wait_for "$1"; then
+		names
 		[ -z "$MORE" ] || say "There is more: call again."
-		if [ -n "$(names)" ]; then say "next, if nothing is left to say: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
+		if [ -n "$NAMES" ]; then say "next, if nothing is left to say: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
 	elif [ -n "$TROUBLE" ]; then
 		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. Next: ${CALL}wait"
-	elif [ -z "$(names)" ]; then
+	elif names && [ -z "$NAMES" ]; then
 		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: ${CALL}wait"
 	else
 		[[ ${P_PAIRED[*]} = *yes* ]] || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
-		say "no news from$(names) in $1 s.$NOTE Call again: ${CALL}wait"
+		say "no news from$NAMES in $1 s.$NOTE Call again: ${CALL}wait"
 	fi
 }
 
@@ -293,7 +299,7 @@ who() {
 		word="it has confirmed all you said"
 		[[ $n -eq 0 || $seq -le 0 ]] || word="it has not confirmed your latest words yet (fetched $fetched of $A1 events)"
 		say "$HERE; $word."
-	done 3< <(sed 500q "$TMP/answer")
+	done 3< <(sed 500q "$TMP.answer")
 	[ -z "$alone" ] || say "nobody else is here. The link goes on working: ${CALL}invite prints it"
 	say "next: ${CALL}wait"
 }
@@ -303,7 +309,7 @@ show() { # MESSAGE_NUMBER
 	is_decimal "${1:-}" || fail "which message? agentalk_show 3"
 	for ((n = 1; n <= COMMIT; n++)); do
 		read -r _ type _ _ number _ <"$S/log/$n"
-		case $type:$number in msg:"$1" | file:"$1") print_record "$n" && return ;; esac
+		case $type:$number in msg:"$1" | file:"$1") record "$n" && printf '%s\n' "$TEXT" && return ;; esac
 	done
 	fail "there is no message #$1"
 }
@@ -311,13 +317,14 @@ show() { # MESSAGE_NUMBER
 log() { # with what we said, each where it was said
 	local n=1 c at after name
 	for ((c = 0; c <= COMMIT; c++)); do
-		[ "$c" -eq 0 ] || print_record "$c"
+		[ "$c" -eq 0 ] || { record "$c" && printf '%s\n' "$TEXT"; }
 		while [ -e "$S/outbox/$n" ] && read -r _ _ at after name _ <"$S/outbox/$n" && [ "$after" -le "$c" ]; do
 			((n += 1))
 			[ "$name" != - ] || continue
-			read_body < <(sed 1,2d "$S/outbox/$((n - 1))")
+			{ read -r _ && read -r _ && read_body; } <"$S/outbox/$((n - 1))"
 			words
-			say "you to $name, $(clock "$at"):"$'\n'"$BARRED"
+			clock "$at"
+			say "you to $name, $CLOCK:"$'\n'"$BARRED"
 		done
 	done
 }
@@ -331,10 +338,10 @@ leave() {
 	signal '*' bye "${finals:+final: ${finals#,}$'\n'}"
 	flush "$N" 15 || say "no goodbye: $MESSAGE"
 	hearers
-	printf '{"participant_id":"%s"}' "$ID" >"$TMP/leave"
-	request left POST "/leave?epoch=$EPOCH" "$TMP/leave"
-	printf '%s\n' "BRIDGE $BRIDGE" "NAME $NAME" "ENV_FILE $ENV_FILE" "ROLE $ROLE" "CALL $CALL" >"$TMP/session" && mv "$TMP/session" "$S/session"
-	rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S"/tmp.*
+	printf '{"participant_id":"%s"}' "$ID" >"$TMP.leave"
+	request left POST "/leave?epoch=$EPOCH" "$TMP.leave"
+	printf '%s\n' "BRIDGE $BRIDGE" "NAME $NAME" "ENV_FILE $ENV_FILE" "ROLE $ROLE" "CALL $CALL" >"$TMP.session" && mv "$TMP.session" "$S/session"
+	rm -rf "$S"/*.pem "$S/token" "$S/access" "$S/join" "$S/direct" "$S"/tmp/*
 	[ -z "$HEARERS" ] || HEARERS=". What you said last is at the bridge for those still here:${HEARERS#,}"
 	say "left$HEARERS. The keys are erased; the conversation stays in $S (agentalk_log shows it). Tell your user how it ended."
 }

@@ -35,11 +35,14 @@ body() { # its bytes
 KNOWN='kind stream seq time after seen re challenge answer name part size sha256 pub sign final signature'
 HEADER='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
 
-parse_frame() { # FILE [its BYTES] -> F_<name> of what is KNOWN, HEADERS without signature, body; else WHY
-	local line name names=' ' size=0 end=''
+parse_frame() { # FILE -> F_<name> of what is KNOWN, HEADERS without signature, body; else WHY. FILE begins with a line of
+	# its BYTES, as in in/; or they are given, and it has 48 other bytes first
+	local line name names=' ' size=0 end='' bytes=${2:-}
 	for name in $KNOWN; do printf -v "F_$name" %s ''; done
 	HEADERS=''
 	{
+		[ -n "$bytes" ] || read -r bytes
+		for ((size = ${2:+48}; size > 0; size--)); do IFS= read -r -d '' -n 1 line; done
 		while IFS= read -r line; do
 			((size += ${#line} + 1))
 			[ -n "$line" ] || { end=yes && break; }
@@ -54,7 +57,7 @@ parse_frame() { # FILE [its BYTES] -> F_<name> of what is KNOWN, HEADERS without
 		WHY=no-empty-line && [ -n "$end" ] || return 1
 		read_body
 	} <"$1"
-	WHY=bad-header && [ "${2:-$((size + BODY_BYTES))}" -eq $((size + BODY_BYTES)) ] # else headers had NULs
+	WHY=bad-header && [ "$bytes" -eq $((size + BODY_BYTES)) ] # else headers had NULs, or the file was cut short
 }
 
 check_message() { # all or me; else WHY

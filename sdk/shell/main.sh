@@ -12,7 +12,7 @@ main() {
 	[ $# -eq 0 ] || shift
 	case $command in
 		create | join)
-			for tool in curl openssl od tr cut sed cat ln mv rm mkdir tail wc date dd du uname; do
+			for tool in curl openssl od tr cut sed cat ln mv rm mkdir wc date dd du uname; do
 				command -v "$tool" >/dev/null || missing="$missing $tool"
 			done
 			[ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
@@ -32,7 +32,7 @@ main() {
 			start "$command"
 			case $command in
 				say) take_text && enqueue '*' text '' all && hand_over "$N" ;;
-				dm) [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$(names)" && recipient "$1" && take_text && enqueue "$PEER" text '' "$1" && hand_over "$N" ;;
+				dm) names && [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$NAMES" && recipient "$1" && take_text && enqueue "$PEER" text '' "$1" && hand_over "$N" ;;
 				wait) wait_once "${1:-100}" ;;
 				invite) hand_off ;;
 				*) "$command" "$@" ;;

@@ -13,7 +13,7 @@ receive() { # SECONDS: one poll, and what came. Status 1: CODE and MESSAGE
 	holes
 }
 
-take_in() { # CURSOR EPOCH of $TMP/answer; what is left after three seconds waits for the next poll: CUT
+take_in() { # CURSOR EPOCH of $TMP.answer; what is left after three seconds waits for the next poll: CUT
 	local word a b c d e f g from=$CURSOR end=$((SECONDS + 3))
 	CUT=''
 	while [ -z "$CUT" ] && read -r word a b c d e f g <&3; do
@@ -36,7 +36,7 @@ take_in() { # CURSOR EPOCH of $TMP/answer; what is left after three seconds wait
 			[ "$EPOCH" = "$2" ] || return
 		done
 		[ "$SECONDS" -lt "$end" ] || CUT=30
-	done 3<"$TMP/answer"
+	done 3<"$TMP.answer"
 	[ "$CURSOR" -eq "$from" ] || commit -
 }
 
@@ -48,7 +48,7 @@ ask() { # all, for what we lack
 card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row where its keys are new. Status 1: that is no card of its
 	local base
 	aad "$1" '*' card
-	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame "$TMP/frame" "$FRAME_BYTES" && check_card "$1" ||
+	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame "$TMP.frame" "$FRAME_BYTES" && check_card "$1" ||
 		tampered "card-$WHY" "${1:0:8}" || return
 	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
 		[ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
@@ -109,13 +109,12 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	fi
 	stream_row "$i" || tampered too-many-streams "$name" || return
 	mark="P_${to}[PEER]" mark=${!mark} frame=$S/in/$F_stream-$to-$F_seq
-	{ printf '%s\n' "$HEADERS" && body; } >"$TMP/unsigned" || disk_full
-	if [ -e "$frame" ]; then # here already; empty where its file is whole
-		[ ! -s "$frame" ] || [ "$F_kind" = void ] || [ "$(sha256 <"$TMP/unsigned")" = "$(sha256 <"$frame")" ] || tampered two-with-one-number "$name" || return
+	if is_whole "$frame"; then # here already
+		[ "$BYTES" = 0 ] || [ "$F_kind" = void ] || [ "$(kept | sha256)" = "$(sha256 <"$frame")" ] || tampered two-with-one-number "$name" || return
 		[ "$F_seq" -gt "$mark" ] || return
 	else
 		[ "$to" = me ] || [ "$F_seq" -gt "${P_BASE[PEER]}" ] || return
-		mv "$TMP/unsigned" "$frame" || disk_full
+		kept >"$frame" || disk_full
 	fi
 	CHANGED=yes
 	receipts "$to"
@@ -124,12 +123,19 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	if [ "$F_seq" -le "$mark" ]; then act "$to" late; elif is_next "$to"; then turn "$to"; fi
 }
 
+kept() { printf '%s\n' $((${#HEADERS} + 1 + BODY_BYTES)) "$HEADERS" && body; } # the frame as in in/
+
+is_whole() { # FILE in in/, that is no call was killed while it wrote -> BYTES, 0 where they are in inbox/
+	BYTES=''
+	read -r BYTES <"$1" && [ $((BYTES + 1 + ${#BYTES})) -eq $(($(wc -c <"$1"))) ]
+}
+
 opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
 	local pass=$ROOM h=$ROOM_H
 	[ "$2" = all ] || { direct_key "$1" && pass=$DIRECT h=$DIRECT_H; } || return
-	unseal "$pass" "$h" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP/frame" "$FRAME_BYTES" && check_message "$2" || return
+	unseal "$pass" "$h" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP.frame" "$FRAME_BYTES" && check_message "$2" || return
 	[ "$2" = me ] || { WHY=unsigned && [ -n "$F_signature" ] && WHY=bad-signature &&
-		verify "${P_SIGN[$1]}" "$F_signature" < <(printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body); }
+		{ printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } >"$TMP.signed" && verify "${P_SIGN[$1]}" "$F_signature" "$TMP.signed"; }
 }
 
 stream_row() { # a row of its keys -> PEER, the row of the stream. Status 1: too many
@@ -203,29 +209,33 @@ part() { # as act. Each has a second name in in/, by its file's sum; where all a
 	local i n=${F_part#*/} name=${F_name##*/} all=$S/in/${key%-*}-$F_sha256-${F_part#*/}
 	[ "${n:-9999}" -le 4096 ] && [ -n "$F_sha256" ] || tampered bad-part "${P_NAME[PEER]}" || return
 	ln -f "$S/in/$key" "$all-${F_part%/*}" || disk_full
-	for ((i = n; i > 0; i--)); do [ -s "$all-$i" ] || return 0; done
-	assemble "$key" >"$TMP/file" || disk_full
-	[ "$(sha256 <"$TMP/file")" = "$F_sha256" ] || tampered broken-file "${P_NAME[PEER]}" || return
+	for ((i = n; i > 0; i--)); do is_whole "$all-$i" && [ "$BYTES" != 0 ] || return 0; done
+	assemble "$key" >"$TMP.file" || disk_full
+	[ "$(sha256 <"$TMP.file")" = "$F_sha256" ] || tampered broken-file "${P_NAME[PEER]}" || return
 	((MESSAGES += 1))
 	name=$MESSAGES-${P_NAME[PEER]}-${name//[!A-Za-z0-9._-]/_}
-	RECORD="file ${P_NAME[PEER]} $1 $MESSAGES $(wc -c <"$TMP/file" | tr -d ' ') $2 ${name:0:120} $key"
+	RECORD="file ${P_NAME[PEER]} $1 $MESSAGES $(wc -c <"$TMP.file" | tr -d ' ') $2 ${name:0:120} $key"
 }
 
-assemble() { # KEY of a text, or of the last part that came of a file -> stdout
+assemble() { # KEY of the last part that came of a file -> stdout
 	local i n part
 	parse_frame "$S/in/$1" || return
-	[ "$F_kind" = file ] || { body && return; }
 	n=${F_part#*/} part=$S/in/${1%-*}-$F_sha256-$n
 	for ((i = 1; i <= n; i++)); do parse_frame "$part-$i" && body; done
 }
 
-into_inbox() { # what the RECORD has brought, if that has not been done
+into_inbox() { # what the RECORD has brought; of a text what `body` gives, and `record` sees whether that was cut short
 	local file
 	# shellcheck disable=SC2086
 	set -- $RECORD
-	case ${1:-}:${7:-} in msg:* | file:*) [ ! -e "$S/inbox/$7" ] || return 0 ;; *) return 0 ;; esac
-	assemble "$8" >"$TMP/new" && mv "$TMP/new" "$S/inbox/$7" || disk_full
-	[ "$1" = msg ] || for file in "$S/in/${8%-*}-$F_sha256-"*; do : >"$file"; done # it need not be there twice
+	case ${1:-} in
+		msg) body >"$S/inbox/$7" || disk_full ;;
+		file)
+			[ ! -e "$S/inbox/$7" ] || return 0
+			assemble "$8" >"$TMP.new" && mv "$TMP.new" "$S/inbox/$7" || disk_full
+			for file in "$S/in/${8%-*}-$F_sha256-"*; do echo 0 >"$file"; done # it need not be there twice
+			;;
+	esac
 }
 
 release() { # PEER: what waited and is now next in line

@@ -25,8 +25,9 @@ count() { # WHOM -> SEQ
 	case " $COUNTS" in *" $1:"*) SEQ=${COUNTS##*"$1:"} SEQ=${SEQ%% *} ;; esac
 }
 
-make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives -> $TMP/request
+make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives -> REQUEST
 	local to='*' pass=$ROOM h=$ROOM_H headers='' i
+	printf "%$((8 * BODY_BYTES + 131072))s" '' >"$TMP.room" && : >"$TMP.room" || disk_full # or it is cut short in the middle
 	if [ "$1" = '*' ]; then
 		for ((i = PEERS - 1; i >= 0 && ${#headers} < 286; i--)); do # at most 16
 			[ "${P_STREAM[i]}" = - ] || headers="$headers,${P_STREAM[i]} ${P_all[i]}"
@@ -39,10 +40,24 @@ make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives 
 	fi
 	headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: $((NOW))000"$'\n'$headers$3
 	aad "$ID" "$to" message
-	[ "$1" != '*' ] || headers="${headers}signature: $({ printf '%s\n\n%s\n' "$AAD" "$headers" && body; } | sign "$S/sign.pem")"$'\n'
-	{ printf "$ZEROS%s\n" "$headers" && body; } >"$TMP/frame" || disk_full
-	seal "$pass" "$h" "$AAD" $((${#headers} + 1 + BODY_BYTES))
-	printf '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}\n' "$to" "$ID" "$NONCE" "$TAG" "$CIPHERTEXT" >"$TMP/request" || disk_full
+	{ printf '%s\n\n%s\n' "$AAD" "$headers" && body; } >"$TMP.signed" || disk_full
+	# One openssl starts while the other one signs.
+	encrypt "$pass" < <(
+		printf "$THREE%s" "$headers"
+		if [ "$to" = '*' ]; then
+			sign "$S/sign.pem" "$TMP.signed" >"$TMP.signature"
+			read -r i <"$TMP.signature"
+			printf 'signature: %s\n' "$i"
+		fi
+		echo && body
+	)
+	if [ "$to" = '*' ]; then
+		read -r i <"$TMP.signature"
+		[ -n "$i" ] || fail "openssl can't sign here. Nothing was sent"
+		headers="${headers}signature: $i"$'\n'
+	fi
+	seal "$h" "$AAD" $((${#headers} + 1 + BODY_BYTES))
+	printf -v REQUEST '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}' "$to" "$ID" "$NONCE" "$TAG" "$CIPHERTEXT"
 }
 
 enqueue() { # * or PEER, KIND, HEADERS, NAME; the body is what `body` gives -> N
@@ -52,10 +67,10 @@ enqueue() { # * or PEER, KIND, HEADERS, NAME; the body is what `body` gives -> N
 		COUNTS=" $COUNTS "
 		COUNTS="$WHOM:$SEQ"${COUNTS/" $WHOM:$((SEQ - 1)) "/ }
 		{
-			printf '%s\n' "$WHOM $SEQ $((NOW)) $COMMIT $4 ${PART:--} $COUNTS" "$(<"$TMP/request")" &&
+			printf '%s\n' "$WHOM $SEQ $((NOW)) $COMMIT $4 ${PART:--} $COUNTS" "$REQUEST" &&
 				case $4:$2 in -:*) ;; *:file) printf '(the file %s)' "$FILE" ;; *) body ;; esac
-		} >"$TMP/out$N" || disk_full
-		ln "$TMP/out$N" "$S/outbox/$N" && break
+		} >"$TMP.out$N" || disk_full
+		ln "$TMP.out$N" "$S/outbox/$N" && break
 		[ -e "$S/outbox/$N" ] || disk_full
 	done
 	[ $((N % 64)) -ne 0 ] || trim
@@ -65,7 +80,7 @@ trim() { # of an outbox beyond 64 MB the older half keeps only its words
 	local n
 	set -- "$(du -sk "$S/outbox")"
 	for ((n = ${1%%[!0-9]*} > 65536 ? SENT / 2 : 0; n > 0; n--)); do
-		sed '2s/.*//' "$S/outbox/$n" >"$TMP/line" && mv "$TMP/line" "$S/outbox/$n"
+		sed '2s/.*//' "$S/outbox/$n" >"$TMP.line" && mv "$TMP.line" "$S/outbox/$n"
 	done
 }
 
@@ -78,10 +93,10 @@ post() { # N: the bridge has it -> PRESENT, its answer; or its recipient is abse
 	local line=''
 	PRESENT='' ABSENT=''
 	{ read -r _ && read -r line; } <"$S/outbox/$1"
-	printf '%s\n' "$line" >"$TMP/post" || disk_full
+	printf '%s\n' "$line" >"$TMP.post" || disk_full
 	CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
-	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH" "$TMP/post"; then
-		read -r -d '' -n 9999 PRESENT <"$TMP/answer"
+	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH" "$TMP.post"; then
+		read -r -d '' -n 9999 PRESENT <"$TMP.answer"
 		return 0
 	fi
 	case $CODE in
@@ -101,8 +116,8 @@ void() { # N: an empty message takes its number, so that nobody waits for it
 	for ((PEER = 0; PEER < PEERS; PEER++)); do whom "$PEER" && [ "$WHOM" != "$key" ] || to=$PEER; done
 	last_of "$to"
 	SEQ=$number BODY=('') BODY_BYTES=0
-	make "$to" void '' && { sed 1q "$S/outbox/$1" && cat "$TMP/request" && sed 1,2d "$S/outbox/$1"; } >"$TMP/line" &&
-		mv "$TMP/line" "$S/outbox/$1"
+	make "$to" void '' && { sed 1q "$S/outbox/$1" && printf '%s\n' "$REQUEST" && sed 1,2d "$S/outbox/$1"; } >"$TMP.line" &&
+		mv "$TMP.line" "$S/outbox/$1"
 }
 
 flush() { # N SECONDS: the outbox up to N, in order. Status 1: not in that time
@@ -153,7 +168,7 @@ enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR
 	local word id nonce ciphertext tag cursor epoch past
 	request channel PUT '' '' access && is_decimal "$A3" || return
 	FOUND=$A2 LIMIT=$A3
-	read -r _ _ _ _ _ _ _ word _ <"$TMP/answer"
+	read -r _ _ _ _ _ _ _ word _ <"$TMP.answer"
 	is_hex "$word" 32 || word=''
 	[ "$word" = "$TICKET" ] || { TICKET=$word && access_file; }
 	request cursor POST /join "$S/join" access && is_decimal "$A1" && is_hex "$A2" 32 && is_decimal "$A4" || return
@@ -164,7 +179,7 @@ enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR
 		! card "$id" "$nonce" "$ciphertext" "$tag" || P_STATE[PEER]=here
 		# shellcheck disable=SC2086 # words of a safe alphabet
 		[ -z "$RECORD" ] || commit $RECORD || return
-	done 3< <(sed 500q "$TMP/answer")
+	done 3< <(sed 500q "$TMP.answer")
 	CURSOR=$cursor EPOCH=$epoch PAST=$past
 }
 

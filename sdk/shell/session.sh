@@ -25,24 +25,25 @@ start() { # COMMAND of a session
 	load
 }
 
-workplace() { # TMP, a folder of this process, and room there for what one call writes
-	ME=$STARTED.$$.$RANDOM TMP=$S/tmp.$ME
+workplace() { # -> TMP, how the names of this process's files begin
+	ME=$STARTED.$$.$RANDOM TMP=$S/tmp/$ME
 	trap clean EXIT
-	mkdir "$TMP" && printf %524288s '' >"$TMP/room" && : >"$TMP/room" || disk_full
+	[ -d "$S/tmp" ] || mkdir "$S/tmp"
+	printf %4096s '' >"$TMP.answer" || disk_full
 	trap 'exit 130' INT HUP TERM
 }
 
 clean() {
-	local name all=("$TMP" "$NEW")
+	local name all=("$TMP".* "$NEW")
 	for name in receive show; do ! mine "$name" || all+=("$S/$name.lock"); done
 	rm -rf "${all[@]}"
 }
 
 sweep() { # what the killed left: no call but a listener's lasts twenty minutes
-	local folder at
-	for folder in "$S"/tmp.*; do
-		at=${folder##*/tmp.}
-		[ $((NOW - ${at%%.*})) -lt 1200 ] || [ "$at" = "$ME" ] || mine receive "$at" || rm -rf "$folder"
+	local file at
+	for file in "$S"/tmp/*.answer; do # each has one
+		at=${file##*/} at=${at%.*}
+		[ $((NOW - ${at%%.*})) -lt 1200 ] || [ "$at" = "$ME" ] || mine receive "$at" || rm -rf "${file%answer}"*
 	done
 }
 
@@ -75,8 +76,8 @@ commit() { # RECORD. Status 1: somebody was faster, and that is loaded
 			for field in $ROW; do printf '%s ' "${!field}"; done
 		done
 		printf '\n'
-	} >"$TMP/commit$COMMIT" || disk_full
-	if ! ln "$TMP/commit$COMMIT" "$S/log/$((COMMIT + 1))"; then
+	} >"$TMP.commit$COMMIT" || disk_full
+	if ! ln "$TMP.commit$COMMIT" "$S/log/$((COMMIT + 1))"; then
 		[ -e "$S/log/$((COMMIT + 1))" ] || disk_full
 		load
 		return 1
@@ -116,19 +117,20 @@ find_peer() { # COLUMN VALUE -> PEER, the newest row that has it
 	return 1
 }
 
-names() { # of those in the channel
+names() { # of those in the channel -> NAMES
 	local i
-	for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || printf ' %s' "${P_NAME[i]}"; done
+	NAMES=''
+	for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || NAMES="$NAMES ${P_NAME[i]}"; done
 }
 
 direct_key() { # PEER -> DIRECT, DIRECT_H; made once and kept
 	local file=${P_PUB[$1]:36:40}
 	file=$S/direct/${file//\//_}
 	if [ ! -e "$file" ]; then
-		DIRECT=$(shared_x "$S/ecdh.pem" "${P_PUB[$1]}")
-		WHY=bad-key && is_hex "$DIRECT" 64 || return 1
-		DIRECT="agentalk/1 direct $KEY $DIRECT"
-		printf '%s\n%s\n' "$(hash_key "$DIRECT")" "$DIRECT" >"$TMP/direct" && mv "$TMP/direct" "$file" || disk_full
+		shared_x "$S/ecdh.pem" "${P_PUB[$1]}"
+		WHY=bad-key && is_hex "$HEX" 64 || return 1
+		DIRECT="agentalk/1 direct $KEY $HEX"
+		printf '%s\n%s\n' "$(hash_key "$DIRECT")" "$DIRECT" >"$TMP.direct" && mv "$TMP.direct" "$file" || disk_full
 	fi
 	{ read -r DIRECT_H && read -r DIRECT; } <"$file"
 }

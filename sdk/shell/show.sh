@@ -12,18 +12,25 @@ words() { # of the body -> WORDS; BARRED
 	WORDS=${WORDS%$'\n'} BARRED="  | ${WORDS//$'\n'/$'\n  | '}"
 }
 
-clock() { printf '%02d:%02d UTC' $(($1 / 3600 % 24)) $(($1 / 60 % 60)); } # UNIX_SECONDS
+clock() { printf -v CLOCK '%02d:%02d UTC' $(($1 / 3600 % 24)) $(($1 / 60 % 60)); } # UNIX_SECONDS
 
-print_record() { # NUMBER; where BRIEF, in one line of at most 500 characters
+record() { # NUMBER -> TEXT; where BRIEF, one line of at most 500 characters. Status 1: nothing to tell
 	local at type name a b c d file key line
 	read -r at type name a b c d file key <"$S/log/$1"
 	RECORD="$type $name $a $b $c $d $file $key"
 	case $type in
 		msg | file)
-			into_inbox
-			file=$S/inbox/$file line="#$b from $name to $a, $c bytes, $(clock "$at")" line=${line/ to me,/ to you alone,}
+			if [ "$type" = file ]; then
+				into_inbox
+			else
+				BODY_BYTES=-1
+				read_body <"$S/inbox/$file"
+				[ "$BODY_BYTES" -eq "$c" ] || { parse_frame "$S/in/$key" && into_inbox; }
+				words
+			fi
+			clock "$at"
+			file=$S/inbox/$file line="#$b from $name to $a, $c bytes, $CLOCK" line=${line/ to me,/ to you alone,}
 			[ "$d" = - ] || line=${line/,/, late,}
-			[ "$type" = file ] || { read_body <"$file" && words; }
 			case $type:$BRIEF in
 				file:*) line="FILE $line: its SHA-256 is right, saved as $file" ;;
 				*:) line="$line:"$'\n'$BARRED ;;
@@ -46,9 +53,9 @@ print_record() { # NUMBER; where BRIEF, in one line of at most 500 characters
 		missed) line="MISSED $a from $name: asked for it in vain. Ask $name to repeat what you need." ;;
 		keys) line="KEYS $name has new keys: a new session of it, or somebody else who has the link. If that matters, ask your user." ;;
 		tampered) line="TAMPERED $a: something under the name of $name was not genuine and is not shown. Tell your user." ;;
-		*) return ;;
+		*) return 1 ;;
 	esac
-	say "$AGAIN$line"
+	TEXT="agentalk: $AGAIN$line"
 }
 
 shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose printing began
@@ -60,27 +67,26 @@ shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose pr
 mark() { printf '\n%s;' "$1 $2" >>"$S/shown"; } # SHOWN BEGUN
 
 show_new() { # -> NEWS: yes; joined or more: something should follow; MORE than one call may print. A kill between two marks: (again)
-	local text type name file
+	local type name file
 	NEWS='' MORE=''
 	shown
 	while [ "$SHOWN" -lt "$COMMIT" ] && lock show 10 && shown && [ "$SHOWN" -lt "$COMMIT" ]; do
 		((SHOWN += 1))
-		AGAIN='' text=''
+		AGAIN=''
 		[ "$SHOWN" -gt "$BEGUN" ] || AGAIN='(again) '
 		read -r _ type name _ _ _ _ file _ <"$S/log/$SHOWN"
-		if [ "$type" != - ]; then
-			text=$(print_record "$SHOWN")
-			if [ ${#text} -gt "$left" ]; then
+		if record "$SHOWN"; then
+			if [ ${#TEXT} -gt "$left" ]; then
 				MORE=yes
 				[ "$left" -eq 20000 ] || break
-				text="${text:0:19000}"$'\n'"agentalk: the rest is in $S/inbox/$file"
+				TEXT="${TEXT:0:19000}"$'\n'"agentalk: the rest is in $S/inbox/$file"
 			fi
 			mark $((SHOWN - 1)) "$SHOWN" || disk_full
 			mine show || break # whoever took the lock since then sees our mark, and says (again)
-			printf '%s\n' "$text" || exit 1
-			((left -= ${#text} + 1))
+			printf '%s\n' "$TEXT" || exit 1
+			((left -= ${#TEXT} + 1))
 		fi
-		mark "$SHOWN" "$SHOWN"
+		! mine show || mark "$SHOWN" "$SHOWN"
 		case $type in
 			- | away | back | gap | resumed) ;;
 			joined) NEWS=${NEWS:-joined} ;;

@@ -165,9 +165,9 @@ export class Session {
     return this.start(['listen']);
   }
 
-  /** Folders that calls left; while one runs it has one. */
+  /** Files that calls left; while one runs it has some. */
   get temporary(): string[] {
-    return existsSync(this.folder) ? readdirSync(this.folder).filter((name) => name.startsWith('tmp.')) : [];
+    return existsSync(this.folder) ? readdirSync(join(this.folder, 'tmp')) : [];
   }
 }
 

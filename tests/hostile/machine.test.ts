@@ -83,14 +83,11 @@ describe('what lies in the way', { skip }, () => {
     for (const path of parts) assert.ok(lstatSync(join(laptop.home, path)).isSymbolicLink(), path);
   });
 
-  test('names of folders of calls that somebody made before', async () => {
+  test('what calls write for themselves goes with them', async () => {
     const laptop = unprivileged('laptop');
     await laptop.create(bridge.url);
-    // Only its owner can make something there; whatever it is, no name of a call's folder is used twice.
-    const before = readdirSync(laptop.folder);
     for (let i = 0; i < 3; i++) expectDone(await laptop.shell('agentalk_wait 0').ended);
-    const left = readdirSync(laptop.folder).filter((name) => name.startsWith('tmp.') && !before.includes(name));
-    assert.deepEqual(left, []);
+    assert.deepEqual(readdirSync(join(laptop.folder, 'tmp')), []);
   });
 
   test("another user's folder as AGENTALK_HOME", { skip: !isRoot && 'needs root' }, async () => {
@@ -381,7 +378,6 @@ ${state} >"$1/after"
         'uname',
         'wc',
         'sleep',
-        'tail',
       ];
       const functions = names.map((name) => `${name}() { echo hijacked; }`).join('\n');
       const aliases = ['curl', 'openssl', 'cat', 'read', 'local', 'exec']
