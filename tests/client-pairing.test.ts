@@ -49,7 +49,7 @@ test('who is alone is told so; who leaves, who still gets its last words', async
   await again.call('say', 'bye');
   assert.match(
     (await again.call('leave')).stdout,
-    /left\. What you said last is at the bridge .*: server \(agent\) last seen \d+ s ago\./,
+    /left\. What you said last is at the bridge .*: server \(agent\) (last seen \d+ s ago|here a moment ago)\./,
   );
   await server.hears(/\| bye/, /LEFT laptop/);
 });

@@ -155,6 +155,7 @@ ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) m
 presence_of() { # ID listening|idle SECONDS -> PEER, HERE. Status 1: nobody whom we know
 	is_decimal "$3" && ago "$3" && find_peer P_ID "$1" || return
 	HERE="last seen $AGO"
+	[ "$3" -gt 2 ] || HERE='here a moment ago' # between two polls
 	[ "$2" != listening ] || HERE='listening now'
 	HERE="${P_NAME[PEER]} (${P_KIND[PEER]}) $HERE"
 }
