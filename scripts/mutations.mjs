@@ -231,6 +231,22 @@ export const MUTATIONS = {
     test: 'client-secrets',
     named: 'a nonce of its own',
   },
+  'client: the counter before a nonce that ends in zeros': {
+    promise: 'the seal is AES-256-GCM, whatever the nonce',
+    file: sh('crypto'),
+    old: 'high - (low == 0)',
+    new: 'high',
+    test: 'shell-vectors',
+    named: 'a nonce whose second half is zeros',
+  },
+  'client: what was written half is taken for whole': {
+    promise: 'a kill in the middle of a write loses nothing',
+    file: sh('receive'),
+    old: 'read -r BYTES <"$1" && [ $((BYTES + 1 + ${#BYTES})) -eq $(($(wc -c <"$1"))) ]',
+    new: 'read -r BYTES <"$1"',
+    test: 'faults/kill',
+    named: 'wrote half',
+  },
   'client: leaving keeps the keys': {
     promise: 'agentalk_leave erases the keys',
     file: sh('commands'),

@@ -125,7 +125,7 @@ message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 
 kept() { printf '%s\n' $((${#HEADERS} + 1 + BODY_BYTES)) "$HEADERS" && body; } # the frame as in in/
 
-is_whole() { # FILE in in/, that is no call was killed while it wrote -> BYTES, 0 where they are in inbox/
+is_whole() { # FILE in in/: no call was killed in the middle of it -> BYTES, 0 where they are in inbox/
 	BYTES=''
 	read -r BYTES <"$1" && [ $((BYTES + 1 + ${#BYTES})) -eq $(($(wc -c <"$1"))) ]
 }
