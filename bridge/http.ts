@@ -20,7 +20,7 @@ const JSON_HEADERS = headersOf('application/json');
 
 /**
  * The answers of one turn of the event loop, to be written when all its requests have been read: whoever they go to is
- * then woken once for many and not for each, and a busy bridge answers twice as many.
+ * then woken once for many and not for each, and a busy bridge answers half as many again.
  */
 const ready: (() => void)[] = [];
 const writeAnswers = () => ready.splice(0).forEach((write) => write());

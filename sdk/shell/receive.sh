@@ -134,8 +134,10 @@ opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
 	local pass=$ROOM h=$ROOM_H
 	[ "$2" = all ] || { direct_key "$1" && pass=$DIRECT h=$DIRECT_H; } || return
 	unseal "$pass" "$h" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP.frame" "$FRAME_BYTES" && check_message "$2" || return
-	[ "$2" = me ] || { WHY=unsigned && [ -n "$F_signature" ] && WHY=bad-signature &&
-		{ printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } >"$TMP.signed" && verify "${P_SIGN[$1]}" "$F_signature" "$TMP.signed"; }
+	[ "$2" != me ] || return 0
+	WHY=unsigned && [ -n "$F_signature" ] || return
+	{ printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } >"$TMP.signed" || disk_full
+	WHY=bad-signature && verify "${P_SIGN[$1]}" "$F_signature" "$TMP.signed"
 }
 
 stream_row() { # a row of its keys -> PEER, the row of the stream. Status 1: too many

@@ -40,7 +40,7 @@ make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives 
 	fi
 	headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: $((NOW))000"$'\n'$headers$3
 	aad "$ID" "$to" message
-	{ printf '%s\n\n%s\n' "$AAD" "$headers" && body; } >"$TMP.signed" || disk_full
+	[ "$to" != '*' ] || { printf '%s\n\n%s\n' "$AAD" "$headers" && body; } >"$TMP.signed" || disk_full
 	# One openssl starts while the other one signs.
 	encrypt "$pass" < <(
 		printf "$THREE%s" "$headers"
