@@ -14,7 +14,19 @@ const at = (...path) => join(ROOT, ...path);
 const STAMP = at('dist', '.built-from');
 
 /** The parts of agentalk.sh, in the order in which a reader should meet them; main runs on the last line. */
-const SHELL_PARTS = ['head', 'crypto', 'frame', 'session', 'http', 'send', 'receive', 'show', 'commands', 'main'];
+const SHELL_PARTS = [
+  'head',
+  'crypto',
+  'frame',
+  'session',
+  'http',
+  'send',
+  'receive',
+  'show',
+  'talk',
+  'main',
+  'commands',
+];
 
 /** What the result depends on. */
 const SOURCES = [

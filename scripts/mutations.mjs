@@ -258,8 +258,8 @@ export const MUTATIONS = {
   'client: a DM leaves a variable behind': {
     promise: 'the caller’s shell stays as it was',
     file: sh('commands'),
-    old: 'agentalk_dm() ( if',
-    new: 'agentalk_dm() { if',
+    old: '(to=$1 && shift && printf %%s "$*" | %s dm "$to")',
+    new: 'to=$1 && shift && printf %%s "$*" | %s dm "$to"',
     test: 'hostile/machine',
     named: 'leaves the shell',
   },

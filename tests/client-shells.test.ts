@@ -53,6 +53,20 @@ for (const [name, shell] of [
       assert.equal((await laptop.call('wait', '0')).stderr, '');
     });
 
+    test('an argument of any length up to the limit', async () => {
+      const [half, limit] = ['ä'.repeat(29_999), 'ä'.repeat(32_768)];
+      expectDone(await laptop.call('say', half));
+      expectDone(await laptop.call('dm', 'server', limit));
+      assert.deepEqual(await got(2), [half, limit]);
+      for (const [text, error] of [
+        [`${limit}.`, /error: a message has at most 65536 bytes/],
+        ['', /error: nothing to say/],
+      ] as const) {
+        assert.match((await laptop.begin('say', text).ended).stderr, error);
+        assert.match((await laptop.begin('dm', 'server', text).ended).stderr, error);
+      }
+    });
+
     test('here-documents', async () => {
       const text = `${AWKWARD}\nEN D\n`;
       for (const command of ['say', 'dm server']) {

@@ -145,7 +145,7 @@ test('a bridge that takes no more says so', async (t) => {
 });
 
 test('a tool that is missing is named', async () => {
-  for (const missing of ['curl', 'openssl', 'od', 'dd', 'wc']) {
+  for (const missing of ['curl', 'openssl', 'fold', 'dd', 'wc']) {
     const tools = toolFolder(['bash', 'curl', 'openssl', ...POSIX_TOOLS].filter((tool) => tool !== missing));
     await refused(['create', bridge.url], new RegExp(`\\b${missing}\\b.*install`), new Agent(), {
       env: { PATH: tools },

@@ -50,7 +50,7 @@ test('what has to be trusted is small', () => {
   const total = lines.reduce((sum, count) => sum + count, 0);
   assert.ok(total <= 1200, `bridge.ts and bridge/ have ${total} lines`);
   const { length } = dist('agentalk.sh');
-  assert.ok(length <= 59_000, `the client has ${length} characters`); // docs/architecture.md says why so many
+  assert.ok(length <= 60_000, `the client has ${length} characters`); // docs/architecture.md says why so many
 });
 
 test('npm run release: files that check out, a bill of materials, and a package that runs', () => {

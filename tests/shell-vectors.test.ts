@@ -81,13 +81,12 @@ const PRINT_HEADERS = KNOWN.map((name) => `printf '%s: %s\\n' ${name} "$F_${name
 
 /** Keeps H, the hash key, as a session does. */
 const withKey = (passphrase: string) => `
-  [ "\${PASS:-}" = ${word(passphrase)} ] || { PASS=${word(passphrase)} && H=$(hash_key "$PASS"); }
+  [ "\${PASS:-}" = ${word(passphrase)} ] || { PASS=${word(passphrase)} && hash_key "$PASS" && H=$HEX; }
   `;
 
 /** What stands before a plaintext in the client's files. */
 const BLOCKS = Buffer.alloc(48);
-const parsing = (frame: Uint8Array) =>
-  `parse_frame ${word(file('x.frame', Buffer.concat([BLOCKS, frame])))} ${frame.length}`;
+const parsing = (frame: Uint8Array) => `parse_frame ${frame.length} <${word(file('parsed.frame', frame))}`;
 
 const driver: Driver = {
   access: (k) => printed(call('labelled', 'access', k)),
@@ -113,19 +112,22 @@ const driver: Driver = {
   },
   async seal(passphrase, aad, plaintext) {
     const path = file(`plaintext-${plaintext.length}`, Buffer.concat([BLOCKS, plaintext]));
-    const code = `${call('encrypt', passphrase)} <${word(path)} && seal "$H" ${word(aad)} ${plaintext.length} &&
+    const code = `${call('seal', passphrase)} "$H" ${word(aad)} <${word(path)} && [ "$FRAME_BYTES" = ${plaintext.length} ] &&
       printf '%s %s %s' "$NONCE" "$TAG" "$CIPHERTEXT"`;
     const [nonce = '', tag = '', ciphertext = ''] = (await printed(withKey(passphrase) + code)).split(' ');
     return { nonce, ciphertext, tag };
   },
   open(passphrase, aad, { nonce, ciphertext, tag }) {
-    const code = `${call('unseal', passphrase)} "$H" ${[aad, nonce, ciphertext, tag].map(word).join(' ')}`;
+    // Not all that is sealed here is a frame.
+    const code = `parse=$(declare -f parse_frame) && parse_frame() { :; }
+      ${call('unseal', passphrase)} "$H" ${[aad, nonce, ciphertext, tag].map(word).join(' ')}
+      status=$?; eval "$parse"; [ $status -eq 0 ]`;
     return outcome(withKey(passphrase) + code, () => readFileSync(join(folder, 'x.frame')).subarray(BLOCKS.length));
   },
   openCard(k, channel, from, { nonce, ciphertext, tag }) {
     const code = `KEY=${k} CHANNEL=${channel}; ${call('aad', from, '*', 'card')}; ${line('ROOM=')}
-      unseal "$ROOM" "$(hash_key "$ROOM")" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
-      parse_frame "$TMP.frame" "$FRAME_BYTES" && check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
+      hash_key "$ROOM" && unseal "$ROOM" "$HEX" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
+      check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
     return outcome(code, (text) => {
       const [kind, name = '', pub = '', sign = ''] = text.split(' ');
       return { kind: kind as 'agent' | 'human', name, pub, sign };
@@ -136,14 +138,14 @@ const driver: Driver = {
       file('private', privatePem),
       file('data', Buffer.concat([Buffer.from(`${aad}\n\n`), unsigned])),
     ];
-    return printed(`sign ${word(pem)} ${word(data)}`);
+    return printed(`sign ${word(pem)} ${word(data)} && printf %s "$SIGNATURE"`);
   },
   checkBroadcast(sign, aad, frame) {
-    file('x.frame', Buffer.concat([BLOCKS, frame]));
+    const path = file('checked.frame', frame);
     // What a message has to say, and its seal, have tests of their own.
     const code = `(
-      unseal() { :; }; check_message() { :; }
-      P_SIGN[0]=${sign} FRAME_BYTES=${frame.length} AAD=${word(aad)}; opened 0 all; status=$?; printf %s "$WHY"; exit $status)`;
+      unseal() { parse_frame ${frame.length} <${word(path)}; }; check_message() { :; }
+      P_SIGN[0]=${sign} AAD=${word(aad)}; opened 0 all; status=$?; printf %s "$WHY"; exit $status)`;
     return run(code).then(({ isOk, printed: reason }) =>
       isOk ? { ok: true, value: true } : { ok: false, reason: reason as Reason },
     );

@@ -4,8 +4,8 @@
 # passphrase: -pass env: is the one way to hand openssl a key that no process list shows.
 
 ZEROS='\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' # one block, for printf %b
-THREE=$ZEROS$ZEROS$ZEROS TABLES=()
-printf -v THREE64 %064d 0 && THREE64=${THREE64//0/A} # the same in base64
+THREE=$ZEROS$ZEROS$ZEROS
+printf -v NULLS %064d 0 && THREE64=${NULLS//0/A} # three blocks, in base64
 
 hex() { # BYTES of stdin -> HEX
 	local byte
@@ -33,99 +33,124 @@ counter() { # NONCE -> IV
 	printf -v IV %012x%012xffffffff $((high - (low == 0) & 0xffffffffffff)) $((low - 1 & 0xffffffffffff))
 }
 
-# All sums are kept as od reads eight bytes on the machines of today: the first byte is the lowest.
-hash_key() { printf %b "$ZEROS" | AGENTALK_PASS=$1 "${CTR[@]}" "$(printf %032d 0)" | od -An -v -tx8 | tr -d ' \n'; } # PASS -> H, the encryption of a zero block
+hash_key() { # PASS -> HEX, the encryption of a zero block
+	hex 16 < <(printf %b "$ZEROS" | AGENTALK_PASS=$1 "${CTR[@]}" "${NULLS:0:32}") || fail "openssl can't encrypt here"
+}
 
-# shellcheck disable=SC2034 # expressions in strings use them
-# GH<bits>_<place> and GL…: the halves of H times each value that the bits at that place of a block may have. GHASH<bits>
-# is the sum of these entries, H times the block in Y0 and Y1.
-ghash_tables() { # H BITS, of a place: 8 pays off for long texts. Kept in the session, in a file as secret as the key
-	local h=$((0x${1:0:16})) l=$((0x${1:16})) places=$((128 / $2)) place bit n one high=0 low=0 file=$S/direct/$1.$2
-	# Each byte of X one bit to the right, and its last bit to the byte behind it.
-	local half='X >> 1 & 0x7f7f7f7f7f7f7f7f | (X & 0x0101010101010101) << 15' shift add
-	shift="GH@[bit] = h, GL@[bit] = l, n = l >> 56 & 1, l = ${half//X/l} | (h >> 56 & 1) << 7, h = (${half//X/h}) ^ n * 0xe1"
-	add='bit = n & -n, GH@[n] = GH@[bit] ^ GH@[n ^ bit], GL@[n] = GL@[bit] ^ GL@[n ^ bit]'
-	[ "${TABLES[$2]:-}" != "$1" ] || return 0
-	TABLES[$2]=$1
-	{ read -r "GHASH$2" && for ((place = 0; place < places; place++)); do read -r -a "GH$2_$place" && read -r -a "GL$2_$place"; done; } <"$file" && return
-	for ((place = 0; place < places; place++)); do
-		one=${shift//@/$2_$place}
+# A file for each H, as secret as the key: for each place of BITS in a block H times each value there, its halves in H<place>
+# and L<place>; and before them the expression for H times the block in Y0 and Y1, a sum of these.
+# shellcheck disable=SC2034 # expressions use them
+make_tables() { # H BITS: 8 pays off for long texts
+	local h=$((0x${1:0:16})) l=$((0x${1:16})) half=$((64 / $2)) place bit n one high=0 low=0
+	local shift='H@[bit] = h, L@[bit] = l, n = l & 1, l = l >> 1 & ~(1 << 63) | h << 63, h = h >> 1 & ~(1 << 63) ^ n * (0xe1 << 56)'
+	local add='bit = n & -n, H@[n] = H@[bit] ^ H@[n ^ bit], L@[n] = L@[bit] ^ L@[n ^ bit]'
+	[ ! -e "$S/direct/$1.$2" ] || return 0
+	for ((place = 0; place < 2 * half; place++)); do
+		local "H$place" "L$place"
+		one=${shift//@/$place}
 		for ((bit = 1 << $2 - 1; bit; bit >>= 1)); do ((one)); done
-		one=${add//@/$2_$place}
+		one=${add//@/$place}
 		for ((n = 0; n < 1 << $2; n++)); do ((one)); done
-		one="$2_${place}[Y$((2 * place / places))>>$(((place % (64 / $2) ^ 8 / $2 - 1) * $2))&$(((1 << $2) - 1))]"
-		high="$high^GH$one" low="$low^GL$one"
+		one="${place}[Y$((place / half))>>$((64 - (place % half + 1) * $2))&$(((1 << $2) - 1))]"
+		high="$high^H$one" low="$low^L$one"
 	done
-	printf -v "GHASH$2" %s "Z=$high,Y1=$low,Y0=Z"
 	{
-		one=GHASH$2
-		printf '%s\n' "${!one}"
-		for ((place = 0; place < places; place++)); do for one in "GH$2_${place}[*]" "GL$2_${place}[*]"; do printf '%s\n' "${!one}"; done; done
-	} >"$file"
+		printf '%s\n' "Z=$high,Y1=$low,Y0=Z"
+		for ((place = 0; place < 2 * half; place++)); do for one in "H${place}[*]" "L${place}[*]"; do printf '%s\n' "${!one}"; done; done
+	} >"$TMP.tables" && mv "$TMP.tables" "$S/direct/$1.$2" || disk_full
 }
 
-ghash() { # BITS STEP REST: over the blocks of gcm_tag, each STEP-th so that REST are left at the end -> Y0, Y1; a and b, the mask
-	local n times=GHASH$1
-	Y0=0 Y1=0
+ghash() { # H BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. bash finds fastest what is local to the innermost function
+	local times n x over Y0=$G0 Y1=$G1
+	make_tables "$1" "$2"
 	{
-		for ((n = lines + blocks; n > 0; n--)); do
-			((n != blocks)) || { read -r _ && read -r _ && read -r _; }
-			read -r a b
-			((n % $2 != $3)) || ((Y0 ^= 0x$a, Y1 ^= 0x$b, times))
+		read -r times
+		for ((n = 0; n < 128 / $2; n++)); do
+			local "H$n" "L$n"
+			read -r -a "H$n" && read -r -a "L$n"
 		done
-		read -r _ && read -r _ && read -r a b
-	} <"$TMP.blocks"
+	} <"$S/direct/$1.$2"
+	for over in "${@:3}"; do "$over"; done
+	G0=$Y0 G1=$Y1
 }
 
-# shellcheck disable=SC2034 # Z is a variable of GHASH
-gcm_tag() { # H AAD BYTES FILE MASK_FILE -> TAG of AAD and the BYTES behind the first 48 of FILE; the third block of MASK_FILE is E(K, J0)
-	local a b n Z Y0 Y1 lines=$(((${#2} + 15) / 16)) blocks=$((($3 + 15) / 16))
-	local length='(n & 255) << 56 | (n >> 8 & 255) << 48 | n >> 16 << 40' # of n bits, in eight bytes
-	printf %s%b "$2" "${ZEROS:0:2*(16 * lines - ${#2})}" >"$TMP.aad" && printf %b "${ZEROS:0:2*(16 * blocks - $3)}" >"$TMP.pad" &&
-		od -An -v -tx8 -N$((16 * (lines + blocks + 6))) "$TMP.aad" "$4" "$TMP.pad" "$5" >"$TMP.blocks" || disk_full
-	ghash_tables "$1" 4
+over_aad() { # whose fields are of a-z, 0-9 and *; what comes out is kept, too
+	local all=() file=$S/direct/$h.${aad//[!a-z0-9]/.}
+	read -r Y0 Y1 <"$file" && return
+	for ((n = 0; n < ${#aad}; n++)); do all[n]="'${aad:n:1}"; done
+	printf -v x %02x "${all[@]}"
+	x=$x$NULLS Y0=0 Y1=0
+	for ((n = 0; n < 2 * ${#aad}; n += 32)); do ((Y0 ^= 0x${x:n:16}, Y1 ^= 0x${x:n+16:16}, times)); done
+	printf '%s\n' "$Y0 $Y1" >"$file"
+}
+
+over_text() { # each `step`-th block, so that `rest` are left at the end
+	((blocks % step == rest)) || Y0=0 Y1=0
+	{
+		read -r x
+		for ((n = blocks; n > 0; n -= 3)); do # 64 digits of six bits are three blocks
+			read -r x
+			x=$x$NULLS
+			((n % step != rest)) || ((Y0 ^= 64#${x:0:10} << 4 | 64#${x:10:1} >> 2, Y1 ^= 64#${x:10:1} << 62 | 64#${x:11:10} << 2 | 64#${x:21:1} >> 4, times))
+			((n < 2 || (n - 1) % step != rest)) || ((Y0 ^= 64#${x:21:1} << 60 | 64#${x:22:10}, Y1 ^= 64#${x:32:10} << 4 | 64#${x:42:1} >> 2, times))
+			((n < 3 || (n - 2) % step != rest)) || ((Y0 ^= 64#${x:42:1} << 62 | 64#${x:43:10} << 2 | 64#${x:53:1} >> 4, Y1 ^= 64#${x:53:1} << 60 | 64#${x:54:10}, times))
+		done
+	} <"$TMP.digits"
+}
+
+over_lengths() { ((Y0 ^= 8 * ${#aad}, Y1 ^= 8 * FRAME_BYTES, times)); }
+
+square() { ((Y0 = 0x${h:0:16}, Y1 = 0x${h:16}, times)) && printf -v hh %016x%016x "$Y0" "$Y1"; } # -> hh
+
+digits() { tr A-Za-z0-9+/= 0-9a-zA-Z@_0 <"$TMP.base64" | fold -w 64 >"$TMP.digits" || disk_full; } # those of bash's base 64
+
+gcm_tag() { # H AAD CIPHERTEXT, which is in $TMP.digits, too, behind three blocks, of which the last is E(K, J0) -> TAG, FRAME_BYTES
+	local h=$1 hh aad=$2 a b blocks step=1 rest=0 padding=${3##*[!=]} G0=0 G1=0
+	FRAME_BYTES=$((3 * ${#3} / 4 - ${#padding})) blocks=$(((FRAME_BYTES + 15) / 16))
 	if [ "$blocks" -lt 1000 ]; then
-		ghash 4 1 0
+		ghash "$h" 4 over_aad over_text over_lengths
 	else # two cores take every second block each, times H * H
-		((Y0 = 0x${1:0:16}, Y1 = 0x${1:16}, GHASH4))
-		printf -v n %016x%016x "$Y0" "$Y1"
-		ghash_tables "$n" 8
-		{ ghash 8 2 1 && printf '%s\n' "$Y0 $Y1"; } >"$TMP.odd" &
-		ghash 8 2 0
+		ghash "$h" 4 square over_aad
+		make_tables "$hh" 8
+		step=2
+		{
+			rest=1
+			ghash "$hh" 8 over_text
+			printf '%s\n' "$G0 $G1"
+		} >"$TMP.odd" &
+		ghash "$hh" 8 over_text
+		ghash "$h" 4 over_lengths
+		wait $! && read -r a b <"$TMP.odd" && ((G0 ^= a, G1 ^= b, 1)) || disk_full
 	fi
-	((n = 8 * ${#2}, Y0 ^= length, n = 8 * $3, Y1 ^= length, GHASH4, Y0 ^= 0x$a, Y1 ^= 0x$b))
-	[ "$blocks" -lt 1000 ] || { wait $! && read -r a b <"$TMP.odd" && ((Y0 ^= a, Y1 ^= b, 1)); } || disk_full
-	printf -v a %016x%016x "$Y0" "$Y1"
-	TAG=''
-	for n in 14 12 10 8 6 4 2 0 30 28 26 24 22 20 18 16; do TAG=$TAG${a:n:2}; done
+	read -r a <"$TMP.digits"
+	printf -v TAG %016x%016x $((G0 ^ 64#${a:42:1} << 62 ^ 64#${a:43:10} << 2 ^ 64#${a:53:1} >> 4)) $((G1 ^ 64#${a:53:1} << 60 ^ 64#${a:54:10}))
 }
 
-encrypt() { # PASS; stdin: three blocks of zeros and the plaintext -> NONCE, $TMP.sealed
+seal() { # PASS H AAD; stdin: three blocks of zeros and the plaintext -> NONCE, CIPHERTEXT, TAG, FRAME_BYTES
 	random 12
 	NONCE=$HEX
 	counter "$NONCE"
-	AGENTALK_PASS=$1 "${CTR[@]}" "$IV" >"$TMP.sealed" || disk_full
-}
-
-seal() { # H AAD BYTES of what was encrypted -> TAG, CIPHERTEXT
-	openssl base64 -A <"$TMP.sealed" >"$TMP.base64" &
-	local pid=$!
-	gcm_tag "$1" "$2" "$3" "$TMP.sealed" "$TMP.sealed"
-	wait "$pid" || disk_full
+	AGENTALK_PASS=$1 "${CTR[@]}" "$IV" -a -A >"$TMP.base64" || disk_full
 	read -r CIPHERTEXT <"$TMP.base64"
 	CIPHERTEXT=${CIPHERTEXT:64}
+	digits
+	gcm_tag "$2" "$3" "$CIPHERTEXT"
 }
 
-unseal() { # PASS H AAD NONCE CIPHERTEXT TAG -> $TMP.frame behind three blocks, FRAME_BYTES. Status 1: WHY, and nobody may look at it
+unseal() { # PASS H AAD NONCE CIPHERTEXT TAG -> what parse_frame gives. Status 1: WHY
 	WHY=bad-nonce && is_hex "$4" 24 && WHY=malformed-tag && is_hex "$6" 32 && WHY=bad-base64 && is_base64 "$5" || return 1
-	local padding=${5##*[!=]}
-	FRAME_BYTES=$((${#5} * 3 / 4 - ${#padding}))
 	printf %s "$THREE64$5" >"$TMP.base64" || disk_full
+	digits
 	counter "$4"
 	AGENTALK_PASS=$1 "${CTR[@]}" "$IV" -a -A -d <"$TMP.base64" >"$TMP.frame" &
-	openssl base64 -A -d <"$TMP.base64" >"$TMP.cipher" && wait $! || disk_full
-	gcm_tag "$2" "$3" "$FRAME_BYTES" "$TMP.cipher" "$TMP.frame"
-	WHY=bad-tag && [ "$TAG" = "$6" ]
+	local pid=$!
+	gcm_tag "$2" "$3" "$5"
+	wait "$pid" || disk_full
+	{
+		hex 48 || disk_full
+		printf -v TAG %016x%016x $((0x${TAG:0:16} ^ 0x${HEX:64:16})) $((0x${TAG:16} ^ 0x${HEX:80}))
+		WHY=bad-tag && [ "$TAG" = "$6" ] && parse_frame "$FRAME_BYTES" # nobody may look at it before
+	} <"$TMP.frame"
 }
 
 # base64 SPKI of an uncompressed point on P-256 (RFC 5480)
@@ -133,14 +158,18 @@ is_public_key() { [[ ${#1} -eq 124 && $1 = MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE*
 
 write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$TMP.pem" || disk_full; }
 
-new_key() { # FILE -> PUBLIC
-	openssl ecparam -name prime256v1 -genkey -noout -out "$1" &&
-		PUBLIC=$(openssl pkey -in "$1" -pubout -outform DER | openssl base64 -A) && is_public_key "$PUBLIC"
-}
-
 shared_x() { write_pem "$2" && hex 32 < <(openssl pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem"); } # PRIVATE_FILE PUBLIC -> HEX
 
-sign() { openssl dgst -sha256 -sign "$1" "$2" | openssl base64 -A; } # PRIVATE_FILE FILE
+sign() { # PRIVATE_FILE FILE -> SIGNATURE, in base64
+	local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/ hex i n
+	SIGNATURE=''
+	hex=$(openssl dgst -sha256 -hex -sign "$1" "$2") && hex=${hex##* } && is_hex "$hex" $((2 * 0x${hex:2:2} + 4)) || return
+	for ((i = 0; i < ${#hex}; i += 6)); do
+		n=${hex:i:6}0000 n=$((0x${n:0:6}))
+		SIGNATURE=$SIGNATURE${digits:n>>18:1}${digits:n>>12&63:1}${digits:n>>6&63:1}${digits:n&63:1}
+	done
+	case $((${#hex} % 3)) in 1) SIGNATURE=${SIGNATURE%?}= ;; 2) SIGNATURE=${SIGNATURE%??}== ;; esac # two digits for each byte
+}
 
 verify() { # PUBLIC SIGNATURE FILE
 	[ ${#2} -le 96 ] && is_base64 "$2" && write_pem "$1" || return

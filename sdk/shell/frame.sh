@@ -35,28 +35,25 @@ body() { # its bytes
 KNOWN='kind stream seq time after seen re challenge answer name part size sha256 pub sign final signature'
 HEADER='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
 
-parse_frame() { # FILE -> F_<name> of what is KNOWN, HEADERS without signature, body; else WHY. FILE begins with a line of
-	# its BYTES, as in in/; or they are given, and it has 48 other bytes first
-	local line name names=' ' size=0 end='' bytes=${2:-}
+parse_frame() { # [BYTES, else the first line says it, as in in/]; stdin -> F_<name> of what is KNOWN, HEADERS without
+	# signature, body; else WHY
+	local line name names=' ' size=0 end='' bytes=${1:-}
 	for name in $KNOWN; do printf -v "F_$name" %s ''; done
 	HEADERS=''
-	{
-		[ -n "$bytes" ] || read -r bytes
-		for ((size = ${2:+48}; size > 0; size--)); do IFS= read -r -d '' -n 1 line; done
-		while IFS= read -r line; do
-			((size += ${#line} + 1))
-			[ -n "$line" ] || { end=yes && break; }
-			WHY=headers-too-long && [ "$size" -le 4096 ] && WHY=signature-not-last && [ -z "$F_signature" ] &&
-				WHY=bad-header && [[ $line =~ $HEADER && ${#BASH_REMATCH[1]} -le 32 ]] || return 1
-			name=${BASH_REMATCH[1]}
-			WHY=twice && [[ $names != *" $name "* ]] || return 1
-			names="$names$name "
-			[[ " $KNOWN " != *" $name "* ]] || printf -v "F_$name" %s "${BASH_REMATCH[2]}"
-			[ "$name" = signature ] || HEADERS="$HEADERS$line"$'\n'
-		done
-		WHY=no-empty-line && [ -n "$end" ] || return 1
-		read_body
-	} <"$1"
+	[ -n "$bytes" ] || read -r bytes
+	while IFS= read -r line; do
+		((size += ${#line} + 1))
+		[ -n "$line" ] || { end=yes && break; }
+		WHY=headers-too-long && [ "$size" -le 4096 ] && WHY=signature-not-last && [ -z "$F_signature" ] &&
+			WHY=bad-header && [[ $line =~ $HEADER && ${#BASH_REMATCH[1]} -le 32 ]] || return 1
+		name=${BASH_REMATCH[1]}
+		WHY=twice && [[ $names != *" $name "* ]] || return 1
+		names="$names$name "
+		[[ " $KNOWN " != *" $name "* ]] || printf -v "F_$name" %s "${BASH_REMATCH[2]}"
+		[ "$name" = signature ] || HEADERS="$HEADERS$line"$'\n'
+	done
+	WHY=no-empty-line && [ -n "$end" ] || return 1
+	read_body
 	WHY=bad-header && [ "$bytes" -eq $((size + BODY_BYTES)) ] # else headers had NULs, or the file was cut short
 }
 

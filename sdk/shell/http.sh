@@ -1,11 +1,5 @@
 # ---- http: one request, and what its answer means ----
 
-set_bridge() { # URL as a person gives it -> BRIDGE
-	BRIDGE=${1%%#*} BRIDGE=${BRIDGE%/}
-	case $BRIDGE in *://*) ;; 127.0.0.1* | localhost* | '[::1]'*) BRIDGE=http://$BRIDGE ;; *) BRIDGE=https://$BRIDGE ;; esac
-	[[ $BRIDGE =~ ^https?://[][A-Za-z0-9._~:/%-]+$ ]] || fail "that is no bridge URL: it looks like https://bridge.example"
-}
-
 # The answer is text in $TMP.answer (docs/protocol.md). Its last line must start with WORD, or it was cut off; its other
 # words are then in A1 to A4. Status 1: CODE, MESSAGE, and RETRY (seconds). Tokens reach curl in a file; more than 4 MiB
 # end the transfer.

@@ -31,8 +31,7 @@ take_in() { # CURSOR EPOCH of $TMP.answer; what is left after three seconds wait
 			esac
 			[ "$word" = malformed ] || [ "$a" -le "$CURSOR" ] || CURSOR=$a
 			[ -n "$RECORD$CHANGED" ] || break
-			# shellcheck disable=SC2086 # words of a safe alphabet
-			! commit ${RECORD:--} || { from=$CURSOR && into_inbox && break; }
+			! commit "${RECORD:--}" || { from=$CURSOR && into_inbox && break; }
 			[ "$EPOCH" = "$2" ] || return
 		done
 		[ "$SECONDS" -lt "$end" ] || CUT=30
@@ -48,7 +47,7 @@ ask() { # all, for what we lack
 card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row where its keys are new. Status 1: that is no card of its
 	local base
 	aad "$1" '*' card
-	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && parse_frame "$TMP.frame" "$FRAME_BYTES" && check_card "$1" ||
+	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && check_card "$1" ||
 		tampered "card-$WHY" "${1:0:8}" || return
 	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
 		[ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
@@ -133,7 +132,7 @@ is_whole() { # FILE in in/: no call was killed in the middle of it -> BYTES, 0 w
 opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
 	local pass=$ROOM h=$ROOM_H
 	[ "$2" = all ] || { direct_key "$1" && pass=$DIRECT h=$DIRECT_H; } || return
-	unseal "$pass" "$h" "$AAD" "$3" "$4" "$5" && parse_frame "$TMP.frame" "$FRAME_BYTES" && check_message "$2" || return
+	unseal "$pass" "$h" "$AAD" "$3" "$4" "$5" && check_message "$2" || return
 	[ "$2" != me ] || return 0
 	WHY=unsigned && [ -n "$F_signature" ] || return
 	{ printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } >"$TMP.signed" || disk_full
@@ -221,9 +220,9 @@ part() { # as act. Each has a second name in in/, by its file's sum; where all a
 
 assemble() { # KEY of the last part that came of a file -> stdout
 	local i n part
-	parse_frame "$S/in/$1" || return
+	parse_frame <"$S/in/$1" || return
 	n=${F_part#*/} part=$S/in/${1%-*}-$F_sha256-$n
-	for ((i = 1; i <= n; i++)); do parse_frame "$part-$i" && body; done
+	for ((i = 1; i <= n; i++)); do parse_frame <"$part-$i" && body; done
 }
 
 into_inbox() { # what the RECORD has brought; of a text what `body` gives, and `record` sees whether that was cut short
@@ -245,10 +244,9 @@ release() { # PEER: what waited and is now next in line
 	for to in me all me; do
 		while PEER=$1 mark="P_${to}[PEER]" && mark=$S/in/${P_STREAM[PEER]}-$to-$((${!mark} + 1)) && [ -e "$mark" ]; do
 			RECORD=''
-			parse_frame "$mark" && is_next "$to" || break
+			parse_frame <"$mark" && is_next "$to" || break
 			turn "$to"
-			# shellcheck disable=SC2086
-			! commit ${RECORD:--} || into_inbox
+			! commit "${RECORD:--}" || into_inbox
 		done
 	done
 }

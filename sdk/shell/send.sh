@@ -42,21 +42,20 @@ make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives 
 	aad "$ID" "$to" message
 	[ "$to" != '*' ] || { printf '%s\n\n%s\n' "$AAD" "$headers" && body; } >"$TMP.signed" || disk_full
 	# One openssl starts while the other one signs.
-	encrypt "$pass" < <(
+	seal "$pass" "$h" "$AAD" < <(
 		printf "$THREE%s" "$headers"
 		if [ "$to" = '*' ]; then
-			sign "$S/sign.pem" "$TMP.signed" >"$TMP.signature"
-			read -r i <"$TMP.signature"
-			printf 'signature: %s\n' "$i"
+			sign "$S/sign.pem" "$TMP.signed" || exit
+			printf %s "$SIGNATURE" >"$TMP.signature"
+			printf 'signature: %s\n' "$SIGNATURE"
 		fi
 		echo && body
 	)
 	if [ "$to" = '*' ]; then
 		read -r i <"$TMP.signature"
-		[ -n "$i" ] || fail "openssl can't sign here. Nothing was sent"
 		headers="${headers}signature: $i"$'\n'
 	fi
-	seal "$h" "$AAD" $((${#headers} + 1 + BODY_BYTES))
+	[ "$FRAME_BYTES" -eq $((${#headers} + 1 + BODY_BYTES)) ] || fail "openssl can't sign here, or was killed. Nothing was sent"
 	printf -v REQUEST '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}' "$to" "$ID" "$NONCE" "$TAG" "$CIPHERTEXT"
 }
 
@@ -164,6 +163,10 @@ rewind() { # [PEER]: what it lacks, or anybody, goes out again, before anything 
 
 # ---- the channel: join it, and come back to it ----
 
+access_file() { # what opens the channel: with an operator's secret, or the channel's ticket
+	printf 'header = "%s"\n' "Authorization: Bearer $(labelled access "$KEY")" ${TICKET:+"Agentalk-Invite: $TICKET"} >"$S/access" || disk_full
+}
+
 enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR, PAST, the participants as peers
 	local word id nonce ciphertext tag cursor epoch past
 	request channel PUT '' '' access && is_decimal "$A3" || return
@@ -177,8 +180,7 @@ enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR
 		[ "$word" = participant ] && is_hex "$id" 32 && [ "$id" != "$ID" ] || continue
 		RECORD=''
 		! card "$id" "$nonce" "$ciphertext" "$tag" || P_STATE[PEER]=here
-		# shellcheck disable=SC2086 # words of a safe alphabet
-		[ -z "$RECORD" ] || commit $RECORD || return
+		[ -z "$RECORD" ] || commit "$RECORD" || return
 	done 3< <(sed 500q "$TMP.answer")
 	CURSOR=$cursor EPOCH=$epoch PAST=$past
 }

@@ -33,10 +33,11 @@ workplace() { # -> TMP, how the names of this process's files begin
 	trap 'exit 130' INT HUP TERM
 }
 
-clean() {
-	local name all=("$TMP".* "$NEW")
-	for name in receive show; do ! mine "$name" || all+=("$S/$name.lock"); done
-	rm -rf "${all[@]}"
+clean() { # nobody has to wait until all is gone
+	local name
+	for name in receive show; do ! mine "$name" || : >"$S/$name.lock"; done
+	[ -z "$NEW" ] || rm -rf "$NEW"
+	rm -rf "$TMP".* >/dev/null 4>&- &
 }
 
 sweep() { # what the killed left: no call but a listener's lasts twenty minutes
@@ -94,15 +95,13 @@ tampered() { # CAUSE NAME: told once for each. Status 1
 # Locks only save work. One says who holds it and until when, so that the dead and the frozen are replaced within
 # seconds; a pid would say nothing, since each call of an agent may have pids of its own.
 lock() { # NAME SECONDS. Status 1: it is somebody else's
-	local until='' line="$ME $((NOW + $2))"
+	local until=''
 	if ! mine "$1"; then
-		set -C
-		printf '%s\n' "$line" >"$S/$1.lock" && set +C && return
-		set +C
 		read -r _ until <"$S/$1.lock"
 		is_decimal "$until" && [ $((until - NOW)) -ge 0 ] && [ $((until - NOW)) -le 60 ] && return 1
 	fi
-	printf '%s\n' "$line" >"$S/$1.lock"
+	printf '%s\n' "$ME $((NOW + $2))" >"$S/$1.lock"
+	mine "$1" # or somebody was faster
 }
 
 mine() { # LOCK [OWNER]
@@ -130,7 +129,8 @@ direct_key() { # PEER -> DIRECT, DIRECT_H; made once and kept
 		shared_x "$S/ecdh.pem" "${P_PUB[$1]}"
 		WHY=bad-key && is_hex "$HEX" 64 || return 1
 		DIRECT="agentalk/1 direct $KEY $HEX"
-		printf '%s\n%s\n' "$(hash_key "$DIRECT")" "$DIRECT" >"$TMP.direct" && mv "$TMP.direct" "$file" || disk_full
+		hash_key "$DIRECT"
+		printf '%s\n%s\n' "$HEX" "$DIRECT" >"$TMP.direct" && mv "$TMP.direct" "$file" || disk_full
 	fi
 	{ read -r DIRECT_H && read -r DIRECT; } <"$file"
 }

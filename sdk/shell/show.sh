@@ -25,7 +25,7 @@ record() { # NUMBER -> TEXT; where BRIEF, one line of at most 500 characters. St
 			else
 				BODY_BYTES=-1
 				read_body <"$S/inbox/$file"
-				[ "$BODY_BYTES" -eq "$c" ] || { parse_frame "$S/in/$key" && into_inbox; }
+				[ "$BODY_BYTES" -eq "$c" ] || { parse_frame <"$S/in/$key" && into_inbox; }
 				words
 			fi
 			clock "$at"

@@ -367,7 +367,7 @@ ${state} >"$1/after"
         'curl',
         'openssl',
         'cat',
-        'od',
+        'fold',
         'sed',
         'tr',
         'mv',

@@ -55,7 +55,7 @@ export function makeFolder(): string {
 
 /** What POSIX has (XCU 3) of the tools that a client may use; curl and openssl are all that it wants besides. */
 export const POSIX_TOOLS: readonly string[] =
-  'cat chmod cp cut date dd df du env grep head id kill ln ls mkdir mv od printf rm rmdir sed sh sleep sort tr uname wc'.split(
+  'cat chmod cp cut date dd df du env fold grep head id kill ln ls mkdir mv printf rm rmdir sed sh sleep sort tr uname wc'.split(
     ' ',
   );
 
