@@ -69,8 +69,7 @@ function secretsOf(agent: Agent): string[] {
     readFileSync(join(agent.folder, name), 'utf8'),
   );
   const secrets = new Set(kept.flatMap((text) => text.match(/\b[0-9a-f]{64}\b/g) ?? []));
-  for (const text of kept)
-    for (const [, hash = ''] of text.matchAll(/^(?:ROOM_H )?([0-9a-f]{32})$/gm)) secrets.add(hash);
+  for (const text of kept) for (const [, hash = ''] of text.matchAll(/^([0-9a-f]{32})$/gm)) secrets.add(hash);
   // The key, its hash, a token, the seed, a shared coordinate, and two hash keys.
   assert.ok(secrets.has(agent.key) && secrets.size >= 7, `${secrets.size} secrets`);
   return [...secrets];

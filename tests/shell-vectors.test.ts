@@ -79,10 +79,14 @@ const line = (start: string) => client.split('\n').find((each) => each.trim().st
 const KNOWN = 'kind stream seq time after seen re challenge answer name part size sha256 pub sign final'.split(' ');
 const PRINT_HEADERS = KNOWN.map((name) => `printf '%s: %s\\n' ${name} "$F_${name}"`).join('; ');
 
-/** Keeps H, the hash key, as a session does. */
+/** Makes a key's file, as a session does, and a new one for each passphrase: K. */
 const withKey = (passphrase: string) => `
-  [ "\${PASS:-}" = ${word(passphrase)} ] || { PASS=${word(passphrase)} && hash_key "$PASS" && H=$HEX; }
+  [ "\${PASS:-}" = ${word(passphrase)} ] || { PASS=${word(passphrase)} K=$S/key$((++KEYS)) && make_key "$K" "$PASS"; }
   `;
+/** The client's line that makes the key of the room or of two, run by a bash that only prints the passphrase. */
+const ROOM_KEY = line('make_key "$S/direct/room"');
+const DIRECT_KEY = line('WHY=bad-key && is_hex "$HEX" 64 && make_key');
+const passphraseOf = (makeKey: string) => `(make_key() { printf %s "$2"; }; ${makeKey})`;
 
 /** What stands before a plaintext in the client's files. */
 const BLOCKS = Buffer.alloc(48);
@@ -92,7 +96,7 @@ const driver: Driver = {
   access: (k) => printed(call('labelled', 'access', k)),
   channel: (access) => printed(call('id_of', 'channel', access)),
   participant: (k, name) => printed(call('id_of', 'participant', k, name)),
-  roomPassphrase: (k) => printed(`KEY=${k}; ${line('ROOM=')}; printf %s "$ROOM"`),
+  roomPassphrase: (k) => printed(`KEY=${k}; ${passphraseOf(ROOM_KEY)}`),
   additionalData: (channel, ...where) => printed(`CHANNEL=${channel}; ${call('aad', ...where)}; printf %s "$AAD"`),
   isName: (text) => isTrue(call('is_name', text)),
   isDecimal: (text) => isTrue(call('is_decimal', text)),
@@ -112,7 +116,7 @@ const driver: Driver = {
   },
   async seal(passphrase, aad, plaintext) {
     const path = file(`plaintext-${plaintext.length}`, Buffer.concat([BLOCKS, plaintext]));
-    const code = `${call('seal', passphrase)} "$H" ${word(aad)} <${word(path)} && [ "$FRAME_BYTES" = ${plaintext.length} ] &&
+    const code = `seal "$K" ${word(aad)} <${word(path)} && [ "$FRAME_BYTES" = ${plaintext.length} ] &&
       printf '%s %s %s' "$NONCE" "$TAG" "$CIPHERTEXT"`;
     const [nonce = '', tag = '', ciphertext = ''] = (await printed(withKey(passphrase) + code)).split(' ');
     return { nonce, ciphertext, tag };
@@ -120,13 +124,13 @@ const driver: Driver = {
   open(passphrase, aad, { nonce, ciphertext, tag }) {
     // Not all that is sealed here is a frame.
     const code = `parse=$(declare -f parse_frame) && parse_frame() { :; }
-      ${call('unseal', passphrase)} "$H" ${[aad, nonce, ciphertext, tag].map(word).join(' ')}
+      unseal "$K" ${[aad, nonce, ciphertext, tag].map(word).join(' ')}
       status=$?; eval "$parse"; [ $status -eq 0 ]`;
     return outcome(withKey(passphrase) + code, () => readFileSync(join(folder, 'x.frame')).subarray(BLOCKS.length));
   },
   openCard(k, channel, from, { nonce, ciphertext, tag }) {
-    const code = `KEY=${k} CHANNEL=${channel}; ${call('aad', from, '*', 'card')}; ${line('ROOM=')}
-      hash_key "$ROOM" && unseal "$ROOM" "$HEX" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
+    const code = `KEY=${k} CHANNEL=${channel}; ${call('aad', from, '*', 'card')}; rm -f "$S/direct/room"*; ${ROOM_KEY}
+      unseal "$S/direct/room" "$AAD" ${[nonce, ciphertext, tag].map(word).join(' ')} &&
       check_card ${from} && printf '%s ' "$F_kind" "$F_name" "$F_pub" "$F_sign"`;
     return outcome(code, (text) => {
       const [kind, name = '', pub = '', sign = ''] = text.split(' ');
@@ -155,7 +159,7 @@ const driver: Driver = {
       is_hex "$HEX" 64 && printf %s "$HEX"`;
     return outcome(code, (x) => x);
   },
-  directPassphrase: (k, x) => printed(`KEY=${k} HEX=${x}; ${line('DIRECT="')}; printf %s "$DIRECT"`),
+  directPassphrase: (k, x) => printed(`KEY=${k} HEX=${x}; ${passphraseOf(DIRECT_KEY)}`),
 };
 
 heldToVectors('agentalk.sh', driver);

@@ -176,7 +176,7 @@ async function seal({ folder }, rounds) {
     IN: text,
     FUNCTIONS: functions,
   };
-  const sealing = '. "$FUNCTIONS"; hash_key "$PASS" && seal "$PASS" "$HEX" additional <"$IN"';
+  const sealing = '. "$FUNCTIONS"; [ -e "$S/key" ] || make_key "$S/key" "$PASS" && seal "$S/key" additional <"$IN"';
   const bare =
     'openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:PASS -iv 00000000000000000000000000000001 <"$IN" 2>/dev/null |' +
     ' openssl base64 -A >"$TMP.out"';

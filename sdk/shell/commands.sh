@@ -92,12 +92,10 @@ make_session() {
 	ID=$(id_of participant "$KEY" "$NAME")
 	random 72
 	STREAM=${HEX:0:16} SEED=${HEX:16:64} token=${HEX:80}
-	ROOM="agentalk/1 room $KEY"
-	hash_key "$ROOM"
-	ROOM_H=$HEX
+	make_key "$S/direct/room" "agentalk/1 room $KEY"
 	printf -v card '%s: %s\n' kind agent name "$NAME" pub "$PUBLIC" sign "$sign"
 	aad "$ID" '*' card
-	seal "$ROOM" "$ROOM_H" "$AAD" < <(printf "$THREE%s\n" "$card")
+	seal "$S/direct/room" "$AAD" < <(printf "$THREE%s\n" "$card")
 	printf '{"participant_id":"%s","token":"%s","card":{"nonce":"%s","tag":"%s","ciphertext":"%s"}}' "$ID" "$token" \
 		"$NONCE" "$TAG" "$CIPHERTEXT" >"$S/join" && printf 'header = "Authorization: Bearer %s"\n' "$token" >"$S/token" || disk_full
 	access_file
@@ -110,7 +108,7 @@ started() { # from here on the session is there
 	CALL=". $(word "$ENV_FILE"); agentalk_"
 	[ "$ROLE" = create ] || signal '*' hello "challenge: $(challenge hello)"$'\n'
 	commit -
-	for key in BRIDGE CHANNEL KEY NAME ID STREAM SEED TICKET CACERT ROOM_H LIMIT ENV_FILE CALL ROLE; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
+	for key in BRIDGE CHANNEL KEY NAME ID STREAM SEED TICKET CACERT LIMIT ENV_FILE CALL ROLE; do printf '%s %s\n' "$key" "${!key}"; done >"$S/session"
 	printf 'MADE %s %s\n' "$STARTED" "$PWD" >>"$S/session" || disk_full
 	# shellcheck disable=SC2016
 	{

@@ -33,18 +33,17 @@ counter() { # NONCE -> IV
 	printf -v IV %012x%012xffffffff $((high - (low == 0) & 0xffffffffffff)) $((low - 1 & 0xffffffffffff))
 }
 
-hash_key() { # PASS -> HEX, the encryption of a zero block
-	hex 16 < <(printf %b "$ZEROS" | AGENTALK_PASS=$1 "${CTR[@]}" "${NULLS:0:32}") || fail "openssl can't encrypt here"
+make_key() { # FILE PASS: what seals and opens. In FILE, H, the encryption of a zero block, and PASS; beside it, what they give
+	hex 16 < <(printf %b "$ZEROS" | AGENTALK_PASS=$2 "${CTR[@]}" "${NULLS:0:32}") || fail "openssl can't encrypt here"
+	printf '%s\n%s\n' "$HEX" "$2" >"$TMP.key" && mv "$TMP.key" "$1" || disk_full
 }
 
-# A file for each H, as secret as the key: for each place of BITS in a block H times each value there, its halves in H<place>
-# and L<place>; and before them the expression for H times the block in Y0 and Y1, a sum of these.
 # shellcheck disable=SC2034 # expressions use them
-make_tables() { # H BITS: 8 pays off for long texts
+make_tables() { # H BITS -> FILE.BITS: 8 pays off for long texts, and is of H * H
 	local h=$((0x${1:0:16})) l=$((0x${1:16})) half=$((64 / $2)) place bit n one high=0 low=0
 	local shift='H@[bit] = h, L@[bit] = l, n = l & 1, l = l >> 1 & ~(1 << 63) | h << 63, h = h >> 1 & ~(1 << 63) ^ n * (0xe1 << 56)'
 	local add='bit = n & -n, H@[n] = H@[bit] ^ H@[n ^ bit], L@[n] = L@[bit] ^ L@[n ^ bit]'
-	[ ! -e "$S/direct/$1.$2" ] || return 0
+	[ ! -e "$key.$2" ] || return 0
 	for ((place = 0; place < 2 * half; place++)); do
 		local "H$place" "L$place"
 		one=${shift//@/$place}
@@ -57,25 +56,24 @@ make_tables() { # H BITS: 8 pays off for long texts
 	{
 		printf '%s\n' "Z=$high,Y1=$low,Y0=Z"
 		for ((place = 0; place < 2 * half; place++)); do for one in "H${place}[*]" "L${place}[*]"; do printf '%s\n' "${!one}"; done; done
-	} >"$TMP.tables" && mv "$TMP.tables" "$S/direct/$1.$2" || disk_full
+	} >"$TMP.tables" && mv "$TMP.tables" "$key.$2" || disk_full
 }
 
-ghash() { # H BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. bash finds fastest what is local to the innermost function
+ghash() { # BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. bash finds fastest what is local to the innermost function
 	local times n x over Y0=$G0 Y1=$G1
-	make_tables "$1" "$2"
 	{
 		read -r times
-		for ((n = 0; n < 128 / $2; n++)); do
+		for ((n = 0; n < 128 / $1; n++)); do
 			local "H$n" "L$n"
 			read -r -a "H$n" && read -r -a "L$n"
 		done
-	} <"$S/direct/$1.$2"
-	for over in "${@:3}"; do "$over"; done
+	} <"$key.$1"
+	for over in "${@:2}"; do "$over"; done
 	G0=$Y0 G1=$Y1
 }
 
 over_aad() { # whose fields are of a-z, 0-9 and *; what comes out is kept, too
-	local all=() file=$S/direct/$h.${aad//[!a-z0-9]/.}
+	local all=() file=$key.${aad//[!a-z0-9]/.}
 	read -r Y0 Y1 <"$file" && return
 	for ((n = 0; n < ${#aad}; n++)); do all[n]="'${aad:n:1}"; done
 	printf -v x %02x "${all[@]}"
@@ -100,56 +98,60 @@ over_text() { # each `step`-th block, so that `rest` are left at the end
 
 over_lengths() { ((Y0 ^= 8 * ${#aad}, Y1 ^= 8 * FRAME_BYTES, times)); }
 
-square() { ((Y0 = 0x${h:0:16}, Y1 = 0x${h:16}, times)) && printf -v hh %016x%016x "$Y0" "$Y1"; } # -> hh
+square() { ((Y0 = 0x${h:0:16}, Y1 = 0x${h:16}, times)) && printf -v h %016x%016x "$Y0" "$Y1" && make_tables "$h" 8; }
 
 digits() { tr A-Za-z0-9+/= 0-9a-zA-Z@_0 <"$TMP.base64" | fold -w 64 >"$TMP.digits" || disk_full; } # those of bash's base 64
 
-gcm_tag() { # H AAD CIPHERTEXT, which is in $TMP.digits, too, behind three blocks, of which the last is E(K, J0) -> TAG, FRAME_BYTES
-	local h=$1 hh aad=$2 a b blocks step=1 rest=0 padding=${3##*[!=]} G0=0 G1=0
-	FRAME_BYTES=$((3 * ${#3} / 4 - ${#padding})) blocks=$(((FRAME_BYTES + 15) / 16))
+gcm_tag() { # AAD CIPHERTEXT, which is in $TMP.digits, too, behind three blocks, of which the last is E(K, J0) -> TAG, FRAME_BYTES
+	local aad=$1 a b blocks step=1 rest=0 padding=${2##*[!=]} G0=0 G1=0
+	FRAME_BYTES=$((3 * ${#2} / 4 - ${#padding})) blocks=$(((FRAME_BYTES + 15) / 16))
+	make_tables "$h" 4
 	if [ "$blocks" -lt 1000 ]; then
-		ghash "$h" 4 over_aad over_text over_lengths
+		ghash 4 over_aad over_text over_lengths
 	else # two cores take every second block each, times H * H
-		ghash "$h" 4 square over_aad
-		make_tables "$hh" 8
+		ghash 4 square over_aad
 		step=2
 		{
 			rest=1
-			ghash "$hh" 8 over_text
+			ghash 8 over_text
 			printf '%s\n' "$G0 $G1"
 		} >"$TMP.odd" &
-		ghash "$hh" 8 over_text
-		ghash "$h" 4 over_lengths
+		ghash 8 over_text
+		ghash 4 over_lengths
 		wait $! && read -r a b <"$TMP.odd" && ((G0 ^= a, G1 ^= b, 1)) || disk_full
 	fi
 	read -r a <"$TMP.digits"
 	printf -v TAG %016x%016x $((G0 ^ 64#${a:42:1} << 62 ^ 64#${a:43:10} << 2 ^ 64#${a:53:1} >> 4)) $((G1 ^ 64#${a:53:1} << 60 ^ 64#${a:54:10}))
 }
 
-seal() { # PASS H AAD; stdin: three blocks of zeros and the plaintext -> NONCE, CIPHERTEXT, TAG, FRAME_BYTES
+seal() { # KEY_FILE AAD; stdin: three blocks of zeros and the plaintext -> NONCE, CIPHERTEXT, TAG, FRAME_BYTES
+	local key=$1 h pass
+	{ read -r h && read -r pass; } <"$key"
 	random 12
 	NONCE=$HEX
 	counter "$NONCE"
-	AGENTALK_PASS=$1 "${CTR[@]}" "$IV" -a -A >"$TMP.base64" || disk_full
+	AGENTALK_PASS=$pass "${CTR[@]}" "$IV" -a -A >"$TMP.base64" || disk_full
 	read -r CIPHERTEXT <"$TMP.base64"
 	CIPHERTEXT=${CIPHERTEXT:64}
 	digits
-	gcm_tag "$2" "$3" "$CIPHERTEXT"
+	gcm_tag "$2" "$CIPHERTEXT"
 }
 
-unseal() { # PASS H AAD NONCE CIPHERTEXT TAG -> what parse_frame gives. Status 1: WHY
-	WHY=bad-nonce && is_hex "$4" 24 && WHY=malformed-tag && is_hex "$6" 32 && WHY=bad-base64 && is_base64 "$5" || return 1
-	printf %s "$THREE64$5" >"$TMP.base64" || disk_full
+unseal() { # KEY_FILE AAD NONCE CIPHERTEXT TAG -> what parse_frame gives. Status 1: WHY
+	WHY=bad-nonce && is_hex "$3" 24 && WHY=malformed-tag && is_hex "$5" 32 && WHY=bad-base64 && is_base64 "$4" || return 1
+	local key=$1 h pass pid
+	{ read -r h && read -r pass; } <"$key"
+	printf %s "$THREE64$4" >"$TMP.base64" || disk_full
 	digits
-	counter "$4"
-	AGENTALK_PASS=$1 "${CTR[@]}" "$IV" -a -A -d <"$TMP.base64" >"$TMP.frame" &
-	local pid=$!
-	gcm_tag "$2" "$3" "$5"
+	counter "$3"
+	AGENTALK_PASS=$pass "${CTR[@]}" "$IV" -a -A -d <"$TMP.base64" >"$TMP.frame" &
+	pid=$!
+	gcm_tag "$2" "$4"
 	wait "$pid" || disk_full
 	{
 		hex 48 || disk_full
 		printf -v TAG %016x%016x $((0x${TAG:0:16} ^ 0x${HEX:64:16})) $((0x${TAG:16} ^ 0x${HEX:80}))
-		WHY=bad-tag && [ "$TAG" = "$6" ] && parse_frame "$FRAME_BYTES" # nobody may look at it before
+		WHY=bad-tag && [ "$TAG" = "$5" ] && parse_frame "$FRAME_BYTES" # nobody may look at it before
 	} <"$TMP.frame"
 }
 

@@ -47,7 +47,7 @@ ask() { # all, for what we lack
 card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row where its keys are new. Status 1: that is no card of its
 	local base
 	aad "$1" '*' card
-	unseal "$ROOM" "$ROOM_H" "$AAD" "$2" "$3" "$4" && check_card "$1" ||
+	unseal "$S/direct/room" "$AAD" "$2" "$3" "$4" && check_card "$1" ||
 		tampered "card-$WHY" "${1:0:8}" || return
 	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
 		[ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
@@ -130,9 +130,9 @@ is_whole() { # FILE in in/: no call was killed in the middle of it -> BYTES, 0 w
 }
 
 opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
-	local pass=$ROOM h=$ROOM_H
-	[ "$2" = all ] || { direct_key "$1" && pass=$DIRECT h=$DIRECT_H; } || return
-	unseal "$pass" "$h" "$AAD" "$3" "$4" "$5" && check_message "$2" || return
+	local key=$S/direct/room
+	[ "$2" = all ] || { direct_key "$1" && key=$DIRECT; } || return
+	unseal "$key" "$AAD" "$3" "$4" "$5" && check_message "$2" || return
 	[ "$2" != me ] || return 0
 	WHY=unsigned && [ -n "$F_signature" ] || return
 	{ printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } >"$TMP.signed" || disk_full

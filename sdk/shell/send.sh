@@ -26,7 +26,7 @@ count() { # WHOM -> SEQ
 }
 
 make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives -> REQUEST
-	local to='*' pass=$ROOM h=$ROOM_H headers='' i
+	local to='*' key=$S/direct/room headers='' i
 	printf "%$((8 * BODY_BYTES + 131072))s" '' >"$TMP.room" && : >"$TMP.room" || disk_full # or it is cut short in the middle
 	if [ "$1" = '*' ]; then
 		for ((i = PEERS - 1; i >= 0 && ${#headers} < 286; i--)); do # at most 16
@@ -35,14 +35,14 @@ make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives 
 		headers=${headers/#,/seen: }${headers:+$'\n'}
 	else
 		direct_key "$1" || return
-		to=${P_ID[$1]} pass=$DIRECT h=$DIRECT_H
+		to=${P_ID[$1]} key=$DIRECT
 		headers="after: $ALL"$'\n'"seen: ${P_STREAM[$1]/#-/0000000000000000} ${P_all[$1]} ${P_me[$1]}"$'\n'
 	fi
 	headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: $((NOW))000"$'\n'$headers$3
 	aad "$ID" "$to" message
 	[ "$to" != '*' ] || { printf '%s\n\n%s\n' "$AAD" "$headers" && body; } >"$TMP.signed" || disk_full
 	# One openssl starts while the other one signs.
-	seal "$pass" "$h" "$AAD" < <(
+	seal "$key" "$AAD" < <(
 		printf "$THREE%s" "$headers"
 		if [ "$to" = '*' ]; then
 			sign "$S/sign.pem" "$TMP.signed" || exit

@@ -20,7 +20,6 @@ start() { # COMMAND of a session
 	[ -f "$S/session" ] || fail "this is no session. Which there are: bash '$0' sessions"
 	while read -r key value; do printf -v "$key" %s "$value"; done <"$S/session"
 	[[ $KEY || $1 = log || $1 = show ]] || fail "you left this channel. agentalk_log shows what was said; a new one: bash '$0' create $BRIDGE"
-	ROOM="agentalk/1 room $KEY"
 	workplace
 	load
 }
@@ -122,15 +121,9 @@ names() { # of those in the channel -> NAMES
 	for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || NAMES="$NAMES ${P_NAME[i]}"; done
 }
 
-direct_key() { # PEER -> DIRECT, DIRECT_H; made once and kept
-	local file=${P_PUB[$1]:36:40}
-	file=$S/direct/${file//\//_}
-	if [ ! -e "$file" ]; then
-		shared_x "$S/ecdh.pem" "${P_PUB[$1]}"
-		WHY=bad-key && is_hex "$HEX" 64 || return 1
-		DIRECT="agentalk/1 direct $KEY $HEX"
-		hash_key "$DIRECT"
-		printf '%s\n%s\n' "$HEX" "$DIRECT" >"$TMP.direct" && mv "$TMP.direct" "$file" || disk_full
-	fi
-	{ read -r DIRECT_H && read -r DIRECT; } <"$file"
+direct_key() { # PEER -> DIRECT, the file of what is sealed for it alone; made once
+	DIRECT=${P_PUB[$1]:36:40} DIRECT=$S/direct/${DIRECT//\//_}
+	[ ! -e "$DIRECT" ] || return 0
+	shared_x "$S/ecdh.pem" "${P_PUB[$1]}"
+	WHY=bad-key && is_hex "$HEX" 64 && make_key "$DIRECT" "agentalk/1 direct $KEY $HEX"
 }

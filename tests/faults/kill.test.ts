@@ -220,12 +220,12 @@ describe('kill -9', { concurrency: 3 }, () => {
     }
     ageLocks(ada);
     await ada.wait(0);
-    assert.deepEqual(ada.temporary, []);
+    await until('no temporary file', 10, () => ada.temporary.length === 0 || undefined);
     const listener = ada.listen();
     await listener.says('listening');
     await ada.run(['leave']);
     await until('its end', 40, () => listener.result !== undefined || undefined);
-    assert.deepEqual(ada.temporary, []);
+    await until('no temporary file', 10, () => ada.temporary.length === 0 || undefined);
     await until('no process', 10, () => stage.leftovers().length === 0 || undefined);
   });
 });

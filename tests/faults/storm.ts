@@ -436,7 +436,7 @@ async function clean(stage: Stage, actors: readonly Actor[], bridge: Bridge, adv
   await until('an end of all polls', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
   for (const { session } of actors) {
     await session.run(['leave']);
-    assert.deepEqual(session.temporary, [], `${session.name}: temporary folders`);
+    await until(`${session.name}: no temporary file`, 10, () => session.temporary.length === 0 || undefined);
   }
   assert.equal(await bridge.metric('channels'), 0);
   assert.equal(await bridge.metric('held_bytes'), 0);
