@@ -17,6 +17,11 @@ const LEFT_OUT = ['node_modules', 'dist', '.git'];
 const DEADLINE_MS = 240_000;
 const LANES = 2;
 
+const options = process.argv.slice(2).filter((word) => word.startsWith('-') && word !== '--check');
+if (options.length > 0) {
+  console.error(`mutants: unknown option ${options[0]}: there is --check, and words of a mutation's name`);
+  process.exit(2);
+}
 const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
 const chosen = Object.entries(MUTATIONS).filter(([name]) => words.length === 0 || words.some((w) => name.includes(w)));
 

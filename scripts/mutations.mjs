@@ -231,6 +231,14 @@ export const MUTATIONS = {
     test: 'client-secrets',
     named: 'a nonce of its own',
   },
+  'client: an erased key is taken for an empty one': {
+    promise: 'nothing goes out that is not sealed',
+    file: sh('crypto'),
+    old: ' || gone # never with an empty passphrase',
+    new: '',
+    test: 'client-trouble',
+    named: 'whose keys another one erases',
+  },
   'client: the counter before a nonce that ends in zeros': {
     promise: 'the seal is AES-256-GCM, whatever the nonce',
     file: sh('crypto'),

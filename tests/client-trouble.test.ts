@@ -1,6 +1,6 @@
 /** Wrong inputs and trouble: one line that says what to do, a status that shows it, and nothing half-done. */
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -236,6 +236,28 @@ test('a session that was left', async () => {
   await server.hears(/last words/, /LEFT laptop/);
   const { stdout } = await laptop.run(['sessions']);
   assert.match(stdout, /laptop has left/);
+});
+
+test('a call whose keys another one erases meanwhile seals nothing', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await pair(bridge.url, laptop, server);
+  await laptop.call('dm', 'server', 'once'); // so that its key is there
+  await server.hears(/once/);
+  const sent = readdirSync(join(laptop.folder, 'outbox'));
+  for (const name of ['ecdh.pem', ...readdirSync(join(laptop.folder, 'direct')).map((name) => `direct/${name}`)]) {
+    rmSync(join(laptop.folder, name), { force: true });
+  }
+  writeFileSync(join(laptop.home, 'file'), 'contents');
+  const file = join(laptop.home, 'file');
+  for (const [command, ...args] of [
+    ['say', 'unsealed'],
+    ['dm', 'server', 'unsealed'],
+    ['send_file', file],
+    ['send_file', file, 'server'],
+  ] as const) {
+    expectFailure(await laptop.begin(command, ...args).ended, /this session has left the channel/);
+  }
+  assert.deepEqual(readdirSync(join(laptop.folder, 'outbox')), sent);
 });
 
 test('a bridge that goes away under a session', async () => {

@@ -67,7 +67,7 @@ ghash() { # BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. bash finds f
 			local "H$n" "L$n"
 			read -r -a "H$n" && read -r -a "L$n"
 		done
-	} <"$key.$1"
+	} <"$key.$1" || gone
 	for over in "${@:2}"; do "$over"; done
 	G0=$Y0 G1=$Y1
 }
@@ -126,7 +126,7 @@ gcm_tag() { # AAD CIPHERTEXT, which is in $TMP.digits, too, behind three blocks,
 
 seal() { # KEY_FILE AAD; stdin: three blocks of zeros and the plaintext -> NONCE, CIPHERTEXT, TAG, FRAME_BYTES
 	local key=$1 h pass
-	{ read -r h && read -r pass; } <"$key"
+	{ read -r h && read -r pass; } <"$key" || gone # never with an empty passphrase
 	random 12
 	NONCE=$HEX
 	counter "$NONCE"
@@ -140,7 +140,7 @@ seal() { # KEY_FILE AAD; stdin: three blocks of zeros and the plaintext -> NONCE
 unseal() { # KEY_FILE AAD NONCE CIPHERTEXT TAG -> what parse_frame gives. Status 1: WHY
 	WHY=bad-nonce && is_hex "$3" 24 && WHY=malformed-tag && is_hex "$5" 32 && WHY=bad-base64 && is_base64 "$4" || return 1
 	local key=$1 h pass pid
-	{ read -r h && read -r pass; } <"$key"
+	{ read -r h && read -r pass; } <"$key" || gone
 	printf %s "$THREE64$4" >"$TMP.base64" || disk_full
 	digits
 	counter "$3"

@@ -25,7 +25,7 @@ count() { # WHOM -> SEQ
 	case " $COUNTS" in *" $1:"*) SEQ=${COUNTS##*"$1:"} SEQ=${SEQ%% *} ;; esac
 }
 
-make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives -> REQUEST
+make() { # * or PEER, KIND, HEADERS, NAME or -; SEQ and ALL; the body is what `body` gives -> REQUEST
 	local to='*' key=$S/direct/room headers='' i
 	printf "%$((8 * BODY_BYTES + 131072))s" '' >"$TMP.room" && : >"$TMP.room" || disk_full # or it is cut short in the middle
 	if [ "$1" = '*' ]; then
@@ -34,7 +34,10 @@ make() { # * or PEER, KIND, HEADERS; SEQ and ALL; the body is what `body` gives 
 		done
 		headers=${headers/#,/seen: }${headers:+$'\n'}
 	else
-		direct_key "$1" || return
+		if ! direct_key "$1"; then
+			[ "${4:--}" = - ] || fail "the key of $4 is wrong, or this session has left the channel. Nothing was sent"
+			return 1
+		fi
 		to=${P_ID[$1]} key=$DIRECT
 		headers="after: $ALL"$'\n'"seen: ${P_STREAM[$1]/#-/0000000000000000} ${P_all[$1]} ${P_me[$1]}"$'\n'
 	fi

@@ -13,6 +13,8 @@ fail() {
 
 disk_full() { fail "can't write in $S. Is its disk full? Free some space and call again; nothing is lost or half-done."; }
 
+gone() { fail "this session has left the channel"; }
+
 NOW='STARTED + SECONDS' # for arithmetic: Unix seconds
 
 start() { # COMMAND of a session

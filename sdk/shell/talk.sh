@@ -75,7 +75,7 @@ wait_for() { # SECONDS; status 0: news. JOINED waits five more for PAIRED, a fil
 
 step() { # SECONDS: one poll; or a pause while another call of this session polls
 	local seconds=8
-	[ -e "$S/token" ] || fail "this session has left the channel"
+	[ -e "$S/token" ] || gone
 	[ -d "$S/tmp" ] || mkdir "$S/tmp"
 	lock receive 10 || { pause 0 && return; }
 	sweep
