@@ -8,13 +8,13 @@ THREE=$ZEROS$ZEROS$ZEROS
 printf -v NULLS %064d 0 && THREE64=${NULLS//0/A} # three blocks, in base64
 
 hex() { # BYTES of stdin -> HEX
-	local byte
+	local byte n
 	HEX=''
-	while [ ${#HEX} -lt $((2 * $1)) ] && IFS= read -r -d '' -n 1 byte; do # which is empty for a NUL
+	for ((n = $1; n > 0; n--)); do
+		IFS= read -r -d '' -n 1 byte || return # it is empty for a NUL
 		printf -v byte %02x "'$byte"
 		HEX=$HEX${byte: -2}
 	done
-	[ ${#HEX} -eq $((2 * $1)) ]
 }
 
 random() { hex "$1" </dev/urandom || fail "/dev/urandom can't be read"; } # BYTES -> HEX
@@ -59,7 +59,7 @@ make_tables() { # H BITS -> FILE.BITS: 8 pays off for long texts, and is of H * 
 	} >"$TMP.tables" && mv "$TMP.tables" "$key.$2" || disk_full
 }
 
-ghash() { # BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. bash finds fastest what is local to the innermost function
+ghash() { # BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. What is local here bash finds fastest
 	local times n x over Y0=$G0 Y1=$G1
 	{
 		read -r times
@@ -72,7 +72,7 @@ ghash() { # BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. bash finds f
 	G0=$Y0 G1=$Y1
 }
 
-over_aad() { # whose fields are of a-z, 0-9 and *; what comes out is kept, too
+over_aad() { # of fields of a-z, 0-9 and *; the result is kept
 	local all=() file=$key.${aad//[!a-z0-9]/.}
 	read -r Y0 Y1 <"$file" && return
 	for ((n = 0; n < ${#aad}; n++)); do all[n]="'${aad:n:1}"; done

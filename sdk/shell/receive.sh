@@ -4,9 +4,8 @@
 # after a kill or beside another call, both change nothing.
 
 receive() { # SECONDS: one poll, and what came. Status 1: CODE and MESSAGE
-	local epoch
-	load
-	epoch=$EPOCH
+	catch_up
+	local epoch=$EPOCH
 	request cursor GET "/poll?participant_id=$ID&since=$CURSOR&wait=$1&epoch=$epoch" '' '' $(($1 + 10)) &&
 		is_decimal "$A1" && [ "$A1" -ge "$CURSOR" ] && [ "$A2" = "$epoch" ] || return
 	take_in "$A1" "$epoch"

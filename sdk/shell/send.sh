@@ -35,7 +35,7 @@ make() { # * or PEER, KIND, HEADERS, NAME or -; SEQ and ALL; the body is what `b
 		headers=${headers/#,/seen: }${headers:+$'\n'}
 	else
 		if ! direct_key "$1"; then
-			[ "${4:--}" = - ] || fail "the key of $4 is wrong, or this session has left the channel. Nothing was sent"
+			[ "${4:--}" = - ] || fail "the key of $4 is wrong, or this session has left the channel"
 			return 1
 		fi
 		to=${P_ID[$1]} key=$DIRECT

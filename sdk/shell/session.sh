@@ -68,6 +68,8 @@ load() { # the newest commit
 	[ "$COMMIT" -eq 0 ] || { read -r _ && read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done; } <"$S/log/$COMMIT"
 }
 
+catch_up() { [ ! -e "$S/log/$((COMMIT + 1))" ] || load; } # where nothing of it was changed since
+
 commit() { # RECORD. Status 1: somebody was faster, and that is loaded
 	local i field
 	{
@@ -93,8 +95,7 @@ tampered() { # CAUSE NAME: told once for each. Status 1
 	return 1
 }
 
-# Locks only save work. One says who holds it and until when, so that the dead and the frozen are replaced within
-# seconds; a pid would say nothing, since each call of an agent may have pids of its own.
+# Locks only save work. One says who holds it and until when: the dead and the frozen are replaced within seconds.
 lock() { # NAME SECONDS. Status 1: it is somebody else's
 	local until=''
 	if ! mine "$1"; then

@@ -62,12 +62,13 @@ hand_over() { # N: what the sender needs to know
 wait_for() { # SECONDS; status 0: news. JOINED waits five more for PAIRED, a file or a person's words two for the next
 	local end=$((SECONDS + $1)) news='' polled='' left=20000
 	while :; do
-		load
+		catch_up
 		show_new
 		[ -z "$MORE" ] || return 0
 		case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
 		((SECONDS < end + CUT)) || [ -z "$polled" ] || break
 		step $((end - SECONDS))
+		load # without what was not committed
 		polled=yes
 	done
 	[ -n "$news" ]
