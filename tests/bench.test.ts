@@ -31,6 +31,13 @@ const RUN = {
         goal: { ratio: 0.7 },
       },
       { name: 'start', workload: 'from the start', unit: 'ms', ours: { samples: [90] } },
+      {
+        name: 'wandering',
+        workload: 'on a machine whose speed changes from round to round',
+        unit: 'ms',
+        ours: { samples: [10, 20, 60] },
+        beside: { name: 'curl', samples: [5, 4, 30] },
+      },
     ],
     peers: [{ name: 'curls', workload: '', unit: 'ms', ours: { samples: [] }, missing: 'no curl here' }],
   },
@@ -55,6 +62,7 @@ test('a run as a table, and as a report with its plots: medians, ratios, goals, 
     /^send +10.0 k\/s \(9500 \/s…10.5\) +3 +bare node:http 20.0 k\/s .* 0.50x +50.0 µs, 2.0x +at least 0.70x +MISSED$/m,
   );
   assert.match(stdout, /^start +90.0 ms +1$/m);
+  assert.match(stdout, /^wandering +20.0 ms .* curl 5.0 ms .* 2.0x$/m);
   assert.match(stdout, /^ +not measured: no curl here$/m);
 
   const report = readFileSync(join(folder, 'performance.md'), 'utf8');
@@ -70,7 +78,10 @@ test('a run as a table, and as a report with its plots: medians, ratios, goals, 
   assert.equal(plots.length, 1, 'nothing is drawn of what was not measured');
   const svg = readFileSync(plots[0] ?? '', 'utf8');
   assert.match(svg, /prefers-color-scheme: dark/);
-  assert.match(svg, /<desc>send 10.0 k\/s, bare node:http 20.0 k\/s; start 90.0 ms<\/desc>/);
+  assert.match(
+    svg,
+    /<desc>send 10.0 k\/s, bare node:http 20.0 k\/s; start 90.0 ms; wandering 20.0 ms, curl 5.0 ms<\/desc>/,
+  );
 });
 
 test('one group is measured: each row has its figure or says why not, and nothing names this machine', () => {

@@ -36,8 +36,18 @@ export function quantile(samples, q) {
 
 export const median = (/** @type {readonly number[]} */ samples) => quantile(samples, 0.5);
 
-/** @param {Figure} figure @returns of the medians */
-export const ratioOf = ({ ours, beside }) => (beside ? median(ours.samples) / median(beside.samples) : undefined);
+/**
+ * The median of the ratios of the rounds, so that a machine that changes its speed meanwhile changes it for both; of the
+ * medians where the two did not take turns.
+ *
+ * @param {Figure} figure
+ */
+export function ratioOf({ ours: { samples }, beside }) {
+  if (!beside) return undefined;
+  const others = beside.samples;
+  if (samples.length !== others.length) return median(samples) / median(others);
+  return median(samples.map((sample, round) => sample / (others[round] ?? NaN)));
+}
 
 /**
  * The figures of one measurement after the other. One that fails becomes a row that says so, and the others go on.

@@ -96,7 +96,7 @@ export async function report({ machine, date, loads, isQuick, results }, folder)
     'How near bridge and client are to their floors: a bare node:http handler that parses the same requests and answers ' +
       'the same JSON, and a bare `curl` that carries the same bytes. What stands in one table was measured in one run in which the ' +
       'contenders took turns, so that whatever else the machine did hit them alike. Figures are medians, with the ' +
-      'middle half of the n samples in brackets; a ratio is ours to what stands beside it; CPU is the processor time for ' +
+      'middle half of the n samples in brackets; a ratio is ours to what stands beside it, the median of the rounds; CPU is the processor time for ' +
       'one of what the row counts. `npm run bench -- --report` makes this page, nothing here is written by hand.',
     `${isQuick ? '**A shortened run (`--quick`)**, ' : 'Measured '}on ${date}, on ${machine}; load averages from before it to its end: ${loads.map((load) => load.toFixed(2)).join(', ')}. What is measured makes a load of about 1 to 2 by itself.`,
     inShort(results).join('\n'),
