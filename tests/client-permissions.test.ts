@@ -26,10 +26,11 @@ after(() => bridge.stop());
 /** Where this process is root the client runs as nobody. */
 const skip = process.getuid?.() === 0 && need('setpriv');
 
-/** All that a session has, and how far others may get. */
+/** All that a session has, and how far others may get. What a call wrote for itself may go while this looks. */
 function modesUnder(folder: string): Map<string, number> {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name !== 'agentalk.sh');
-  return new Map(names.map((name) => [name, lstatSync(join(folder, name)).mode & 0o777]));
+  const modes = names.map((name) => [name, lstatSync(join(folder, name), { throwIfNoEntry: false })?.mode] as const);
+  return new Map(modes.flatMap(([name, mode]) => (mode === undefined ? [] : [[name, mode & 0o777]])));
 }
 
 /** Looks at the modes under a folder over and over, in a thread of its own; tells what was ever open to others. */

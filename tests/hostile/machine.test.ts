@@ -31,9 +31,10 @@ after(() => bridge.stop());
 const skip = process.getuid?.() === 0 && need('setpriv');
 const isRoot = process.getuid?.() === 0;
 
-/** All that a session makes, by its path in the home. */
+/** All that a session makes and keeps, by its path in the home. */
 function pathsOf(home: string): string[] {
-  return readdirSync(home, { recursive: true, encoding: 'utf8' }).filter((name) => name !== 'agentalk.sh');
+  const all = readdirSync(home, { recursive: true, encoding: 'utf8' });
+  return all.filter((name) => name !== 'agentalk.sh' && !name.includes('/tmp/'));
 }
 
 /** What the whole talk of a session is, in any shell. */
