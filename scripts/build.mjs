@@ -13,7 +13,7 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(ROOT, ...path);
 const STAMP = at('dist', '.built-from');
 
-/** The parts of agentalk.sh, in the order in which a reader should meet them; main runs on the last line. */
+/** The parts of agentalk.sh, in the order in which a reader should meet them; say, dm and wait run at the end of main, all else on the last line. */
 const SHELL_PARTS = [
   'head',
   'crypto',

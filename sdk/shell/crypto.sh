@@ -163,12 +163,12 @@ write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '
 shared_x() { write_pem "$2" && hex 32 < <(openssl pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem"); } # PRIVATE_FILE PUBLIC -> HEX
 
 sign() { # PRIVATE_FILE FILE -> SIGNATURE, in base64
-	local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/ hex i n
+	local alphabet=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/ hex i n
 	SIGNATURE=''
 	hex=$(openssl dgst -sha256 -hex -sign "$1" "$2") && hex=${hex##* } && is_hex "$hex" $((2 * 0x${hex:2:2} + 4)) || return
 	for ((i = 0; i < ${#hex}; i += 6)); do
 		n=${hex:i:6}0000 n=$((0x${n:0:6}))
-		SIGNATURE=$SIGNATURE${digits:n>>18:1}${digits:n>>12&63:1}${digits:n>>6&63:1}${digits:n&63:1}
+		SIGNATURE=$SIGNATURE${alphabet:n>>18:1}${alphabet:n>>12&63:1}${alphabet:n>>6&63:1}${alphabet:n&63:1}
 	done
 	case $((${#hex} % 3)) in 1) SIGNATURE=${SIGNATURE%?}= ;; 2) SIGNATURE=${SIGNATURE%??}== ;; esac # two digits for each byte
 }

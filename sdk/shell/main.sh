@@ -8,7 +8,7 @@ main() {
 	printf -v STARTED '%(%s)T' -1 || STARTED=$(date +%s) # bash 4 only, guarded
 	umask 077
 	unset CDPATH
-	AGAIN='' ASKED=0 BRIEF='' CACERT='' CUT='' FILE='' HOLES='' KEY='' MARKS=0 NEW='' NOTE='' PART='' PRESENT='' SKIPPED='' TICKET='' TRIES=0 TROUBLE=''
+	AGAIN='' ASKED=0 BRIEF='' CACERT='' CUT='' FILE='' HOLES='' KEY='' NEW='' NOTE='' PART='' PRESENT='' SKIPPED='' TICKET='' TRIES=0 TROUBLE=''
 	[ $# -eq 0 ] || shift
 	case $command in
 		create | join)

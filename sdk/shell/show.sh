@@ -58,16 +58,13 @@ record() { # NUMBER -> TEXT; where BRIEF, one line of at most 500 characters. St
 	TEXT="agentalk: $AGAIN$line"
 }
 
-shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose printing began; MARKS, their bytes
+shown() { # -> SHOWN, the last record that was printed; BEGUN, the last whose printing began
 	local all
 	read -r -d '' all <"$S/shown"
-	MARKS=${#all} all=${all%;*} all=${all##*$'\n'} SHOWN=${all% *} BEGUN=${all#* } # behind the last ; stands what a full disk cut off
+	all=${all%;*} all=${all##*$'\n'} SHOWN=${all% *} BEGUN=${all#* } # behind the last ; stands what a full disk cut off
 }
 
-mark() { # SHOWN BEGUN; behind 500 bytes it starts anew, to be quick to read
-	[ "$MARKS" -ge 500 ] && printf '\n%s;' "$1 $2" >"$TMP.shown" && mv "$TMP.shown" "$S/shown" && MARKS=0 && return
-	printf '\n%s;' "$1 $2" >>"$S/shown"
-}
+mark() { printf '\n%s;' "$1 $2" >>"$S/shown"; } # SHOWN BEGUN
 
 show_new() { # -> NEWS: yes; joined or more: something should follow; MORE than one call may print. A kill between two marks: (again)
 	local type name file
