@@ -2,7 +2,7 @@
  * How fast it is, and how near to the floor: medians and ratios within one run, in which the contenders take turns.
  *
  *     npm run bench                       everything, about a quarter of an hour
- *     npm run bench -- client bridge      some groups: client, bridge, latency, memory, polls, channels, peers
+ *     npm run bench -- client bridge      some groups: client, bridge, wrk, latency, memory, polls, channels, peers
  *     npm run bench -- --quick            fewer rounds, shorter ones, less of everything
  *     npm run bench -- --report           docs/performance.md with its plots, too
  *     npm run bench -- --into FOLDER      the same, but there
@@ -22,6 +22,7 @@ import { peerFigures } from './bench/peers.mjs';
 import { pollFigures } from './bench/polls.mjs';
 import { report } from './bench/report.mjs';
 import { table } from './bench/table.mjs';
+import { wrkFigures } from './bench/wrk.mjs';
 import { BASH, ROOT, run } from './processes.mjs';
 
 /** @typedef {import('./bench/measure.mjs').Figure} Figure */
@@ -31,6 +32,7 @@ import { BASH, ROOT, run } from './processes.mjs';
 const GROUPS = {
   client: clientFigures,
   bridge: bridgeFigures,
+  wrk: wrkFigures,
   latency: latencyFigures,
   memory: memoryFigures,
   polls: pollFigures,

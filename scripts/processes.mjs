@@ -67,6 +67,23 @@ function end(/** @type {import('node:child_process').ChildProcess} */ child, /**
 }
 
 /**
+ * Does something, and where that fails, ends what it has started and not stopped: a process that waits for its own
+ * children would wait for ever.
+ *
+ * @template T
+ * @param {() => Promise<T>} work nothing else may start processes meanwhile
+ */
+export async function tidily(work) {
+  const before = new Set(children);
+  try {
+    return await work();
+  } catch (error) {
+    for (const child of children) if (!before.has(child)) end(child, 'SIGKILL');
+    throw error;
+  }
+}
+
+/**
  * Runs a process to its end.
  *
  * @param {string} program

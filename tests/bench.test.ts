@@ -5,13 +5,20 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { need } from './kit/need.ts';
 import { ROOT } from './kit/root.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
 after(() => rmSync(folder, { recursive: true }));
 
 function bench(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'scripts', 'bench.mjs'), ...args]);
+  return benchIn(process.env, ...args);
+}
+
+function benchIn(env: NodeJS.ProcessEnv, ...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'scripts', 'bench.mjs'), ...args], {
+    env,
+  });
   return { status, stdout: stdout.toString(), stderr: stderr.toString() };
 }
 
@@ -48,7 +55,7 @@ test('it names its groups to whoever asks for another one', () => {
   assert.equal(status, 2);
   assert.match(
     stderr,
-    /^there is no group speed; there are: client, bridge, latency, memory, polls, channels, peers$/m,
+    /^there is no group speed; there are: client, bridge, wrk, latency, memory, polls, channels, peers$/m,
   );
 });
 
@@ -95,4 +102,36 @@ test('one group is measured: each row has its figure or says why not, and nothin
   assert.ok(run.results.memory.length >= 4, stdout);
   for (const { name, ours, missing } of run.results.memory) assert.ok(ours.samples.length > 0 || missing, name);
   assert.ok(!stdout.includes(hostname()) || hostname().length < 4, stdout);
+});
+
+test('what can not be measured is a row that says so, and the run goes on to its end', () => {
+  const inBash = 'ulimit -n 100; exec "$@" memory --quick';
+  const { status, stdout, stderr } = spawnSync(
+    'bash',
+    ['-c', inBash, 'bench', process.execPath, join(ROOT, 'scripts', 'bench.mjs')],
+    { timeout: 60_000, encoding: 'utf8' },
+  );
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^ +not measured: the crowd has gone: /m);
+});
+
+test('wrk sends and polls, each a row beside the bare handler', { skip: need('wrk') }, () => {
+  const path = join(folder, 'wrk.json');
+  const { status, stdout, stderr } = bench('wrk', '--quick', '--json', path);
+  assert.equal(status, 0, stderr);
+  const { results } = JSON.parse(readFileSync(path, 'utf8')) as { results: { wrk: typeof RUN.results.bridge } };
+  assert.deepEqual(
+    results.wrk.map(({ name, ours, beside }) => [name, ours.samples.length, beside?.samples.length]),
+    [
+      ['send', 1, 1],
+      ['poll', 1, 1],
+    ],
+    stdout,
+  );
+});
+
+test('where wrk is not installed a row says so', () => {
+  const { status, stdout, stderr } = benchIn({ ...process.env, PATH: folder }, 'wrk', '--quick');
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^send, poll\n +not measured: wrk is not installed$/m);
 });

@@ -46,14 +46,9 @@ export class Connection {
     if (this.#asked.push({ request, done }) === 1) this.#write(request);
   }
 
-  #write(/** @type {Request} */ { path = '/', method = 'POST', token, body }) {
-    const bearer = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
-    const entity = body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
+  #write(/** @type {Request} */ request) {
     this.#socket ??= this.#open();
-    this.#socket.write(
-      `${method} ${path} HTTP/1.1\r\nHost: ${this.#url.host}\r\n${bearer}${entity}\r\n${body ?? ''}`,
-      'latin1',
-    );
+    this.#socket.write(textOf(request, this.#url.host), 'latin1');
   }
 
   asks = (/** @type {Request} */ request) =>
@@ -82,11 +77,28 @@ export class Connection {
   }
 }
 
+/** A request as it goes over a connection. @param {Request} request @param {string} host */
+export function textOf({ path = '/', method = 'POST', token, body }, host) {
+  const bearer = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
+  const entity = body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
+  return `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${bearer}${entity}\r\n${body ?? ''}`;
+}
+
 /** @param {string} why @returns {never} */
 function fail(why) {
   console.error(why);
   process.exit(1);
 }
+
+/** Asks as `Connection.asks` does, a few times: it rejects where that ends the program. */
+export const fetching =
+  (/** @type {string} */ url) =>
+  async (/** @type {Request} */ { path = '/', method = 'POST', token, body }) => {
+    const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` };
+    const answer = await fetch(url + path, { method, headers, body: body ?? null });
+    if (!answer.ok) throw new Error(`${method} was answered ${answer.status}`);
+    return answer.text();
+  };
 
 export const hex = (/** @type {number} */ bytes) => randomBytes(bytes).toString('hex');
 const hash = (/** @type {string} */ label, /** @type {string} */ text) =>
@@ -137,8 +149,12 @@ export const pollOf = (room, { id, token, cursor }, seconds) => ({
   token,
 });
 
-/** @param {string} room @param {Member} member @returns {Request} */
-export const leaveOf = (room, { id, token }) => ({ path: `${room}/leave`, token, body: `{"participant_id":"${id}"}` });
+/** All leave. @param {(request: Request) => Promise<string>} asks @param {Channel} channel */
+export async function close(asks, { room, members }) {
+  for (const { id, token } of members) {
+    await asks({ path: `${room}/leave`, token, body: `{"participant_id":"${id}"}` });
+  }
+}
 
 /**
  * Polls, again and again, from the first moment on.

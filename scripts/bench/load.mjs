@@ -3,7 +3,7 @@
  *
  * send, get and fanout go as fast as the answers come; pace keeps to a rate, whatever the answers do.
  */
-import { Connection, ciphertextOf, hex, leaveOf, listen, open, sendOf, sleep } from './connection.mjs';
+import { Connection, ciphertextOf, close, hex, listen, open, sendOf, sleep } from './connection.mjs';
 import { Trip } from './trip.mjs';
 
 /**
@@ -45,13 +45,8 @@ async function enter() {
     const request = sendOf(room, self, CIPHERTEXT);
     connection.ask(path === '' ? request : { ...request, path }, done);
   };
-  const leave = () => (path === '' ? leaveAll(connection, room, members) : undefined);
+  const leave = () => (path === '' ? close(connection.asks, { room, members }) : undefined);
   return { room, other, send, leave };
-}
-
-/** @param {Connection} connection @param {string} room @param {import('./connection.mjs').Member[]} members */
-async function leaveAll(connection, room, members) {
-  for (const member of members) await connection.asks(leaveOf(room, member));
 }
 
 /** Each connection sends as fast as the answers come. */
@@ -101,7 +96,7 @@ async function fanout() {
     }),
     async () => {
       for (const listener of listeners) listener.end();
-      await Promise.all(channels.map(({ room, members }) => leaveAll(new Connection(url), room, members)));
+      await Promise.all(channels.map((channel) => close(new Connection(url).asks, channel)));
     },
   );
 }

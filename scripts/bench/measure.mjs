@@ -1,5 +1,6 @@
 /** How everything here is measured: contenders take turns, so that whatever else the machine does hits them alike. */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { tidily } from '../processes.mjs';
 
 /** @typedef {'ms' | '/s' | 'B'} Unit */
 
@@ -58,7 +59,7 @@ export function ratioOf({ ours: { samples }, beside }) {
 export async function* figuresOf(measurements) {
   for (const [name, measure] of Object.entries(measurements)) {
     try {
-      yield* [await measure()].flat();
+      yield* [await tidily(measure)].flat();
     } catch (error) {
       yield missing(name, error);
     }

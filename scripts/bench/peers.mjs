@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { BASH, run, start } from '../processes.mjs';
-import { ciphertextOf, open, pollOf, sendOf, sleep } from './connection.mjs';
+import { ciphertextOf, fetching, open, pollOf, sendOf, sleep } from './connection.mjs';
 import { cpuMsOfEnded, figuresOf, missing, takeTurns, until } from './measure.mjs';
 import { CHARACTERS } from './servers.mjs';
 import { SIZES, atPlace, curlPost, must, pair, processesOf, somebodyWaits } from './sides.mjs';
@@ -127,12 +127,7 @@ async function rate(next) {
 /** @param {Place} place @returns {Promise<() => Promise<Curls>>} */
 async function throughBridge({ folder, bridge }) {
   const json = ['-H', 'Content-Type: application/json', '-H', 'Expect:'];
-  const { room, members } = await open(async ({ path = '', method = 'POST', token, body }) => {
-    const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` };
-    const answer = await fetch(bridge + path, { method, headers, body: body ?? null });
-    if (!answer.ok) throw new Error(`the bridge answered ${answer.status}`);
-    return answer.text();
-  }, 2);
+  const { room, members } = await open(fetching(bridge), 2);
   const [sender, receiver] = members;
   if (!sender || !receiver) throw new Error('nobody has joined');
   const file = join(folder, 'message.json');

@@ -12,6 +12,7 @@ import { quantity, tabulate } from './table.mjs';
 /** What each group asks, in the order in which the report answers. */
 const GROUPS = {
   bridge: ['The bridge', 'How many messages one bridge takes and delivers on one core, and how soon it is there.'],
+  wrk: ['The bridge under wrk', 'Whether a load generator that is not part of this project sees the same.'],
   latency: ['Latency', 'How long a message is on its way when the bridge has little, half or nearly all of its work.'],
   memory: ['Memory', 'What an operator pays in memory for each thing that is held.'],
   polls: ['Waiting polls', 'Whether it matters to a message how many others wait.'],
