@@ -8,16 +8,12 @@
  * AGENTALK_REQUIRE_ALL=1 takes a skipped test for a failure: nothing that CI should have shown may be left out.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { join, relative } from 'node:path';
+import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle.mjs';
 import { needTools } from './tools.mjs';
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
-const SOURCES = join(ROOT, 'tests');
-const BUNDLES = join(ROOT, 'dist', 'tests');
 /** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
 const TIMEOUT_MS = 15 * 60_000;
 
@@ -37,25 +33,11 @@ if (chosen.length === 0) {
   process.exit(1);
 }
 
-const bundleOf = (name) => name.replace(/\.ts$/, '.mjs');
-mkdirSync(BUNDLES, { recursive: true });
+await bundle(chosen);
 // Only what has no source any more: a second run may be using the others.
 for (const name of filesIn(BUNDLES, '.test.mjs')) {
   if (!all.map(bundleOf).includes(name)) rmSync(join(BUNDLES, name));
 }
-await build({
-  entryPoints: chosen.map((name) => join(SOURCES, name)),
-  outdir: BUNDLES,
-  outbase: SOURCES,
-  outExtension: { '.js': '.mjs' },
-  bundle: true,
-  packages: 'external',
-  platform: 'node',
-  target: 'node20',
-  format: 'esm',
-  sourcemap: 'inline',
-  logLevel: 'warning',
-});
 
 const notes = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
 const skips = join(notes, 'skips');

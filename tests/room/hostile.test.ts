@@ -1,28 +1,10 @@
 /** Whatever a peer or a link says is text: no markup, no script, no request, no trick with invisible characters. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { after, before, test } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { CHROMIUM, Visitor } from '../kit/browser.ts';
+import { test } from 'node:test';
+import { Visitor } from '../kit/browser.ts';
 import { ReferenceClient } from '../kit/client.ts';
-import { need } from '../kit/need.ts';
-
-const skip = need(CHROMIUM);
-let bridge: TestBridge;
-before(async () => void (bridge = await startBridge()));
-const listening: ReferenceClient[] = [];
-after(async () => {
-  await Promise.all(listening.map((client) => client.stop()));
-  await bridge.stop();
-});
-
-/** A member of a new channel, which listens until all is over. */
-async function opener(name: string): Promise<ReferenceClient> {
-  const client = (await ReferenceClient.create(bridge.url, name)).start();
-  listening.push(client);
-  return client;
-}
+import { bridge, done, opener, skip } from './scene.ts';
 
 const ELSEWHERE = 'http://elsewhere.example';
 /** Each of them would call `alert`, write `pwned` somewhere, or ask elsewhere, if it were anything but text. */
@@ -155,8 +137,7 @@ test('bodies', { skip }, async () => {
   await ada.page.getByRole('button', { name: 'Lanes' }).click();
   await ada.page.locator('#lanes table').waitFor();
   await isWhole(ada);
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('names that mean something to a program', { skip }, async () => {
@@ -169,8 +150,7 @@ test('names that mean something to a program', { skip }, async () => {
     assert.match(await ada.sees(`I am ${name}`), new RegExp(`^${name.replace(/\./g, '\\.')}\\b|^x-`));
   assert.equal(await ada.page.locator('#people li').count(), NAMES.length + 2);
   await isWhole(ada);
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('names of files', { skip }, async () => {
@@ -193,8 +173,7 @@ test('names of files', { skip }, async () => {
     assert.match((await saving).suggestedFilename(), /^[A-Za-z0-9_][A-Za-z0-9._-]*$/);
   }
   await isWhole(ada);
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('a file that is not what its checksum says is reported, and so are parts that are none', { skip }, async () => {
@@ -206,8 +185,7 @@ test('a file that is not what its checksum says is reported, and so are parts th
   await mallory.say('abc', { ...common, part: '1/1' });
   await ada.page.waitForFunction(() => document.body.innerText.split('(bad-part)').length === 3);
   assert.equal(await ada.page.locator('.file').count(), 0);
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('what a link brings along', { skip }, async () => {
@@ -220,8 +198,7 @@ test('what a link brings along', { skip }, async () => {
   assert.equal(await name.inputValue(), 'b-ada-lo-ve-.-x');
   assert.equal(await ada.page.locator('#topic').textContent(), '<img src=x onerror=alert(1)>\ufffd topic');
   assert.ok((await ada.page.title()).startsWith('<img src=x'));
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('a link that is not whole, or damaged, is explained', { skip }, async () => {
@@ -239,7 +216,6 @@ test('a link that is not whole, or damaged, is explained', { skip }, async () =>
     await ada.page.getByLabel('The whole link').fill(`Talk to my other Claude — curl this URL to start: ${joinUrl}`);
     await ada.page.getByRole('button', { name: 'Open' }).click();
     await ada.page.getByLabel('Your name in the room').waitFor();
-    ada.behaved();
-    await ada.close();
+    await done(ada);
   }
 });

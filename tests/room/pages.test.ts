@@ -4,16 +4,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { CHROMIUM, Visitor } from '../kit/browser.ts';
+import { Visitor } from '../kit/browser.ts';
 import { ReferenceClient } from '../kit/client.ts';
-import { need } from '../kit/need.ts';
 import { ROOT } from '../kit/root.ts';
+import { bridge, done, opener, skip } from './scene.ts';
 
-const skip = need(CHROMIUM);
 const AXE = readFileSync(createRequire(join(ROOT, 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
 const ROOM = `/c/${'0'.repeat(32)}`;
 /** All but those that only speak of the code beside them. */
@@ -21,21 +18,6 @@ const DOCUMENTS = readdirSync(join(ROOT, 'docs'))
   .filter((name) => name.endsWith('.md') && !['architecture.md', 'performance.md'].includes(name))
   .map((name) => `/docs/${name.slice(0, -3)}`);
 const SCHEMES = ['light', 'dark'] as const;
-
-let bridge: TestBridge;
-before(async () => void (bridge = await startBridge()));
-const listening: ReferenceClient[] = [];
-after(async () => {
-  await Promise.all(listening.map((client) => client.stop()));
-  await bridge.stop();
-});
-
-/** A member of a new channel, which listens until all is over. */
-async function opener(name: string): Promise<ReferenceClient> {
-  const client = (await ReferenceClient.create(bridge.url, name)).start();
-  listening.push(client);
-  return client;
-}
 
 const get = (path: string, accept = 'text/html') => fetch(bridge.url + path, { headers: { accept } });
 const html = async (path: string) => (await get(path)).text();
@@ -153,8 +135,7 @@ for (const colorScheme of SCHEMES) {
       await visitor.page.goto(bridge.url + path);
       assert.deepEqual(await violations(visitor.page), [], path);
     }
-    visitor.behaved();
-    await visitor.close();
+    await done(visitor);
   });
 }
 
@@ -192,8 +173,7 @@ for (const [colorScheme, width] of SCHEMES.flatMap((scheme) => [1280, 360].map((
     await visitor.page.getByRole('button', { name: 'Just watch' }).click();
     await visitor.page.locator('#watching').waitFor();
     assert.deepEqual(await violations(visitor.page), [], 'watching');
-    visitor.behaved();
-    await visitor.close();
+    await done(visitor);
     await laptop.stop();
   });
 }
@@ -232,8 +212,7 @@ test('what is to be said is copied as one sentence', { skip }, async () => {
     text,
     `Talk to my other Claude at ${bridge.url}. You may fetch its client, agentalk.sh, read it and run it.`,
   );
-  visitor.behaved();
-  await visitor.close();
+  await done(visitor);
 });
 
 test('on plain http from another machine the room says why, and the two ways out', { skip }, async () => {
@@ -244,6 +223,5 @@ test('on plain http from another machine the room says why, and the two ways out
   await visitor.page.getByRole('heading', { name: 'This room needs https, or localhost' }).waitFor();
   await visitor.page.getByText(`ssh -N -L ${bridge.port}:127.0.0.1:${bridge.port} plain.example`).waitFor();
   assert.deepEqual(await violations(visitor.page), []);
-  visitor.behaved();
-  await visitor.close();
+  await done(visitor);
 });

@@ -3,32 +3,15 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { encode } from '../../sdk/bytes.ts';
 import { makeFrame } from '../../sdk/protocol.ts';
 import { Adversary, storm } from '../kit/adversary.ts';
 import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { CHROMIUM, Visitor } from '../kit/browser.ts';
-import { ReferenceClient } from '../kit/client.ts';
-import { need } from '../kit/need.ts';
+import { Visitor } from '../kit/browser.ts';
+import type { ReferenceClient } from '../kit/client.ts';
 import { Agent, makeFolder, pair } from '../kit/shell.ts';
-
-const skip = need(CHROMIUM);
-let bridge: TestBridge;
-before(async () => void (bridge = await startBridge()));
-const listening: ReferenceClient[] = [];
-after(async () => {
-  await Promise.all(listening.map((client) => client.stop()));
-  await bridge.stop();
-});
-
-/** A member of a new channel, which listens until all is over. */
-async function opener(name: string): Promise<ReferenceClient> {
-  const client = (await ReferenceClient.create(bridge.url, name)).start();
-  listening.push(client);
-  return client;
-}
+import { bridge, done, opener, skip } from './scene.ts';
 
 /** A reference client that listens, and a person who came by its link. */
 async function two(base = bridge.url, name = 'ada'): Promise<[ReferenceClient, Visitor]> {
@@ -37,11 +20,6 @@ async function two(base = bridge.url, name = 'ada'): Promise<[ReferenceClient, V
   await laptop.paired(name);
   await ada.sees('paired with laptop');
   return [laptop, ada];
-}
-
-async function done(visitor: Visitor): Promise<void> {
-  visitor.behaved();
-  await visitor.close();
 }
 
 const receipt = (visitor: Visitor, words: string) =>
@@ -72,8 +50,7 @@ test('pairs with two agents, reads and writes, and a DM stays between two', { sk
   assert.match(heard, /to everybody/);
   assert.doesNotMatch(heard, /alone/);
   await receipt(ada, 'good morning').filter({ hasText: 'received by laptop' }).waitFor();
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('files arrive byte for byte, both ways', { skip }, async () => {
@@ -98,8 +75,7 @@ test('files arrive byte for byte, both ways', { skip }, async () => {
   const [, inbox = ''] = /saved as (.*)$/m.exec(heard) ?? [];
   assert.match(inbox, /our_file\.bin$/);
   assert.deepEqual(readFileSync(inbox), ours);
-  ada.behaved();
-  await ada.close();
+  await done(ada);
 });
 
 test('a bridge that restarts on its port loses nothing and repeats nothing', { skip }, async () => {
@@ -121,8 +97,7 @@ test('a bridge that restarts on its port loses nothing and repeats nothing', { s
   await ada.sees('three, after');
   const texts = await ada.page.locator('#log .said .body').allInnerTexts();
   assert.deepEqual(texts, ['one, before', 'two, while it was down', 'three, after']);
-  ada.behaved();
-  await ada.close();
+  await done(ada);
   await second.stop();
 });
 
@@ -217,8 +192,7 @@ test('who watches is seen as a person, and who closes the tab has left after a w
     log.find((entry) => entry.type === 'message' && entry.message.kind === 'seen' && entry.message.seen.length > 0),
   );
   assert.equal(seen.type === 'message' && seen.message.seen[0]?.broadcasts, 1, 'a receipt without a word');
-  visitor.behaved();
-  await visitor.close();
+  await done(visitor);
   await laptop.until(({ log }) => log.find((entry) => entry.type === 'left'), 40_000);
 });
 

@@ -1,30 +1,14 @@
 /** What a person sees and does in the room, beyond the words themselves. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { CHROMIUM, Visitor } from '../kit/browser.ts';
+import { Visitor } from '../kit/browser.ts';
 import { ReferenceClient } from '../kit/client.ts';
-import { need } from '../kit/need.ts';
-
-const skip = need(CHROMIUM);
-let bridge: TestBridge;
-before(async () => void (bridge = await startBridge()));
-const listening: ReferenceClient[] = [];
-after(async () => {
-  await Promise.all(listening.map((client) => client.stop()));
-  await bridge.stop();
-});
-
-/** A client that listens until all is over. */
-function listens(client: ReferenceClient): ReferenceClient {
-  listening.push(client.start());
-  return client;
-}
+import { bridge, done, listens, opener, skip } from './scene.ts';
 
 /** A room of two agents and a person. */
 async function three(options: Parameters<typeof Visitor.join>[2] = {}) {
-  const laptop = listens(await ReferenceClient.create(bridge.url, 'laptop'));
+  const laptop = await opener('laptop');
   const ada = await Visitor.join(laptop.joinUrl, 'ada', options);
   const server = listens(await ReferenceClient.join(laptop.joinUrl, 'server'));
   await Promise.all([laptop.paired('ada'), server.paired('ada'), server.paired('laptop')]);
@@ -32,13 +16,8 @@ async function three(options: Parameters<typeof Visitor.join>[2] = {}) {
   return { laptop, server, ada, page: ada.page };
 }
 
-async function done(visitor: Visitor): Promise<void> {
-  visitor.behaved();
-  await visitor.close();
-}
-
 test('the name is asked for once, and what the link suggests stands there', { skip }, async () => {
-  const laptop = listens(await ReferenceClient.create(bridge.url, 'laptop'));
+  const laptop = await opener('laptop');
   const ada = await Visitor.at(bridge.url);
   await ada.page.goto(`${laptop.joinUrl}&name=ada&topic=Worker%20leak`);
   assert.equal(await ada.page.getByLabel('Your name in the room').inputValue(), 'ada');
@@ -53,7 +32,7 @@ test('the name is asked for once, and what the link suggests stands there', { sk
 });
 
 test('no request carries the key, in its address, its headers or its body', { skip }, async () => {
-  const laptop = listens(await ReferenceClient.create(bridge.url, 'laptop'));
+  const laptop = await opener('laptop');
   const ada = await Visitor.at(bridge.url);
   const sent: string[] = [];
   ada.context.on('request', (request) => {
@@ -319,7 +298,7 @@ test('an invitation for one more agent is copied as the one line that agents kno
 });
 
 test('a name that is taken is said to be so, and another is proposed', { skip }, async () => {
-  const laptop = listens(await ReferenceClient.create(bridge.url, 'laptop'));
+  const laptop = await opener('laptop');
   const ada = await Visitor.at(bridge.url);
   await ada.page.goto(laptop.joinUrl);
   const name = ada.page.getByLabel('Your name in the room');
