@@ -57,7 +57,7 @@ open_session() { # create or join
 	home=$(cd "$home" && pwd) || fail "there can be no such folder: set AGENTALK_HOME to one of yours"
 	for ((i = 1; i < 100; i++)); do
 		NAME=$WANTED
-		[ "$i" -eq 1 ] || NAME=${WANTED:0:29}-$i
+		((i == 1)) || NAME=${WANTED:0:29}-$i
 		S=$home/agentalk-session-$NAME ENV_FILE=$home/agentalk-session-$NAME.env
 		if ! mkdir "$S"; then
 			[[ -e $S || -L $S ]] || fail "can't write in $home: set AGENTALK_HOME to a folder of yours"
@@ -158,18 +158,18 @@ send_file() { # PATH [NAME]
 	[ -z "${2:-}" ] || { recipient "$2" && to=$PEER; }
 	cat <"$1" >"$TMP.file" || disk_full
 	size=$(wc -c <"$TMP.file" | tr -d ' ') n=$(((size + LIMIT - 1) / LIMIT)) sum=$(sha256 <"$TMP.file")
-	[ "$size" -gt 0 ] && [ "$size" -le 10485760 ] || fail "a file has from 1 byte to 10 MB"
+	((size > 0 && size <= 10485760)) || fail "a file has from 1 byte to 10 MB"
 	FILE=${1##*/}
 	last_of "$to"
 	for ((N = OUT, i = 0; N > 0; N--)); do # after the last part of this file, where a call was cut short that sent it
 		read -r key _ _ _ _ part _ <"$S/outbox/$N"
 		case "$key $part" in "$WHOM $sum:"*/"$n") i=${part#*:} i=${i%/*} && break ;; esac
 	done
-	[ "$i" -lt "$n" ] || [ "$N" -gt "$SENT" ] || i=0
+	((i < n || N > SENT)) || i=0
 	for ((i++; i <= n; i++)); do
 		dd if="$TMP.file" of="$TMP.body" bs="$LIMIT" skip=$((i - 1)) count=1 && read_body <"$TMP.body" || disk_full
 		PART=$sum:$i/$n
-		[ "$i" -gt 1 ] || name=${2:-all}
+		((i > 1)) || name=${2:-all}
 		enqueue "$to" file "name: ${FILE//[!A-Za-z0-9._-]/_}"$'\n'"part: $i/$n"$'\n'"size: $size"$'\n'"sha256: $sum"$'\n' "$name"
 		name=-
 		[ ! -t 1 ] || printf '\r%s of %s parts' "$i" "$n"
@@ -205,7 +205,7 @@ who() {
 			[[ $name != - ]] && case $key in '*') seq=$((seq - ${P_HAS[PEER]%:*})) && break ;; "$WHOM") seq=$((seq - ${P_HAS[PEER]#*:})) && break ;; esac
 		done
 		word="it has confirmed all you said"
-		[[ $n -eq 0 || $seq -le 0 ]] || word="it has not confirmed your latest words yet (fetched $fetched of $A1 events)"
+		((n == 0 || seq <= 0)) || word="it has not confirmed your latest words yet (fetched $fetched of $A1 events)"
 		say "$HERE; $word."
 	done 3< <(sed 500q "$TMP.answer")
 	[ -z "$alone" ] || say "nobody else is here. The link goes on working: ${CALL}invite prints it"
@@ -225,7 +225,7 @@ show() { # MESSAGE_NUMBER
 log() { # with what we said, each where it was said
 	local n=1 c at after name
 	for ((c = 0; c <= COMMIT; c++)); do
-		[ "$c" -eq 0 ] || { record "$c" && printf '%s\n' "$TEXT"; }
+		((c == 0)) || { record "$c" && printf '%s\n' "$TEXT"; }
 		while [ -e "$S/outbox/$n" ] && read -r _ _ at after name _ <"$S/outbox/$n" && [ "$after" -le "$c" ]; do
 			((n += 1))
 			[ "$name" != - ] || continue
@@ -263,8 +263,7 @@ sessions() {
 			case $key in NAME) name=$value ;; MADE) MADE=$value ;; esac
 		done <"$S/session"
 		none=''
-		[ -z "$MADE" ] || ago $((STARTED - ${MADE%% *}))
-		if [ -n "$MADE" ]; then say "$name, made $AGO in ${MADE#* }: . $file"; else say "$name has left: $S/inbox"; fi
+		if [ -n "$MADE" ]; then ago $((STARTED - ${MADE%% *})) && say "$name, made $AGO in ${MADE#* }: . $file"; else say "$name has left: $S/inbox"; fi
 	done
 	[ -z "$none" ] || say "no sessions here"
 }

@@ -33,14 +33,19 @@ take_in() { # CURSOR EPOCH of $TMP.answer; what is left after three seconds wait
 			! commit "${RECORD:--}" || { from=$CURSOR && into_inbox && break; }
 			[ "$EPOCH" = "$2" ] || return
 		done
-		[ "$SECONDS" -lt "$end" ] || CUT=30
+		((SECONDS < end)) || CUT=30
 	done 3<"$TMP.answer"
-	[ "$CURSOR" -eq "$from" ] || commit -
+	((CURSOR == from)) || commit -
 }
 
-ask() { # all, for what we lack
-	local i
-	for ((i = 0; i < PEERS; i++)); do [[ ${P_STATE[i]} != [ha]* ]] || signal "$i" seen ''; done # here or away
+ask() { # all, for what we lack; not again while the last time waits to be handed over
+	local i key kind
+	for ((i = 0; i < PEERS; i++)); do
+		[[ ${P_STATE[i]} = [ha]* ]] || continue # here or away
+		sent
+		while ((MOST += 1)) && read -r key _ _ _ _ kind _ <"$S/outbox/$MOST"; do [ "$key$kind" != "${P_PUB[i]:36:20}seen" ] || continue 2; done
+		signal "$i" seen ''
+	done
 }
 
 card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row where its keys are new. Status 1: that is no card of its
@@ -82,7 +87,7 @@ presence() { # WORD INDEX ID REST
 	fi
 	case $1:$state in
 		join:new | join:gone) RECORD=${RECORD:-"joined ${P_NAME[PEER]} ${P_KIND[PEER]}"} ;;
-		join:lost) RECORD="back ${P_NAME[PEER]}" && signal "$PEER" seen '' ;;
+		join:lost) RECORD="back ${P_NAME[PEER]}" && rewind "$PEER" ;;
 		join:*) ;;
 		*:gone | away:away | back:here) return ;;
 		*) RECORD="$1 ${P_NAME[PEER]}" && [ "$4" != expired ] || RECORD="$RECORD expired" ;;
@@ -258,15 +263,15 @@ holes() { # ask for what lacks; after a minute in which nothing came, announce i
 		to=all
 		[ "${P_all[i]}" -lt "${P_top_all[i]}" ] || to=me
 		mark="P_${to}[i]" mark=${!mark} next="P_top_${to}[i]" next=$((${!next} + 1)) PEER=$i
-		if [ "$next" -le $((mark + 1)) ]; then
+		if ((next <= mark + 1)); then
 			[ "${P_HOLE[i]}" = 0 ] || { P_HOLE[i]=0 && commit -; }
 			continue
 		fi
 		HOLES=yes
-		[ "${P_STATE[i]}" = gone ] || [ $((NOW - ASKED)) -lt 10 ] || { ASKED=$((NOW)) && signal "$i" seen ''; }
+		[ "${P_STATE[i]}" = gone ] || ((NOW - ASKED < 10)) || { ASKED=$((NOW)) && ask; }
 		if [ "${P_HOLE[i]}" = 0 ]; then
 			P_HOLE[i]=$((NOW)) && commit -
-		elif [ $((NOW - P_HOLE[i])) -ge 60 ]; then
+		elif ((NOW - P_HOLE[i] >= 60)); then
 			for file in "$S/in/${P_STREAM[i]}-$to-"*; do # up to the next that is there
 				n=${file#"$S/in/${P_STREAM[i]}-$to-"}
 				! is_decimal "$n" || [ "$n" -le "$mark" ] || [ "$n" -ge "$next" ] || next=$n

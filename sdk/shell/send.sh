@@ -1,13 +1,16 @@
 # ---- send: number, seal, keep, hand over ----
 
 # outbox/N: a line `WHOM SEQ TIME COMMIT NAME PART COUNTS`, the request's body, the words for agentalk_log. WHOM: * or the
-# recipient's key; COMMIT: the last record then; NAME: the recipient, - for none to tell; COUNTS: each SEQ so far, as
-# WHOM:SEQ. It is linked there complete by whoever comes first, so no number is used twice, and goes out as these same
-# bytes until the bridge has them, who knows them by their nonce.
+# recipient's key; COMMIT: the last record then; NAME: the recipient, - for none to tell; PART: of a file, or a signal's
+# kind; COUNTS: each SEQ so far, as WHOM:SEQ. Whoever is first links it there complete, so no number is used twice, and it
+# goes out as these same bytes until the bridge has them, who knows them by their nonce.
 
 whom() { if [ "$1" = '*' ]; then WHOM='*'; else WHOM=${P_PUB[$1]:36:20}; fi; } # * or PEER -> WHOM
 
-sent() { read -r SENT <"$S/sent" && is_decimal "$SENT" || SENT=0; } # -> SENT, the last N that the bridge has
+sent() { # -> SENT, the last N that the bridge has; MOST, the last one that any was ever given
+	read -r SENT <"$S/sent" && is_decimal "$SENT" || SENT=0
+	read -r MOST <"$S/most" && is_decimal "$MOST" || MOST=0
+}
 
 set_sent() { printf '%s\n' "$1" >"$S/sent"; }
 
@@ -15,7 +18,7 @@ last_of() { # * or PEER -> OUT, the last N; ALL, our last broadcast; SEQ, our la
 	sent
 	OUT=$SENT COUNTS=''
 	while [ -e "$S/outbox/$((OUT + 1))" ]; do ((OUT += 1)); done
-	[ "$OUT" -eq 0 ] || read -r _ _ _ _ _ _ COUNTS <"$S/outbox/$OUT"
+	((OUT == 0)) || read -r _ _ _ _ _ _ COUNTS <"$S/outbox/$OUT"
 	count '*' && ALL=$SEQ
 	whom "$1" && count "$WHOM"
 }
@@ -49,15 +52,12 @@ make() { # * or PEER, KIND, HEADERS, NAME or -; SEQ and ALL; the body is what `b
 		printf "$THREE%s" "$headers"
 		if [ "$to" = '*' ]; then
 			sign "$S/sign.pem" "$TMP.signed" || exit
-			printf %s "$SIGNATURE" >"$TMP.signature"
+			printf '%s\n' "$SIGNATURE" >"$TMP.signature"
 			printf 'signature: %s\n' "$SIGNATURE"
 		fi
 		echo && body
 	)
-	if [ "$to" = '*' ]; then
-		read -r i <"$TMP.signature"
-		headers="${headers}signature: $i"$'\n'
-	fi
+	[ "$to" != '*' ] || { read -r i <"$TMP.signature" && headers="${headers}signature: $i"$'\n'; }
 	[ "$FRAME_BYTES" -eq $((${#headers} + 1 + BODY_BYTES)) ] || fail "openssl can't sign here, or was killed. Nothing was sent"
 	printf -v REQUEST '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}' "$to" "$ID" "$NONCE" "$TAG" "$CIPHERTEXT"
 }
@@ -75,7 +75,7 @@ enqueue() { # * or PEER, KIND, HEADERS, NAME; the body is what `body` gives -> N
 		ln "$TMP.out$N" "$S/outbox/$N" && break
 		[ -e "$S/outbox/$N" ] || disk_full
 	done
-	[ $((N % 64)) -ne 0 ] || trim
+	((N % 64)) || trim
 }
 
 trim() { # of an outbox beyond 64 MB the older half keeps only its words
@@ -87,6 +87,7 @@ trim() { # of an outbox beyond 64 MB the older half keeps only its words
 }
 
 signal() { # * or PEER, KIND, HEADERS: a message without a body
+	local PART=$2
 	BODY=('') BODY_BYTES=0
 	enqueue "$@" -
 }
@@ -125,16 +126,17 @@ void() { # N: an empty message takes its number, so that nobody waits for it
 flush() { # N SECONDS: the outbox up to N, in order. Status 1: not in that time
 	local end=$((SECONDS + $2)) tries=0 pause n
 	while sent && n=$((SENT + 1)) && [ "$n" -le "$1" ]; do
-		[ "$SECONDS" -le "$end" ] || return
+		((SECONDS <= end)) || return
+		((n <= MOST)) || printf '%s\n' "$n" >"$S/most"
 		if post "$n"; then
 			sent
-			[ "$n" -ne $((SENT + 1)) ] || set_sent "$n" # or it was rewound meanwhile
+			((n != SENT + 1)) || set_sent "$n" # or it was rewound meanwhile
 			[ -z "$ABSENT" ] || SKIPPED="$SKIPPED $n "
 			tries=0
 		elif ! rejoin; then
 			pause=${RETRY:-$((tries < 5 ? tries : 5))}
 			((tries += 1))
-			[ $((SECONDS + pause)) -le "$end" ] || return
+			((SECONDS + pause <= end)) || return
 			pause "$pause"
 		fi
 	done
@@ -161,7 +163,7 @@ rewind() { # [PEER]: what it lacks, or anybody, goes out again, before anything 
 		done
 		[ "$alone" != '*' ] || break
 	done
-	[ "$n" -gt "$SENT" ] || set_sent $((n - 1))
+	((n > SENT)) || set_sent $((n - 1))
 }
 
 # ---- the channel: join it, and come back to it ----

@@ -1,7 +1,7 @@
 # ---- session: one participant's private folder, S ----
 
 # session  who we are, written once          log/N     commit N: one record, and the state after it
-# token access join *.pem direct/: secrets   outbox/N  what we said; sent: the last that went out
+# token access join *.pem direct/: secrets   outbox/N  what we said; sent: the last that is out; most: that ever was
 # in/      what came, each message whole     inbox/    the same for the agent; shown: which records were printed
 
 say() { printf 'agentalk: %s\n' "$*"; }
@@ -45,7 +45,7 @@ sweep() { # what the killed left: no call but a listener's lasts twenty minutes
 	local file at
 	for file in "$S"/tmp/*.answer; do # each has one
 		at=${file##*/} at=${at%.*}
-		[ $((NOW - ${at%%.*})) -lt 1200 ] || [ "$at" = "$ME" ] || mine receive "$at" || rm -rf "${file%answer}"*
+		((NOW - ${at%%.*} < 1200)) || [ "$at" = "$ME" ] || mine receive "$at" || rm -rf "${file%answer}"*
 	done
 }
 
@@ -65,7 +65,7 @@ load() { # the newest commit
 	is_decimal "$COMMIT" && [ -e "$S/log/$COMMIT" ] || COMMIT=0
 	while [ -e "$S/log/$((COMMIT + 1))" ]; do ((COMMIT += 1)); done
 	# shellcheck disable=SC2086,SC2229
-	[ "$COMMIT" -eq 0 ] || { read -r _ && read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done; } <"$S/log/$COMMIT"
+	((COMMIT == 0)) || { read -r _ && read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done; } <"$S/log/$COMMIT"
 }
 
 catch_up() { [ ! -e "$S/log/$((COMMIT + 1))" ] || load; } # where nothing of it was changed since
@@ -100,7 +100,7 @@ lock() { # NAME SECONDS. Status 1: it is somebody else's
 	local until=''
 	if ! mine "$1"; then
 		read -r _ until <"$S/$1.lock"
-		is_decimal "$until" && [ $((until - NOW)) -ge 0 ] && [ $((until - NOW)) -le 60 ] && return 1
+		is_decimal "$until" && ((until >= NOW && until <= NOW + 60)) && return 1
 	fi
 	printf '%s\n' "$ME $((NOW + $2))" >"$S/$1.lock"
 	mine "$1" # or somebody was faster

@@ -73,7 +73,7 @@ show_new() { # -> NEWS: yes; joined or more: something should follow; MORE than 
 	while [ "$SHOWN" -lt "$COMMIT" ] && lock show 10 && shown && [ "$SHOWN" -lt "$COMMIT" ]; do
 		((SHOWN += 1))
 		AGAIN=''
-		[ "$SHOWN" -gt "$BEGUN" ] || AGAIN='(again) '
+		((SHOWN > BEGUN)) || AGAIN='(again) '
 		read -r _ type name _ _ _ _ file _ <"$S/log/$SHOWN"
 		if record "$SHOWN"; then
 			if [ ${#TEXT} -gt "$left" ]; then

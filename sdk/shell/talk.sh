@@ -18,7 +18,7 @@ ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) m
 presence_of() { # ID listening|idle SECONDS -> PEER, HERE. Status 1: nobody whom we know
 	is_decimal "$3" && ago "$3" && find_peer P_ID "$1" || return
 	HERE="last seen $AGO"
-	[ "$3" -gt 2 ] || HERE='here a moment ago' # between two polls
+	(($3 > 2)) || HERE='here a moment ago' # between two polls
 	[ "$2" != listening ] || HERE='listening now'
 	HERE="${P_NAME[PEER]} (${P_KIND[PEER]}) $HERE"
 }
@@ -56,7 +56,7 @@ hand_over() { # N: what the sender needs to know
 		read -r _ word _ <"$S/log/$SHOWN"
 		[[ $word != msg && $word != file ]] || { say "There is something that you have not read yet: wait shows it." && break; }
 	done
-	[ $(($1 % 60)) -ne 0 ] || say "This is a long talk: tell your user how it stands."
+	(($1 % 60)) || say "This is a long talk: tell your user how it stands."
 }
 
 wait_for() { # SECONDS; status 0: news. JOINED waits five more for PAIRED, a file or a person's words two for the next
@@ -81,7 +81,7 @@ step() { # SECONDS: one poll; or a pause while another call of this session poll
 	lock receive 10 || { pause 0 && return; }
 	sweep
 	[ -z "$HOLES" ] || seconds=2
-	[ "$1" -ge "$seconds" ] || seconds=$(($1 > 0 ? $1 : 0))
+	(($1 >= seconds)) || seconds=$(($1 > 0 ? $1 : 0))
 	flush_all 5
 	lock receive $((seconds + 5)) || return
 	if receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
