@@ -54,7 +54,11 @@ export function call(port: number, method: string, path: string, options: Ask = 
         resolve({ status: response.statusCode ?? 0, headers: response.headers, text: answer, json, code });
       });
     });
-    asked.on('error', reject);
+    asked.on('error', (error: NodeJS.ErrnoException) => {
+      // The bridge closed a connection that had nothing to do just when we took it up again.
+      if (asked.reusedSocket && error.code === 'ECONNRESET') resolve(call(port, method, path, options));
+      else reject(error);
+    });
     asked.end(text);
   });
 }
