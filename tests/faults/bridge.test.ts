@@ -126,6 +126,25 @@ describe('bridges', { concurrency: 4 }, () => {
     assert(resumed.length > 0, 'both incarnations were in use');
   });
 
+  test('who comes back again and again, and gets nothing out, does not pile up questions', async (t) => {
+    const { stage, bridge } = await open(t);
+    const other = await stage.bridge();
+    const adversary = await stage.adversary(bridge);
+    const [ada, bob] = (await stage.cast(['ada', 'bob'], (name) => adversary.urlFor(name))) as [Session, Session];
+    const outbox = () => readdirSync(join(ada.folder, 'outbox')).length;
+    const before = outbox();
+    adversary.plan = ({ client, kind }) => ({ what: client === 'ada' && kind === 'send' ? 'drop' : 'pass' });
+    for (const { url } of [other, bridge, other, bridge]) {
+      adversary.target = () => url;
+      await bob.wait(0);
+      assert.match(await ada.wait(0), /RESUMED/);
+    }
+    assert.equal(outbox(), before + 2, 'the one that could not be handed over, and one behind it');
+    adversary.plan = () => ({ what: 'pass' });
+    await ada.say('at last');
+    assert.match(await bob.wait(5), /at last/);
+  });
+
   test('a bridge that stays away: what was said is kept, and the agent is told what to do', async (t) => {
     const { stage, bridge } = await open(t);
     const [ada, bob] = (await stage.cast(['ada', 'bob'], () => bridge.url)) as [Session, Session];
