@@ -278,7 +278,7 @@ export const MUTATIONS = {
     file: 'bridge/routes.ts',
     old: "Fields): void {\n    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');",
     new: 'Fields): void {',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'only who has the key',
   },
   'bridge: opening needs no key': {
@@ -286,7 +286,7 @@ export const MUTATIONS = {
     file: 'bridge/routes.ts',
     old: "Visitor | undefined): void {\n    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');",
     new: 'Visitor | undefined): void {',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'only who has the key',
   },
   'bridge: any token is right': {
@@ -294,7 +294,7 @@ export const MUTATIONS = {
     file: 'bridge/channels.ts',
     old: 'if (!isSameToken(participant.token, token)) throw new Refusal(otherwise);',
     new: '',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'a token opens its own',
   },
   'bridge: a DM goes to everybody': {
@@ -342,7 +342,7 @@ export const MUTATIONS = {
     file: 'bridge/routes.ts',
     old: "if (epoch !== undefined && field('epoch', epoch, isEpoch) !== channel.epoch) throw new Refusal('other_epoch');",
     new: 'void [epoch, isEpoch];',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'another epoch',
   },
   'bridge: paths are logged': {
@@ -358,7 +358,7 @@ export const MUTATIONS = {
     file: 'bridge/http.ts',
     old: "if (!isValid(value)) throw new Refusal('bad_request', name);",
     new: "if (!isValid(value)) throw new Refusal('bad_request', `${name} ${String(value)}`);",
-    test: 'bridge-http',
+    test: 'http/',
     named: 'a field that is missing',
   },
   'bridge: a body may be as long as it likes': {
@@ -366,7 +366,7 @@ export const MUTATIONS = {
     file: 'bridge/http.ts',
     old: "if (size > maxBytes) return fail(new Refusal('too_large'));",
     new: '',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'too_large',
   },
   'bridge: any type of body': {
@@ -374,7 +374,7 @@ export const MUTATIONS = {
     file: 'bridge/http.ts',
     old: "if (!/^application\\/json *(;|$)/i.test(type)) throw new Refusal('not_json');",
     new: 'void type;',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'bodies are application/json',
   },
   'bridge: headers may take for ever': {
@@ -382,7 +382,7 @@ export const MUTATIONS = {
     file: 'service/doors.ts',
     old: 'const headersTimeout = limits.headersSeconds * 1000;',
     new: 'const headersTimeout = 0;',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'slow headers and slow bodies',
   },
   'bridge: a page may load anything': {
@@ -390,7 +390,7 @@ export const MUTATIONS = {
     file: 'bridge/http.ts',
     old: "default-src 'none'; ",
     new: '',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'security headers',
   },
   'bridge: any Host gets into a page': {
@@ -398,7 +398,7 @@ export const MUTATIONS = {
     file: 'bridge/pages.ts',
     old: "if (!isHost || host.includes('..')) throw new Refusal('bad_request', 'Host');",
     new: 'void [isHost, Refusal];',
-    test: 'bridge-http',
+    test: 'http/',
     named: 'a Host that is none',
   },
 
