@@ -55,10 +55,13 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 
 cmd_log() { # with what we said, each where it was said
 	local n=1 r
+	OWN_BROADCASTS=0 OWN_DIRECTS=' '
 	for ((r = 0; r <= RECORDS; r++)); do
+
 		! format_record "$r" || print "$TEXT"
 		while read_outbox "$n" && [ "$OUT_RECORDS" -le "$r" ]; do
 			((n += 1))
+			if [ "$OUT_TO" = '*' ]; then OWN_BROADCASTS=$OUT_SEQ; else OWN_DIRECTS="$OWN_DIRECTS$OUT_NAME:$OUT_SEQ "; fi
 			quote_body
 			format_time "$OUT_TIME"
 			print "agentalk: you to $OUT_NAME, $TIME:"$'\n'"$QUOTED"

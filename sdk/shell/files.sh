@@ -8,15 +8,16 @@ PIECE_BYTES=1048576
 encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with its ending, percent-encoded
 	local name=${1##*/} ending='' char i
 	sanitize "$name"
-	name=${CLEAN//[$'\n\t']/_}
+	name=${CLEAN//$REPLACEMENT/_}
+	name=${name//[$'\n\t\\']/_}
 	if [ ${#name} -gt 120 ]; then
-		case $name in *.*) ending=.${name##*.} ;; esac
-		[ ${#ending} -le 30 ] || ending=''
+		case $name in ?*.*) ending=.${name##*.} ;; esac
+		[ ${#ending} -le 32 ] || ending=''
 		name=${name:0:120-${#ending}}
-		while [[ $name = *[$'\200'-$'\277'] ]]; do name=${name%?}; done # a character that was cut
-		[[ $name != *[$'\300'-$'\377'] ]] || name=${name%?}
-		name=$name$ending
+		sanitize "$name" # a character may have been cut
+		name=${CLEAN%%"$REPLACEMENT"*}$ending
 	fi
+	case $name in '' | . | ..) name=file ;; esac
 	ENCODED=''
 	for ((i = 0; i < ${#name}; i++)); do
 		char=${name:i:1}
@@ -29,20 +30,22 @@ encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with i
 		esac
 		ENCODED=$ENCODED$char
 	done
-	ENCODED=${ENCODED:-file}
 }
 
-decode_name() { # ENCODED -> FILE_NAME, safe as a part of a path and on a screen
-	local rest=$1 name='' char
+decode_name() { # ENCODED -> FILE_NAME. Status 1: it is malformed, or not safe in a path and on a screen
+	local rest=$1 char
+	[[ ${#rest} -le 360 && $rest =~ ^([A-Za-z0-9._-]|%[0-9A-F]{2})+$ ]] || return
+	FILE_NAME=''
 	while [[ $rest = *%* ]]; do
-		name=$name${rest%%%*} rest=${rest#*%}
-		[[ $rest = [0-9A-Fa-f][0-9A-Fa-f]* ]] || continue
-		printf -v char "\\x${rest:0:2}"
-		name=$name$char rest=${rest:2}
+		FILE_NAME=$FILE_NAME${rest%%%*} rest=${rest#*%}
+		[ "${rest:0:2}" != 00 ] || return
+		printf -v char %b "\\x${rest:0:2}"
+		FILE_NAME=$FILE_NAME$char rest=${rest:2}
 	done
-	sanitize "$name$rest"
-	FILE_NAME=${CLEAN//[$'\n\t'\/]/_}
-	FILE_NAME=${FILE_NAME:0:240}
+	FILE_NAME=$FILE_NAME$rest
+	sanitize "$FILE_NAME"
+	[[ -z $IS_CHANGED && ${#FILE_NAME} -le 120 && $FILE_NAME != *[$'\n\t\\/']* ]] || return
+	case $FILE_NAME in . | ..) return 1 ;; esac
 }
 
 check_file() { # PATH -> SIZE; each fault has its own words

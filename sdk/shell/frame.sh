@@ -49,7 +49,7 @@ check_card() { # ID it came under. Status 1: REASON
 	[[ $HASH = "$1" && $1 != "$ID" ]]
 }
 
-is_content() { [[ $MSG_kind = text || $MSG_kind = file ]]; }
+is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac; }
 
 check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malformed
 	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas=${MSG_seen//[!,]/}
@@ -60,9 +60,10 @@ check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malfo
 	[[ -z $1 || $MSG_sent =~ ^[1-9][0-9]{0,14}\ $NUMBER\ $NUMBER$ && $MSG_received =~ ^$NUMBER\ $NUMBER\ $NUMBER$ ]] || return
 	case $MSG_kind in
 		file)
-			[[ $MSG_name =~ ^[A-Za-z0-9._%-]+$ && ${#MSG_name} -le 360 ]] && is_hex "$MSG_sha256" 64 && is_decimal "$MSG_size" &&
+			[ -n "$MSG_seq" ] && decode_name "$MSG_name" && is_hex "$MSG_sha256" 64 && is_decimal "$MSG_size" &&
 				((MSG_size <= 104857600))
 			;;
+		text) [ -n "$MSG_seq" ] ;;
 		sync | ack | want | bye) [[ $1 && -z $MSG_seq ]] ;;
 	esac
 }

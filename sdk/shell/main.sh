@@ -8,7 +8,7 @@ main() {
 	local as='' command
 	MISSING_SECONDS=60 BLOCKED='' AUTO_PRINT='' CACERT='' DIGESTS_OF='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY=''
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
-	ABSENTEES='' IS_REFRESHED='' TOKEN='' CALL=$0
+	ABSENTEES='' IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
 	start_part_1
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}

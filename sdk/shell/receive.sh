@@ -110,20 +110,18 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 		return
 	fi
 	case ${P_STATE[PEER]} in new | lost) P_STATE[PEER]=here ;; esac
-	if [[ -n $direct && ${P_PAIRED[PEER]} = 0 ]]; then
-		P_PAIRED[PEER]=$((RECORDS + 1))
-		add_record paired "${P_LABEL[PEER]}"
-	fi
+	[[ -z $direct || ${P_PAIRED[PEER]} != 0 ]] || on_paired
 	seq=$MSG_seq
 	[[ $seq =~ ^[1-9][0-9]{0,14}$ ]] || seq=''
 	if ! check_message "$direct"; then
 		[ -z "$seq" ] || on_content "$1" "$direct" "$seq" malformed
 		return
 	fi
-	on_headers "$direct"
 	if [ -n "$seq" ]; then
+		on_headers "$direct"
 		on_content "$1" "$direct" "$seq" ''
-	elif [ -n "$direct" ]; then
+	elif is_control; then
+		on_headers "$direct"
 		on_control
 	fi
 }
@@ -156,6 +154,17 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; M
 	return 1
 }
 
+on_paired() {
+	local i
+	P_PAIRED[PEER]=$((RECORDS + 1))
+	add_record paired "${P_LABEL[PEER]}"
+	for ((i = 0; i < PEERS; i++)); do
+		[[ $i -ne $PEER && ${P_ID[i]} = "${P_ID[PEER]}" && ${P_ACK_D[i]} -lt ${P_SEQ[i]} ]] || continue
+		add_record undelivered "${P_LABEL[i]}" "$((P_SEQ[i] - P_ACK_D[i]))"
+		P_ACK_D[i]=${P_SEQ[i]}
+	done
+}
+
 on_headers() { # DIRECT: what a proved message says of its sender's numbers and of ours
 	local words own b=0 d=0
 	[ -z "$MSG_reach" ] || P_REACH[PEER]=$MSG_reach
@@ -176,7 +185,8 @@ on_headers() { # DIRECT: what a proved message says of its sender's numbers and 
 	fi
 	case ",$MSG_seen" in
 		*",${SID:0:16} "*)
-			own=${MSG_seen##*"${SID:0:16} "}
+			own=,$MSG_seen
+			own=${own#*",${SID:0:16} "}
 			own=${own%% *}
 			[ "$own" -le "$b" ] || b=$own
 			;;
@@ -362,7 +372,7 @@ take_gap() { # SCOPE SEQ: was it given up? Then no longer
 	[ -n "$found" ] || return
 	rest=${rest#,}
 	printf -v "$list" %s "${rest:--}"
-	[[ $1 = D || ${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]} ]] || ((P_B_LOST[PEER] -= 1, 1))
+	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || ((P_${1}_LOST[PEER] -= 1, 1))
 }
 
 give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
@@ -399,7 +409,7 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 		fi
 		deliver_stored
 	done
-	[ "$2" = D ] || ((P_B_LOST[PEER] += count - early))
+	((P_${2}_LOST[PEER] += count - early))
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
 	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
 	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
@@ -459,9 +469,9 @@ set_marks() { # INDEX SCOPE SEQ LATE; OWN_SEEN: what it had read of our broadcas
 	# shellcheck disable=SC2206
 	entry=($MSG_received)
 	[ ${#entry[@]} -ne 3 ] || b=${entry[0]} d=${entry[1]}
-	case $rest in *",${SID:0:16} "*) rest=${rest##*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
+	case $rest in *",${SID:0:16} "*) rest=${rest#*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
 	[ -z "$4" ] || MARKS=$MARKS,late
-	if [[ $2 = B && ($1 -lt $JOIN_INDEX || ${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]}) ]]; then
+	if [[ $2 = B && ($1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH" || ${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]}) ]]; then
 		MARKS="$MARKS,past"
 	elif [ "${P_PAIRED[PEER]}" = 0 ]; then
 		MARKS="$MARKS,unpaired"
@@ -471,7 +481,7 @@ set_marks() { # INDEX SCOPE SEQ LATE; OWN_SEEN: what it had read of our broadcas
 			sid=${P_SID[i]:0:16} rest=,$MSG_seen read=0 lost=0
 			case $rest in
 				*",$sid "*)
-					rest=${rest##*",$sid "}
+					rest=${rest#*",$sid "}
 					read=${rest%% *} rest=${rest#* }
 					lost=${rest%%[ ,]*}
 					;;

@@ -67,7 +67,7 @@ describe_curl() { # CURL_EXIT -> WHY
 sent_headers() { # PEER -> HEADERS_TEXT: sent and received
 	local first=${P_FROM[$1]}
 	[ "$first" -ge "$OLDEST_SEQ" ] || first=$OLDEST_SEQ
-	HEADERS_TEXT="sent: $first $BROADCASTS ${P_SEQ[$1]}"$'\n'"received: ${P_SHOWN_B[$1]} ${P_SHOWN_D[$1]} ${P_SHOWN_LOST[$1]}"$'\n'
+	HEADERS_TEXT="sent: $first $BROADCASTS ${P_SEQ[$1]}"$'\n'"received: ${P_SHOWN_B[$1]} ${P_SHOWN_D[$1]} $((P_SHOWN_LOST[$1] + P_D_LOST[$1]))"$'\n'
 }
 
 seen_header() { # -> HEADERS_TEXT: what the agent had been shown; the 64 whose content was shown last
@@ -82,7 +82,7 @@ seen_header() { # -> HEADERS_TEXT: what the agent had been shown; the 64 whose c
 		[ "$next" -ge 0 ] || break
 		rows="$rows $next "
 		HEADERS_TEXT="$HEADERS_TEXT,${P_SID[next]:0:16} ${P_SHOWN_MARK[next]} ${P_SHOWN_LOST[next]}"
-		[ "${P_STATE[next]}" != left ] || HEADERS_TEXT="$HEADERS_TEXT left"
+		is_present "$next" || HEADERS_TEXT="$HEADERS_TEXT left"
 	done
 	HEADERS_TEXT=${HEADERS_TEXT/#,/seen: }${HEADERS_TEXT:+$'\n'}
 }
@@ -287,6 +287,7 @@ enter_channel() { # join it -> EPOCH, CURSOR, JOIN_INDEX; the participants as ro
 	request cursor POST /join "${BYTES[0]}" "$ACCESS" || return
 	WHY="the answer of $BRIDGE makes no sense" CODE=''
 	is_decimal "${LAST[1]:-}" && is_hex "${LAST[2]:-}" 32 && is_decimal "${LAST[4]:-}" || return
+	[ "$FIRST_EPOCH" != 0 ] || FIRST_EPOCH=${LAST[2]}
 	EPOCH=${LAST[2]} JOIN_INDEX=${LAST[4]} CURSOR=${LAST[1]}
 	read_participants
 }

@@ -31,19 +31,29 @@ sanitize() { # TEXT -> CLEAN; IS_CHANGED
 		if is_visible "$n" "$code"; then
 			CLEAN=$CLEAN${rest:0:n}
 		else
-			CLEAN=$CLEAN$'\357\277\275' IS_CHANGED=yes # U+FFFD
+			CLEAN=$CLEAN$REPLACEMENT IS_CHANGED=yes
 		fi
 		rest=${rest:n}
 	done
 }
 
-is_visible() { # BYTES CODE_POINT: in its shortest form, and no control, format, tag, variation or filler character
-	case $1 in 1) return 1 ;; 2) (($2 >= 0xa0)) ;; 3) (($2 >= 0x800)) ;; 4) (($2 >= 0x10000 && $2 <= 0x10ffff)) ;; esac || return
-	((!($2 == 0xad || $2 == 0x34f || $2 == 0x61c || $2 == 0x115f || $2 == 0x1160 || $2 == 0x17b4 || $2 == 0x17b5 || \
-	$2 == 0x3164 || $2 == 0xfeff || $2 == 0xffa0 || $2 >= 0x180b && $2 <= 0x180f || $2 >= 0x200b && $2 <= 0x200f || \
-	$2 >= 0x2028 && $2 <= 0x202e || $2 >= 0x2060 && $2 <= 0x206f || $2 >= 0xd800 && $2 <= 0xdfff || \
-	$2 >= 0xfe00 && $2 <= 0xfe0f || $2 >= 0xfff0 && $2 <= 0xfffb || $2 >= 0x1bca0 && $2 <= 0x1bca3 || \
-	$2 >= 0x1d173 && $2 <= 0x1d17a || $2 >= 0xe0000 && $2 <= 0xe0fff)))
+REPLACEMENT=$'\357\277\275' # U+FFFD
+# Controls, format, tag, variation and filler characters, line and paragraph separators; surrogates.
+HIDDEN='0080-009F 00AD-00AD 034F-034F 0600-0605 061C-061C 06DD-06DD 070F-070F 0890-0891 08E2-08E2 115F-1160 17B4-17B5 180B-180F
+	200B-200F 2028-202E 2060-206F 3164-3164 D800-DFFF FE00-FE0F FEFF-FEFF FFA0-FFA0 FFF0-FFFB 110BD-110BD 110CD-110CD
+	13430-1343F 1BCA0-1BCA3 1D173-1D17A E0000-E0FFF'
+
+is_visible() { # BYTES CODE_POINT: in its shortest form, and not hidden
+	local range
+	case $1 in
+		1) return 1 ;;
+		2) (($2 >= 0x80)) ;;
+		3) (($2 >= 0x800)) ;;
+		4) (($2 >= 0x10000 && $2 <= 0x10ffff)) ;;
+	esac || return
+	for range in $HIDDEN; do
+		(($2 > 0x${range#*-})) || (($2 < 0x${range%-*})) || return
+	done
 }
 
 quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its first 16,000 bytes
@@ -80,8 +90,8 @@ format_time() { # UNIX_SECONDS -> TIME, with its date where that is not today's
 
 format_age() { if [ "$1" -lt 90 ]; then AGE="$1 s ago"; else AGE="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGE
 
-format_marks() { # MARKS SCOPE -> NOTES, how a message stands to what was said before
-	local mark name count own=$BROADCASTS
+format_marks() { # MARKS -> NOTES: what its writer had not read; OWN_BROADCASTS, OWN_DIRECTS: what we had said by then
+	local mark name count own
 	NOTES=''
 	for mark in ${1//,/ }; do
 		name=${mark#*:} count=${mark##*:}
@@ -94,10 +104,17 @@ format_marks() { # MARKS SCOPE -> NOTES, how a message stands to what was said b
 			ahead:*) NOTES="$NOTES; has read words of $name that are not here" ;;
 			lost:*) NOTES="$NOTES; has missed $count of $name" ;;
 			stranger) NOTES="$NOTES; has read somebody whom you were not shown" ;;
-			own:*) ((count >= own)) || NOTES="$NOTES; had not read your last $((own - count))" ;;
+			own:*)
+				own=${OWN_BROADCASTS:-$BROADCASTS}
+				((count >= own)) || NOTES="$NOTES; had not read your last $((own - count))"
+				;;
 			direct:*)
-				find_peer LABEL "$LABEL"
-				[[ $PEER -lt 0 || $count -ge ${P_SEQ[PEER]} ]] || NOTES="$NOTES; had not read your last $((P_SEQ[PEER] - count)) direct"
+				own=0
+				case $OWN_DIRECTS in
+					live) ! find_peer LABEL "$LABEL" || own=${P_SEQ[PEER]} ;;
+					*" $LABEL:"*) own=${OWN_DIRECTS##*" $LABEL:"} && own=${own%% *} ;;
+				esac
+				((count >= own)) || NOTES="$NOTES; had not read your last $((own - count)) direct"
 				;;
 		esac
 	done
@@ -133,6 +150,7 @@ format_record() { # R
 		gap) line="GAP: the bridge could not keep everything; the others were asked to send it again." ;;
 		earlier) line="EARLIER: $LABEL said ${words[7]} before you came, which are not here." ;;
 		missed) line="MISSED ${words[7]} from $LABEL: asked for without success. Ask $LABEL to repeat what you need." ;;
+		undelivered) line="NOT DELIVERED: ${words[3]} of your direct messages to $LABEL; another session took its place. Say them again." ;;
 		malformed) line="MALFORMED: a message of $LABEL breaks the protocol and is not shown. Its program may be another version." ;;
 		unreadable) line="UNREADABLE: something came that nobody here can decrypt, and is not shown. $CALL who counts such." ;;
 		tampered) line="TAMPERED ${words[3]}: something under the name of $LABEL was not genuine and is not shown. Tell your user." ;;
@@ -150,7 +168,7 @@ format_record() { # R
 				scope=${words[7]} number=${words[8]} size=${words[9]} said=${words[10]}
 				format_said "$at" "$said"
 				[ "$scope" = me ] && scope='you alone'
-				format_marks "${words[11]}" "${words[7]}"
+				format_marks "${words[11]}"
 				line="#$number from $LABEL to $scope, $size bytes, $TIME$NOTES"
 				path=$SESSION/inbox/${words[12]}
 				if [ "$type" = coming ]; then

@@ -11,7 +11,7 @@
 # A commit also lists records to write and files to move. Whoever reads it does what is left of that: doing it twice
 # changes nothing.
 
-STATE_FIELDS='CURSOR EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
+STATE_FIELDS='CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
 	POLLED_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
@@ -22,7 +22,7 @@ STATE_FIELDS='CURSOR EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BR
 # SHOWN: the same of what the agent was shown. ACK: what it says was shown there of ours; HAS: stored there. SEQ: our last
 # direct message to it; FROM: our first broadcast that we repeat for it. DUE: what we owe it (sync, ack), - for nothing.
 PEER_FIELDS='SID ID NAME LABEL KIND CARD STATE PAIRED MET REACH BASE FIRST B B_TOP B_MARK B_LOST B_GAPS B_SINCE B_UPTO D D_TOP
-	D_GAPS D_SINCE D_UPTO LAST_SHOWN SHOWN_B SHOWN_MARK SHOWN_LOST SHOWN_D ACK_B ACK_D HAS_B HAS_D SEQ FROM DUE SYNC_AT ACK_AT
+	D_LOST D_GAPS D_SINCE D_UPTO LAST_SHOWN SHOWN_B SHOWN_MARK SHOWN_LOST SHOWN_D ACK_B ACK_D HAS_B HAS_D SEQ FROM DUE SYNC_AT ACK_AT
 	UNACKED_SINCE REPEATED BYE BYE_AT'
 
 read_state() { # -> all of it, as of the newest commit
