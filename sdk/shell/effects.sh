@@ -10,6 +10,9 @@
 
 # ==== Part 1: the effects ====
 
+# Start again without what the caller's shell has put into this one: functions, aliases, BASH_ENV.
+[[ $- = *p* || ${1:-} = create || ${1:-} = join ]] || exec "$BASH" -p "$0" "$@"
+
 set -f -o pipefail +o posix # no file patterns but in list_files
 
 # ---- programs, clock and randomness ----
@@ -289,8 +292,8 @@ start_part_1() {
 	start_clock
 }
 
-restart() { # LINK ARGUMENTS…: without what our caller's shell has put into this one
-	[ -z "$1" ] || export AGENTALK_INTERNAL_LINK=$1
+restart() { # LINK ARGUMENTS…: the link goes on in the environment
+	export AGENTALK_INTERNAL_LINK=$1
 	shift
 	exec "$BASH" -p "$0" "$@"
 }

@@ -32,13 +32,11 @@ main() {
 	esac
 }
 
-# A link holds a secret, and everybody on the machine can read arguments: start again with it in the environment instead,
-# and without the functions and settings of the caller's shell.
+# A link holds a secret, and everybody on the machine can read arguments: start again with it in the environment instead.
 start() {
 	local command=${1:-} argument link='' options=()
-	case $-:$command in
-		*p*:*) main "$@" ;;
-		*:create | *:join)
+	case $command:${AGENTALK_INTERNAL_LINK+set} in
+		create: | join:)
 			shift
 			while [ $# -gt 0 ]; do
 				case $1 in
@@ -53,7 +51,7 @@ start() {
 			done
 			restart "${link# }" "$command" "${options[@]}"
 			;;
-		*) restart '' "$@" ;;
+		*) main "$@" ;;
 	esac
 }
 
