@@ -111,7 +111,7 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 			set_listed "$PEER"
 			add_presence joined "${P_LABEL[PEER]}" "${P_KIND[PEER]}"
 			;;
-		join:lost)
+		join:lost | join:away)
 			P_STATE[PEER]=here
 			owe "$PEER" sync
 			add_presence back "${P_LABEL[PEER]}"

@@ -213,7 +213,10 @@ on_control() {
 			repeat_from "$PEER"
 			;;
 		ack) repeat_from "$PEER" ;;
-		want) WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}" ;;
+		want)
+			BODY[0]=${BODY[0]:0:2080} # 32 hashes
+			WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}"
+			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
 			P_BYE[PEER]=${P_BYE[PEER]/ /:}
@@ -287,7 +290,8 @@ deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a rec
 	[ "$2" != B ] || raise "P_B_MARK[PEER]" "$3"
 	append_file "$SESSION/digests/${P_SID[PEER]}.$2" "$3 $HASH"$'\n' || die_disk
 	[ "$DIGESTS_OF" != "$SESSION/digests/${P_SID[PEER]}.$2" ] || DIGESTS=$DIGESTS$3\ $HASH$'\n'
-	set_marks "$1" "$2" "$3" "$5"
+	(($3 % 4096)) || find_digest "$2" 0 || : # cuts what is too old
+	[ -n "$4" ] || set_marks "$1" "$2" "$3" "$5" # nothing of a malformed message was checked
 	place="$place $2 $3 ${P_B_LOST[PEER]}"
 	if [ -n "$4" ]; then
 		add_record malformed "$label" "$place"
@@ -320,7 +324,7 @@ deliver_stored() { # of PEER: what waited and is now next
 			line=($STORED)
 			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
 			is_turn "$scope" "$malformed" || break
-			REMOVE[${#REMOVE[@]}]=$PLACE
+			NEW_REMOVES[${#NEW_REMOVES[@]}]=$PLACE
 			note_progress "$scope"
 			deliver "$index" "$scope" "$seq" "$malformed" ''
 		done
@@ -412,6 +416,7 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 			raise "$name" $((seq - 1))
 		fi
 		deliver_stored
+		[ "$file" = end ] || [ "${!name}" -ge "$seq" ] || break # it waits for a broadcast
 	done
 	((P_${2}_LOST[PEER] += count - early))
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
@@ -425,6 +430,10 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 	HAS_MISSING=''
 	for ((i = 0; i < PEERS; i++)); do
 		PEER=$i
+		if [ "${P_STATE[i]}" = lost ] && ((TICKS - EPOCH_AT > 2 * MISSING_SECONDS)); then # not seen since the bridge restarted
+			P_STATE[i]=gone
+			add_presence gone "${P_LABEL[i]}" -
+		fi
 		for scope in B D; do
 			upto="P_${scope}[i]" top="P_${scope}_TOP[i]" since="P_${scope}_SINCE[i]" asked="P_${scope}_UPTO[i]"
 			if [ "${!upto}" -ge "${!top}" ]; then
@@ -466,12 +475,15 @@ check_unacked() { # one that has not confirmed our words for a minute is asked o
 }
 
 # What the writer of a message had not read of what stands above it (docs/protocol.md, Order) -> MARKS, words without spaces
-set_marks() { # INDEX SCOPE SEQ LATE; OWN_SEEN: what it had read of our broadcasts; of our direct messages to it
-	local i read lost entry sid rest=,$MSG_seen b=0 d=0
+set_marks() { # INDEX SCOPE SEQ LATE
+	local i read lost entry sid rest=,$MSG_seen b=$((P_FROM[PEER] - 1)) d=0
 	MARKS=''
 	# shellcheck disable=SC2206
 	entry=($MSG_received)
-	[ ${#entry[@]} -ne 3 ] || b=${entry[0]} d=${entry[1]}
+	if [ "$2" = D ]; then
+		[ "${entry[0]}" -le "$b" ] || b=${entry[0]}
+		d=${entry[1]}
+	fi
 	case $rest in *",${SID:0:16} "*) rest=${rest#*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
 	[ -z "$4" ] || MARKS=$MARKS,late
 	if [[ $2 = B && ($1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH" || ${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]}) ]]; then

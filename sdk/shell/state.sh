@@ -12,7 +12,7 @@
 # changes nothing.
 
 STATE_FIELDS='CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
-	POLLED_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
 # STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
@@ -56,7 +56,7 @@ read_state() { # -> all of it, as of the newest commit
 	done
 	[ "$tries" -lt 100 ] || die "the state of $SESSION is damaged" "leave it, and create or join with another session"
 	split_lines "${BYTES[0]}"
-	NEW_RECORDS=() NEW_MOVES=()
+	NEW_RECORDS=() NEW_MOVES=() NEW_REMOVES=()
 	i=0
 	# shellcheck disable=SC2206
 	line=(${LINES[0]})
@@ -98,10 +98,10 @@ commit_state() { # Status 1: another process was faster; its state is read, and 
 		read_state
 		return 1
 	fi
-	REMOVE[${#REMOVE[@]}]=$SESSION/state/commit.$COMMIT.$WRITER
+	REMOVE=("${REMOVE[@]}" "${NEW_REMOVES[@]}" "$SESSION/state/commit.$COMMIT.$WRITER")
 	COMMIT=$n WRITER=$PROCESS_ID
 	for i in "${NEW_RECORDS[@]}" "${NEW_MOVES[@]}"; do finish "$i"; done
-	NEW_RECORDS=() NEW_MOVES=()
+	NEW_RECORDS=() NEW_MOVES=() NEW_REMOVES=()
 	[ ${#REMOVE[@]} -lt 200 ] || { remove "${REMOVE[@]}" && REMOVE=(); }
 }
 
