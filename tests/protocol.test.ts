@@ -406,6 +406,25 @@ test('a control message to all with a number is rejected, and consumes the numbe
   assert.equal(protocol.sequenceOf(frame), 7);
 });
 
+test('no frame, body or name from others makes it throw', () => {
+  const { accept, reject } = readVectors('messages');
+  const frames = [...accept, ...reject].map(({ frame }) => latin1(frame));
+  for (const frame of frames) {
+    for (let i = 0; i < 40; i++) {
+      const [at = 0, byte = 0, length = 0] = randomBytes(3);
+      const spoilt = i % 2 ? copy(frame) : frame.slice(0, length);
+      if (spoilt.length > 0) spoilt[at % spoilt.length] = byte;
+      const parsed = protocol.parseFrame(spoilt);
+      protocol.parseFileBody(spoilt, at);
+      protocol.parseWantBody(spoilt);
+      encoding.decodeFileName(Buffer.from(spoilt).toString('latin1'));
+      if (!parsed.ok) continue;
+      protocol.sequenceOf(parsed.value);
+      for (const isDirect of [true, false]) protocol.checkMessage(parsed.value, isDirect);
+    }
+  }
+});
+
 test('formats headers that it parses again', () => {
   const sent = { first: 3, broadcasts: 7, directs: 2 };
   const received = { broadcasts: 5, directs: 4, skipped: 1 };

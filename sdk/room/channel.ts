@@ -1,10 +1,10 @@
 /**
  * In and out of a channel, and what goes on between: the poll that listens, and coming back where the bridge lost us.
  */
-import { randomHex } from '../bytes.ts';
-import * as protocol from '../protocol.ts';
-import { EVERYBODY } from '../protocol.ts';
-import type { Keys } from '../protocol.ts';
+import { randomHex } from './legacy-bytes.ts';
+import * as protocol from './legacy-protocol.ts';
+import { EVERYBODY } from './legacy-protocol.ts';
+import type { Keys } from './legacy-protocol.ts';
 import { take } from './inbox.ts';
 import { Kept, exportKeys, importKeys } from './kept.ts';
 import type { KeptKeys } from './kept.ts';

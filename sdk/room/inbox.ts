@@ -2,10 +2,10 @@
  * What the others say: open, check, number, act, and keep where we stand. Nothing counts before it is authenticated,
  * each number counts once, and what is missing is asked for and, if it doesn't come, announced.
  */
-import { randomHex, toHex } from '../bytes.ts';
-import * as protocol from '../protocol.ts';
-import { EVERYBODY } from '../protocol.ts';
-import type { Message } from '../protocol.ts';
+import { randomHex, toHex } from './legacy-bytes.ts';
+import * as protocol from './legacy-protocol.ts';
+import { EVERYBODY } from './legacy-protocol.ts';
+import type { Message } from './legacy-protocol.ts';
 import { takePart } from './files.ts';
 import { ask, owe, sendAgain, signal } from './outbox.ts';
 import { NO_STREAM, giveUp, isWhole, newStream, next, remember } from './peers.ts';

@@ -3,9 +3,9 @@
  * transcript. In sessionStorage, which no other tab and no other site sees and which goes with the tab; never the
  * channel's key, which is in the address, and never in localStorage.
  */
-import { fromBase64 } from '../bytes.ts';
-import type { Bytes } from '../bytes.ts';
-import type { Keys } from '../protocol.ts';
+import { fromBase64 } from './legacy-bytes.ts';
+import type { Bytes } from './legacy-bytes.ts';
+import type { Keys } from './legacy-protocol.ts';
 
 export class Kept {
   readonly #prefix: string;

@@ -2,11 +2,11 @@
  * What we say: number, seal, keep, hand over until the bridge has it; and again to whom asks. The same number is always
  * the same sealed bytes.
  */
-import { encode } from '../bytes.ts';
-import type { Bytes } from '../bytes.ts';
-import * as protocol from '../protocol.ts';
-import { EVERYBODY } from '../protocol.ts';
-import type { Sealed } from '../protocol.ts';
+import { encode } from './legacy-bytes.ts';
+import type { Bytes } from './legacy-bytes.ts';
+import * as protocol from './legacy-protocol.ts';
+import { EVERYBODY } from './legacy-protocol.ts';
+import type { Sealed } from './legacy-protocol.ts';
 import { isThere, seen } from './peers.ts';
 import type { Peer } from './peers.ts';
 import { save } from './reload.ts';

@@ -3,7 +3,7 @@
  * the contiguous mark, the few numbers beyond it, and what makes a repeat the same message. All of it is plain, and kept
  * over a reload as it is, but for the key and what is held before its turn: a Map leaves nothing in JSON.
  */
-import type { Card, Message } from '../protocol.ts';
+import type { Card, Message } from './legacy-protocol.ts';
 
 export type To = 'all' | 'me';
 export type Held = { readonly message: Message; readonly to: To; readonly index: number };

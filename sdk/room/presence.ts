@@ -1,6 +1,6 @@
 /** Who is there: the cards by which they present themselves, and what the bridge says of their coming and going. */
-import * as protocol from '../protocol.ts';
-import type { Sealed } from '../protocol.ts';
+import * as protocol from './legacy-protocol.ts';
+import type { Sealed } from './legacy-protocol.ts';
 import { ask } from './outbox.ts';
 import type { Peer } from './peers.ts';
 import type { Room } from './room.ts';

@@ -2,8 +2,8 @@
  * What of a room outlives a reload of its tab (kept.ts says where): written while it goes on, and read once. `me` with
  * the keys is written when it is entered, `out/…` by outbox.ts and `part/…` by files.ts as they come.
  */
-import type { Bytes } from '../bytes.ts';
-import { directKey } from '../protocol.ts';
+import type { Bytes } from './legacy-bytes.ts';
+import { directKey } from './legacy-protocol.ts';
 import { unpack } from './kept.ts';
 import { countersOf } from './peers.ts';
 import type { Peer } from './peers.ts';

@@ -4,8 +4,8 @@
  * becomes entries of a transcript, and a view shows them. All that acts on it is in the files around: outbox.ts,
  * presence.ts, inbox.ts, files.ts, reload.ts, and channel.ts above them.
  */
-import type { Bytes } from '../bytes.ts';
-import type { Keys, Sealed } from '../protocol.ts';
+import type { Bytes } from './legacy-bytes.ts';
+import type { Keys, Sealed } from './legacy-protocol.ts';
 import { Kept } from './kept.ts';
 import type { Peer } from './peers.ts';
 import { Refused, Wire } from './wire.ts';

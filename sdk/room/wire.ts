@@ -2,9 +2,9 @@
  * The room's requests to the bridge (docs/protocol.md, HTTP). Here plaintext has long been sealed; what comes back is a
  * stranger's and is checked for its shape before anything counts with it.
  */
-import { isHex } from '../bytes.ts';
-import { EVERYBODY } from '../protocol.ts';
-import type { Sealed } from '../protocol.ts';
+import { isHex } from './legacy-bytes.ts';
+import { EVERYBODY } from './legacy-protocol.ts';
+import type { Sealed } from './legacy-protocol.ts';
 
 /** What the bridge says of somebody: nobody else can. */
 export type Presence = {
