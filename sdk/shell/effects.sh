@@ -205,6 +205,14 @@ read_input() { # standard input, whose first byte has five seconds -> BYTES. Sta
 	((BYTES_LENGTH += 1))
 }
 
+read_table() { # FILE PREFIX NAME…: its lines after the first one -> arrays PREFIX<NAME>
+	local name
+	{
+		read -r name
+		for name in "${@:3}"; do read -r -a "$2$name"; done
+	} <"$1"
+}
+
 write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY

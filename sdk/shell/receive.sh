@@ -278,13 +278,13 @@ is_turn() { # SCOPE MALFORMED: a direct message waits for its sender's broadcast
 
 note_progress() { # SCOPE: one that was missing came; the others have a minute again
 	local since="P_$1_SINCE[PEER]"
-	[ "${!since}" = 0 ] || printf -v "$since" %s "$TICKS"
+	[ "${!since}" = 0 ] || (($since = TICKS))
 }
 
 deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a record
 	local scope=all mark=$2 label=${P_LABEL[PEER]} place=${P_SID[PEER]:0:16}
 	[ "$2" = B ] || scope=me
-	[ -n "$5" ] || printf -v "P_$2[PEER]" %s "$3"
+	[ -n "$5" ] || ((P_$2[PEER] = $3))
 	[ "$2" != B ] || raise "P_B_MARK[PEER]" "$3"
 	append_file "$SESSION/digests/${P_SID[PEER]}.$2" "$3 $HASH"$'\n' || die_disk
 	[ "$DIGESTS_OF" != "$SESSION/digests/${P_SID[PEER]}.$2" ] || DIGESTS=$DIGESTS$3\ $HASH$'\n'
@@ -371,12 +371,14 @@ take_gap() { # SCOPE SEQ: was it given up? Then no longer
 	done
 	[ -n "$found" ] || return
 	rest=${rest#,}
-	printf -v "$list" %s "${rest:--}"
+	set_gaps "$1" "${rest:--}"
 	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || ((P_${1}_LOST[PEER] -= 1, 1))
 }
 
+set_gaps() { if [ "$1" = B ]; then P_B_GAPS[PEER]=$2; else P_D_GAPS[PEER]=$2; fi; } # SCOPE LIST, of PEER
+
 give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
-	local list upto seq from count=0 early=0 base file files name="P_$2[$1]"
+	local list upto seq from count=0 early=0 base file files gaps name="P_$2[$1]"
 	PEER=$1
 	list="P_$2_GAPS[PEER]"
 	list_files "$SESSION/received/${P_SID[PEER]}.$2."
@@ -401,11 +403,11 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 		if [ "$from" -lt "$seq" ]; then
 			((count += seq - from))
 			[ "$2" = D ] || [ "$from" -ge "$base" ] || ((early += (seq < base ? seq : base) - from))
-			printf -v "$list" %s "${!list#-},$from-$((seq - 1))"
-			printf -v "$list" %s "${!list#,}"
-			[ ${#P_B_GAPS[PEER]} -le 500 ] || P_B_GAPS[PEER]=${P_B_GAPS[PEER]#*,}
-			[ ${#P_D_GAPS[PEER]} -le 500 ] || P_D_GAPS[PEER]=${P_D_GAPS[PEER]#*,}
-			printf -v "$name" %s $((seq - 1))
+			gaps=${!list#-},$from-$((seq - 1))
+			gaps=${gaps#,}
+			[ ${#gaps} -le 500 ] || gaps=${gaps#*,}
+			set_gaps "$2" "$gaps"
+			(($name = seq - 1))
 		fi
 		deliver_stored
 	done
@@ -413,7 +415,7 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
 	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
 	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
-	printf -v "P_$2_SINCE[PEER]" %s 0
+	((P_$2_SINCE[PEER] = 0))
 }
 
 check_missing() { # of each session: ask for what is missing, and give it up when its time is over
@@ -423,7 +425,7 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 		for scope in B D; do
 			upto="P_${scope}[i]" top="P_${scope}_TOP[i]" since="P_${scope}_SINCE[i]" asked="P_${scope}_UPTO[i]"
 			if [ "${!upto}" -ge "${!top}" ]; then
-				printf -v "$since" %s 0
+				(($since = 0))
 				continue
 			fi
 			PEER=$i
@@ -439,8 +441,8 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 			fi
 			HAS_MISSING=yes
 			if [ "${!since}" = 0 ] || [ "${!since}" -gt "$TICKS" ]; then
-				printf -v "$since" %s "$TICKS"
-				printf -v "$asked" %s "${!top}"
+				(($since = TICKS))
+				(($asked = $top))
 			elif ((TICKS - ${!since} >= MISSING_SECONDS && P_SYNC_AT[i] > 0 && POLLED_AT > P_SYNC_AT[i])); then
 				give_up "$i" "$scope" "${!asked}"
 			fi

@@ -301,10 +301,10 @@ read_participants() { # LINES, an answer: who is there, each a row; who is not t
 		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue
 		is_present "$PEER" && [ "${P_STATE[PEER]}" != new ] && [ "${P_STATE[PEER]}" != lost ] || owe "$PEER" sync
 		set_listed "$PEER"
-		listed="$listed$PEER "
+		listed="$listed${P_SID[PEER]} "
 	done
 	for ((i = 0; i < PEERS; i++)); do
-		[[ $listed = *" $i "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
+		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
 	done
 }
 

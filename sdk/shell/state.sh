@@ -44,13 +44,12 @@ read_state() { # -> all of it, as of the newest commit
 	# shellcheck disable=SC2206
 	line=(${LINES[0]})
 	for field in $STATE_FIELDS; do printf -v "$field" %s "${line[i++]}"; done
-	for ((n = 0; n < PEERS; n++)); do
-		# shellcheck disable=SC2206
-		line=(${LINES[n + 1]})
-		i=0
-		for field in $PEER_FIELDS; do printf -v "P_${field}[n]" %s "${line[i++]}"; done
-	done
-	for ((n = PEERS + 1; n < ${#LINES[@]} - 1; n++)); do finish "${LINES[n]}"; done
+	# shellcheck disable=SC2086
+	read_table "$SESSION/state/commit.$COMMIT.$WRITER" P_ $PEER_FIELDS
+	# shellcheck disable=SC2206
+	line=($PEER_FIELDS)
+	n=$((PEERS > 0 ? ${#line[@]} + 1 : 1)) # LINES has no empty ones
+	for (( ; n < ${#LINES[@]} - 1; n++)); do finish "${LINES[n]}"; done
 }
 
 refresh_state() { [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || read_state; } # where nothing of it was changed since
@@ -68,14 +67,11 @@ finish() { # LINE of a commit: `record N TEXT` or `move FROM TO`. It may be done
 }
 
 commit_state() { # Status 1: another process was faster; its state is read, and what we had changed is forgotten
-	local text='' field n=$((COMMIT + 1)) i cell
+	local text='' field n=$((COMMIT + 1)) i column
 	for field in $STATE_FIELDS; do text="$text${!field} "; done
-	for ((i = 0; i < PEERS; i++)); do
-		text=$text$'\n'
-		for field in $PEER_FIELDS; do
-			cell="P_${field}[i]"
-			text="$text${!cell} "
-		done
+	for field in $PEER_FIELDS; do
+		column="P_${field}[*]"
+		text=$text$'\n'"${!column}"
 	done
 	for i in "${NEW_RECORDS[@]}" "${NEW_MOVES[@]}"; do text=$text$'\n'$i; done
 	write_file "$SESSION/state/commit.$n.$PROCESS_ID" "$text"$'\nend'
@@ -112,7 +108,7 @@ report() { # CAUSE LABEL: something that was not genuine. Told once for each; th
 	add_record tampered "$2" "$1"
 }
 
-raise() { [ "${!1}" -ge "$2" ] || printf -v "$1" %s "$2"; } # VARIABLE NUMBER: to at least that
+raise() { [ "${!1}" -ge "$2" ] || (($1 = $2)); } # VARIABLE NUMBER: to at least that
 
 die_disk() { die "can't write in $SESSION" "is the disk full or read-only? Make room and call again; nothing is lost or half-done"; }
 
