@@ -228,7 +228,7 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 
 repeat_from() { # PEER: what it lacks goes out again, before anything new. Not for the same state twice in a minute
 	local n state="${P_HAS_B[$1]}:${P_HAS_D[$1]}:${EPOCH:0:8}"
-	[[ ${P_REPEATED[$1]} = "$state:"* && $((TICKS - ${P_REPEATED[$1]##*:})) -lt 60 ]] && return
+	[[ ${P_REPEATED[$1]} = "$state:"* && $((TICKS - ${P_REPEATED[$1]##*:})) -lt $MISSING_SECONDS ]] && return
 	for ((n = OLDEST + 1; n <= SENT; n++)); do
 		read_outbox "$n" || return
 		case $OUT_TO in
@@ -255,11 +255,11 @@ send_controls() { # the syncs and acks that are due. At most one of each in ten 
 	for ((i = 0; i < PEERS; i++)); do
 		is_present "$i" || continue
 		due=${P_DUE[i]}
-		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= 10 || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
+		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= SYNC_SECONDS || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
 			send_control "$i" sync || [ "$CODE" = no_recipient ] || break
 			P_SYNC_AT[i]=$TICKS due=${due/sync/} changed=yes
 		fi
-		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= 10 || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
+		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= SYNC_SECONDS || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
 			send_control "$i" ack || [ "$CODE" = no_recipient ] || break
 			P_ACK_AT[i]=$TICKS due=${due/ack/} changed=yes
 		fi

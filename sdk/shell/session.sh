@@ -337,7 +337,7 @@ welcome() {
 	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
 	print "agentalk: joined on $BRIDGE, you are $NAME."
 	send_controls
-	local end=$((TICKS + 25))
+	local end=$((TICKS + PAIR_SECONDS))
 	list_names
 	[ -z "$NAMES" ] || while ! is_anyone_paired && ((TICKS < end)); do wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :; done
 	is_anyone_paired || print "agentalk: nobody is listening now. PAIRED follows when one of them next waits."
