@@ -85,7 +85,7 @@ cmd_leave() {
 		send_control "$i" bye || :
 	done
 	request left POST "/leave?epoch=$EPOCH" "{\"participant_id\":\"$ID\"}" || :
-	write_file "$TMP.session" "bridge $BRIDGE"$'\n'"name $NAME"$'\n'"role $ROLE"$'\n'"made $MADE"$'\n'"call $CALL"$'\n'
+	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'
 	rename "$TMP.session" "$SESSION/session" || die_disk
 	remove "$SESSION/keys" "$SESSION/sent" "$SESSION/received"
 	[ -z "$read" ] || read=". Shown there, all that you said: ${read#, }"
