@@ -102,7 +102,7 @@ direct_key_of() { # PEER -> KEY_NAME; made once. Status 1: its key is no point o
 	KEY_NAME=direct-$SID-$sid
 	[ ! -e "$SESSION/keys/$KEY_NAME" ] || return 0
 	[[ $first < $second ]] || first=$sid second=$SID
-	ecdh "$SESSION/keys/ecdh.pem" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
+	read_public_keys "$1" && ecdh "$SESSION/keys/ecdh-$SID" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
 	make_key "$KEY_NAME" "agentalk/1 direct $KEY $first $second $HEX"
 }
 

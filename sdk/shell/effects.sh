@@ -51,6 +51,15 @@ sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SE
 
 is_process() { kill -0 "$1"; } # PID
 
+find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
+	local line words
+	read -r line </proc/1/stat
+	line=${line##*) }
+	# shellcheck disable=SC2206
+	words=($line)
+	PLACE=${words[19]:-0}
+}
+
 read_hex() { # BYTES of standard input -> HEX
 	local byte n
 	HEX=''
@@ -192,6 +201,8 @@ print_body() { # BODY, pieces as in BYTES
 
 read_key() { { read -r HASH_KEY && read -r PASSPHRASE; } <"$SESSION/keys/$1" || die_left; } # NAME -> HASH_KEY, PASSPHRASE
 
+read_line() { IFS= read -r LINE <"$1"; } # FILE -> LINE, its first
+
 read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
 	BYTES=('') BYTES_LENGTH=0
 	[ -r "$1" ] && read_bytes <"$1"
@@ -209,11 +220,13 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT: others may write the same, so it is never cut first
+
 write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
-rename() { "$RUN_mv" -f "$1" "$2"; } # FROM TO
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO; a signal may have ended the first mv
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 
@@ -237,8 +250,9 @@ file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	SIZE=${SIZES[0]:-}
 }
 
-file_identity() { # FILE -> IDENTITY: a copy has another one; '' where this machine can't tell
-	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %i-%Z "$1" || "$RUN_stat" -f %i-%c "$1") || IDENTITY=''
+file_identity() { # FILE -> IDENTITY: when it was last changed, which nobody can set, so a copy has another; - where this machine can't tell
+	IDENTITY=-
+	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
@@ -274,13 +288,25 @@ die() { # WHAT_FAILED WHAT_TO_DO
 }
 
 init_temp() { # -> TMP, how the names of this process's files begin
-	PROCESS_ID=$STARTED-$$-$RANDOM TMP=$SESSION/tmp/$PROCESS_ID
+	find_place
+	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
+	HELD=0 IS_ENDING='' IS_COMMITTING=''
 	trap clean_up EXIT
-	trap 'exit 130' INT HUP TERM
+	trap on_signal INT HUP TERM
 	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
 
+on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
+
+hold() { ((HELD += 1)); } # until `release` no signal but KILL ends this process
+
+release() {
+	((HELD -= 1, 1))
+	[ -z "$IS_ENDING" ] || on_signal
+}
+
 clean_up() { # nobody waits for it
+	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
