@@ -184,12 +184,13 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # standard input -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
-	while IFS= read -r -d '' piece; do
+	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
 		BYTES[n++]=$piece
 		((BYTES_LENGTH += ${#piece} + 1))
+		[[ -z $1 || $BYTES_LENGTH -le $1 ]] || break
 	done
 	BYTES[n]=$piece
 	((BYTES_LENGTH += ${#piece}))
@@ -208,10 +209,10 @@ read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
 	[ -r "$1" ] && read_bytes <"$1"
 }
 
-read_input() { # standard input, whose first byte has five seconds -> BYTES. Status 1: it is a terminal, or nothing comes
+read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: a terminal, or nothing comes
 	local first
 	[ ! -t 0 ] && IFS= read -r -d '' -n 1 -t 5 first || return
-	read_bytes
+	read_bytes "$1"
 	if [ -n "$first" ]; then BYTES[0]=$first${BYTES[0]}; else BYTES=('' "${BYTES[@]}"); fi
 	((BYTES_LENGTH += 1))
 }

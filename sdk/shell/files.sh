@@ -158,7 +158,7 @@ serve_wants() { # pieces that somebody lacks, each at most once in ten seconds
 		for folder in "${FILES[@]}"; do
 			last=0
 			! read_file "$folder/served" || ! is_decimal "${BYTES[0]}" || last=${BYTES[0]}
-			((TICKS - last >= 10 || last > TICKS)) && read_file "$folder/body" || continue
+			((TICKS - last >= SYNC_SECONDS || last > TICKS)) && read_file "$folder/body" || continue
 			last=()
 			for hash in ${hashes//,/ }; do
 				is_hex "$hash" 64 && [[ ${#last[@]} -lt 32 && ${BYTES[0]} = *$'\n'"$hash"* ]] && last[${#last[@]}]=$hash
@@ -274,7 +274,7 @@ want_pieces() { # N SID HASHES: at most once in ten seconds; after a minute the 
 		began=${BYTES[0]%% *} asked=${BYTES[0]#* }
 		asked=${asked%% *}
 	fi
-	((TICKS - asked >= 10 || asked > TICKS)) || return 0
+	((TICKS - asked >= SYNC_SECONDS || asked > TICKS)) || return 0
 	if find_peer SID "$2" && is_present "$PEER"; then send_control "$PEER" want "$3" || :; fi
 	if [[ ${BYTES[0]} != *told && $((TICKS - began)) -ge $MISSING_SECONDS ]]; then
 		add_record late-file "${P_LABEL[PEER]:-somebody}" - "$1"

@@ -266,7 +266,7 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 
 repeat_from() { # PEER: what it lacks goes out again, before anything new. Not for the same state twice in a minute
 	local peer=$1 has=${P_HAS_B[$1]} state="${P_HAS_B[$1]}:${P_HAS_D[$1]}:${EPOCH:0:8}" before=$SENT count
-	[[ ${P_REPEATED[peer]} = "$state:"* && $((TICKS - ${P_REPEATED[peer]##*:})) -lt 60 ]] && return
+	[[ ${P_REPEATED[peer]} = "$state:"* && $((TICKS - ${P_REPEATED[peer]##*:})) -lt $MISSING_SECONDS ]] && return
 	((has = has >= P_FROM[peer] ? has : P_FROM[peer] - 1))
 	count=$((BROADCASTS - has + P_SEQ[peer] - P_HAS_D[peer]))
 	[ "$count" -gt 0 ] || return 0
@@ -289,11 +289,11 @@ send_controls() { # the syncs and acks that are due. At most one of each in ten 
 	for ((i = 0; i < PEERS; i++)); do
 		is_present "$i" || continue
 		due=${P_DUE[i]}
-		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= 10 || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
+		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= SYNC_SECONDS || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
 			send_control "$i" sync || [ "$CODE" = no_recipient ] || break
 			P_SYNC_AT[i]=$TICKS due=${due/sync/} changed=yes
 		fi
-		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= 10 || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
+		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= SYNC_SECONDS || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
 			send_control "$i" ack || [ "$CODE" = no_recipient ] || break
 			P_ACK_AT[i]=$TICKS due=${due/ack/} changed=yes
 		fi
@@ -337,10 +337,10 @@ read_participants() { # LINES, an answer: who is there, each a row; who is not t
 		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue
 		is_present "$PEER" && [ "${P_STATE[PEER]}" != new ] && [ "${P_STATE[PEER]}" != lost ] || owe "$PEER" sync
 		set_listed "$PEER"
-		listed="$listed$PEER "
+		listed="$listed${P_SID[PEER]} "
 	done
 	for ((i = 0; i < PEERS; i++)); do
-		[[ $listed = *" $i "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
+		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
 	done
 }
 

@@ -246,7 +246,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	if [ "$ROLE" = join ]; then
 		case $LINK in
 			'') die "which link?" "$0 join 'LINK' --name server" ;;
-			-) read_input || die "no link came on standard input" "give it as an argument, or in a file" ;;
+			-) read_input 4096 || die "no link came on standard input" "give it as an argument, or in a file" ;;
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
@@ -339,9 +339,13 @@ welcome() {
 	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
 	print "agentalk: joined on $BRIDGE, you are $NAME."
 	send_controls
-	local end=$((TICKS + 25))
+	local end=$((TICKS + PAIR_SECONDS))
 	list_names
-	[ -z "$NAMES" ] || while ! is_anyone_paired && ((TICKS < end)); do wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :; done
+	HAS_MORE='' LEFT=$OUTPUT_BYTES
+	while [[ $NAMES && -z $HAS_MORE ]] && ! is_anyone_paired && ((TICKS < end)); do
+		wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :
+	done
+	[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
 	is_anyone_paired || print "agentalk: nobody is listening now. PAIRED follows when one of them next waits."
 	print "agentalk: next: $CALL wait"
 }

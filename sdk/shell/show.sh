@@ -57,19 +57,31 @@ is_visible() { # BYTES CODE_POINT: in its shortest form, and not hidden
 	done
 }
 
-quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its first 16,000 bytes
-	local text=${BYTES[0]} changed='' piece
-	for piece in "${BYTES[@]:1}"; do text=$text?$piece changed=yes; done # NULs
+cut_text() { # TEXT BYTES -> CUT: its start, up to a whole character
+	CUT=${1:0:$2}
+	while [[ $CUT = *[$'\200'-$'\277'] ]]; do CUT=${CUT%?}; done
+	CUT=${CUT%[$'\300'-$'\377']}
+}
+
+OUTPUT_BYTES=15500 # what one call shows of others' words: less than any agent program's limit
+
+quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its start, as it would be too long
+	local text changed='' limit=$OUTPUT_BYTES IFS='?'
+	[ ${#BYTES[@]} -eq 1 ] || changed=yes
+	text="${BYTES[*]}"
+	IFS=$' \t\n'
 	IS_CUT=''
-	if [ ${#text} -gt 16000 ]; then
-		text=${text:0:15000}
-		while [[ $text = *[$'\200'-$'\277'] ]]; do text=${text%?}; done
-		text=${text%[$'\300'-$'\377']}
-		IS_CUT=yes
-	fi
-	sanitize "${text%$'\n'}"
+	while :; do
+		if [ ${#text} -gt "$limit" ]; then
+			cut_text "$text" "$limit"
+			text=$CUT IS_CUT=yes
+		fi
+		sanitize "${text%$'\n'}"
+		QUOTED="  | ${CLEAN//$'\n'/$'\n'  | }"
+		[ ${#QUOTED} -gt "$OUTPUT_BYTES" ] || break
+		limit=$((${#text} * (OUTPUT_BYTES - 500) / ${#QUOTED})) # bars and replaced characters made it longer
+	done
 	IS_CHANGED=$IS_CHANGED$changed
-	QUOTED="  | ${CLEAN//$'\n'/$'\n'  | }"
 }
 
 format_time() { # UNIX_SECONDS -> TIME, with its date where that is not today's
@@ -197,23 +209,23 @@ format_said() { # ARRIVED SAID_MS -> TIME
 	TIME="said $first, came $TIME"
 }
 
-format_words() { # LINE PATH SIZE -> TEXT; in one line where IS_BRIEF
+format_words() { # LINE PATH SIZE -> TEXT; its start in one line where IS_BRIEF
+	local note='' line
 	if ! read_file "$2" || [ "$BYTES_LENGTH" -ne "$3" ]; then
 		TEXT="agentalk: $1: the file with its words, $2, is gone or changed"
 		return
 	fi
 	quote_body
-	TEXT="agentalk: $1:"$'\n'"$QUOTED"
+	[ -z "$IS_CHANGED" ] || note="some of its characters can't be shown; the exact bytes are in"
 	if [ -n "$IS_BRIEF" ]; then
-		QUOTED="  | ${CLEAN//$'\n'/ }"
-		[ ${#QUOTED} -le 400 ] || QUOTED="${QUOTED:0:400}…" IS_CUT=yes
-		TEXT="agentalk: $1:"$'\n'"$QUOTED"
+		line=${CLEAN//$'\n'/ }
+		[ "$line" = "$CLEAN" ] || note='its lines are joined here; the whole is in'
+		cut_text "$line" 390
+		[ ${#line} -le 390 ] || line=$CUT… IS_CUT=yes
+		QUOTED="  | $line"
 	fi
-	if [ -n "$IS_CUT" ]; then
-		TEXT=$TEXT$'\n'"agentalk: that was its beginning; the whole is in $2"
-	elif [ -n "$IS_CHANGED" ]; then
-		TEXT=$TEXT$'\n'"agentalk: some of its characters can't be shown; the exact bytes are in $2"
-	fi
+	[ -z "$IS_CUT" ] || note='that was its beginning; the whole is in'
+	TEXT="agentalk: $1:"$'\n'"$QUOTED${note:+$'\n'"agentalk: $note $2"}"
 }
 
 read_record() { # R -> RECORD
@@ -256,7 +268,7 @@ print_new() { # what this call may still print is LEFT characters -> NEWS (yes; 
 			[ "$r" -gt "$SHOWN" ] || continue
 			if format_record "$r" && ! is_superseded "$r"; then
 				[ "$r" -gt "$AGAIN" ] || TEXT=${TEXT/#agentalk: /agentalk: (perhaps again) }
-				[ "$LEFT" -eq 16000 ] || [ ${#TEXT} -le "$LEFT" ] || { HAS_MORE=yes && break; }
+				[ "$LEFT" -eq "$OUTPUT_BYTES" ] || [ ${#TEXT} -le "$LEFT" ] || { HAS_MORE=yes && break; }
 				print "$TEXT"
 				((LEFT -= ${#TEXT} + 1))
 				[ "$LEFT" -gt 0 ] || LEFT=0
