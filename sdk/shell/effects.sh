@@ -51,15 +51,6 @@ sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SE
 
 is_process() { kill -0 "$1"; } # PID
 
-find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
-	local line words
-	read -r line </proc/1/stat
-	line=${line##*) }
-	# shellcheck disable=SC2206
-	words=($line)
-	PLACE=${words[19]:-0}
-}
-
 read_hex() { # BYTES of standard input -> HEX
 	local byte n
 	HEX=''
@@ -200,8 +191,6 @@ print_body() { # BODY, pieces as in BYTES
 	printf %s "${BODY[0]}" && { [ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"; }
 }
 
-read_key() { { read -r HASH_KEY && read -r PASSPHRASE; } <"$SESSION/keys/$1" || die_left; } # NAME -> HASH_KEY, PASSPHRASE
-
 read_line() { IFS= read -r LINE <"$1"; } # FILE -> LINE, its first
 
 read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
@@ -221,13 +210,13 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
-write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT: others may write the same, so it is never cut first
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, which others may write, too: not cut first
 
 write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
-rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO; a signal may have ended the first mv
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO; a signal may end one mv
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 
@@ -251,7 +240,7 @@ file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	SIZE=${SIZES[0]:-}
 }
 
-file_identity() { # FILE -> IDENTITY: when it was last changed, which nobody can set, so a copy has another; - where this machine can't tell
+file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
 	IDENTITY=-
 	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
 }
@@ -266,7 +255,7 @@ hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finis
 
 finish_hash() { # -> HASH
 	wait
-	read -r HASH _ <"$TMP.hash" && HASH=${HASH:0:64}
+	read_line "$TMP.hash" && HASH=${LINE:0:64}
 }
 
 join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
@@ -281,7 +270,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 print() { printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
 
-print_progress() { [ ! -t 2 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
+print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
 die() { # WHAT_FAILED WHAT_TO_DO
 	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$1" "$2" >&4
@@ -298,13 +287,6 @@ init_temp() { # -> TMP, how the names of this process's files begin
 }
 
 on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
-
-hold() { ((HELD += 1)); } # until `release` no signal but KILL ends this process
-
-release() {
-	((HELD -= 1, 1))
-	[ -z "$IS_ENDING" ] || on_signal
-}
 
 clean_up() { # nobody waits for it
 	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved

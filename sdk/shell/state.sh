@@ -173,7 +173,22 @@ die_disk() {
 
 die_left() { die "this session has left the channel" "what was said: $CALL log. A new one: $CALL create $BRIDGE"; }
 
+hold() { ((HELD += 1)); } # until `release` no signal but KILL ends this process
+
+release() {
+	((HELD -= 1, 1))
+	[ -z "$IS_ENDING" ] || on_signal
+}
+
 # ---- one process polls; locks only save work ----
+
+find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
+	local words
+	read_line /proc/1/stat || LINE=''
+	# shellcheck disable=SC2206
+	words=(${LINE##*) })
+	PLACE=${words[19]:-0}
+}
 
 is_running() { # PROCESS_ID. Status 1: it has ended; 2: it belongs to another container, where nobody can see
 	local pid=${1#*-}
