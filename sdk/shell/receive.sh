@@ -34,33 +34,39 @@ apply_answer() { # CURSOR BEGAN; LINES. What is left after three seconds comes w
 	done
 }
 
-apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on
-	local index
+apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on, or MORE_EVENTS
+	local index words
 	# shellcheck disable=SC2086
 	set -- "$1" $2
-	[ "$2" != cursor ] || return 0
 	index=${3:-}
-	[ "$2" != gap ] || index=${4:-}
-	if ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
+	case $2 in
+		message) words=9 ;;
+		join) words=8 ;;
+		leave) words=6 ;;
+		away | back) words=5 ;;
+		gap) words=4 index=${4:-} ;;
+		*) return 0 ;; # the last line, or one of a later version
+	esac
+	if [ $# -lt "$words" ] || ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
 		report malformed-answer bridge
 		return 1
 	fi
 	[ "$index" -gt "$CURSOR" ] || return 0
-	case $2:$# in
-		message:9) on_message "$index" "$5" "$6" "$7" "$8" "$9" ;;
-		join:8)
+	case $2 in
+		message) on_message "$index" "$5" "$6" "$7" "$8" "$9" ;;
+		join)
+			[ ${#CARD_IDS[@]} -lt 50 ] || { MORE_EVENTS=yes && return 1; }
 			if is_hex "$5" 32 && [ "$5" != "$ID" ]; then
 				CARD_IDS[${#CARD_IDS[@]}]=$5 CARD_LINES[${#CARD_LINES[@]}]="$index $6 $7 $8"
 			fi
 			;;
-		leave:6 | away:5 | back:5)
+		leave | away | back)
 			drop_card "$5" "$2" || ! find_peer ID "$5" || on_presence "$2" "$index" "${6:-}"
 			;;
-		gap:4)
-			add_record gap -
+		gap)
+			add_presence gap -
 			HAS_GAP=yes
 			;;
-		*) report malformed-answer bridge ;;
 	esac
 	CURSOR=$index
 }
@@ -105,8 +111,12 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	find_peer ID "$2" || { refresh_participants && find_peer ID "$2"; }
 	set_aad "$2" "$3" message
 	if [ "$PEER" -lt 0 ] || ! prove "$2" "$direct" "$4" "$5" "$6"; then
-		[ "$PEER" -lt 0 ] || [ -n "$direct" ] || { report "$REASON" "${P_LABEL[PEER]}" && return; }
-		[ "$1" -lt "$JOIN_INDEX" ] || { ((UNREADABLE += 1)) && [ "$UNREADABLE" -gt 1 ] || add_record unreadable -; }
+		if [[ $PEER -ge 0 && -z $direct ]]; then
+			report "$REASON" "${P_LABEL[PEER]}"
+		elif [ "$1" -ge "$JOIN_INDEX" ]; then
+			((UNREADABLE += 1))
+			[ "$UNREADABLE" -gt 1 ] || add_record unreadable -
+		fi
 		return
 	fi
 	case ${P_STATE[PEER]} in new | lost) P_STATE[PEER]=here ;; esac

@@ -302,10 +302,10 @@ read_participants() { # LINES, an answer: who is there, each a row; who is not t
 		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue
 		is_present "$PEER" && [ "${P_STATE[PEER]}" != new ] && [ "${P_STATE[PEER]}" != lost ] || owe "$PEER" sync
 		set_listed "$PEER"
-		listed="$listed$PEER "
+		listed="$listed${P_SID[PEER]} "
 	done
 	for ((i = 0; i < PEERS; i++)); do
-		[[ $listed = *" $i "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
+		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
 	done
 }
 
@@ -324,7 +324,7 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		enter_channel || return
 		if [ "$EPOCH" != "$before" ]; then
 			EPOCH_AT=$TICKS
-			add_record resumed -
+			add_presence resumed -
 			for ((n = OLDEST + 1; n <= SENT; n++)); do ! is_owed "$n" || break; done
 			SENT=$((n <= SENT ? n - 1 : SENT))
 		fi

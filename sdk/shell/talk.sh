@@ -146,7 +146,7 @@ wait_for_news() { # SECONDS; status 0: there is news. JOINED waits up to five mo
 			joined) news=yes end=$((TICKS + 5)) ;;
 			more) news=yes end=$((TICKS + 2)) ;;
 		esac
-		((TICKS < end)) || [[ -z $polled || -n $MORE_EVENTS ]] || break
+		((TICKS < end)) || [[ -z $polled || (-n $MORE_EVENTS && $TICKS -lt $((end + 10))) ]] || break
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes

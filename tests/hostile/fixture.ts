@@ -68,6 +68,8 @@ export class AttackFixture {
   diskBytes = 0;
   /** The longest of bob's calls. */
   longestMs = 0;
+  /** May change the lines of what bob is answered; the last one is the empty string after a newline. */
+  rewrite: Rewrite = (lines) => lines;
   #markers = 0;
   #bridge: string;
   readonly #running = new Set<Running>();
@@ -167,8 +169,14 @@ export class AttackFixture {
 
   /** From here on the bridge is honest, but for the pieces of files that it gives out. */
   honest(): void {
+    this.rewrite = (lines) => lines;
     this.adversary.plan = () => ({ what: 'pass' });
-    this.adversary.rewrite = (_, body) => body;
+    this.adversary.translate = ({ path }) => unscalePath(path);
+    this.adversary.rewrite = (asked, body) => {
+      if (['page', 'blobs'].includes(asked.kind)) return body;
+      const lines = body.toString('latin1').split('\n').map(scaleLine);
+      return Buffer.from(this.rewrite(lines, asked).join('\n'), 'latin1');
+    };
     this.adversary.alter = (_, answer) => answer;
     this.adversary.usurp = ({ kind, path, method, body }, response) => {
       if (kind !== 'blobs') return false;
@@ -269,56 +277,93 @@ export class AttackFixture {
   }
 }
 
+/**
+ * Bob is given other indices than the bridge's, so that events can be put between two others: the event r has the index
+ * r * INDEX_SCALE.
+ */
+const INDEX_SCALE = 1_000_000;
+const scaled = (word = '') => (/^\d{1,9}$/.test(word) ? String(Number(word) * INDEX_SCALE) : word);
+
+function scaleLine(line: string): string {
+  const words = line.split(' ');
+  const at = { join: [1], message: [1], leave: [1], away: [1], back: [1], gap: [1, 2], cursor: [1, 4], sent: [1] }[
+    words[0] ?? ''
+  ];
+  for (const i of at ?? []) if (words[i] !== undefined) words[i] = scaled(words[i]);
+  return words.join(' ');
+}
+
+/** The real cursor in bob's request. */
+export const unscalePath = (path: string): string =>
+  path.replace(/([?&]since=)(\d+)/, (_, name: string, since: string) => {
+    return `${name}${Math.floor(Number(since) / INDEX_SCALE)}`;
+  });
+
+/** In an event line: the index is the one after that of the line before it. */
+export const NEXT = '+';
+
+/** Gives each line of which the index is NEXT its index. */
+function numberEvents(lines: readonly string[], first: number): string[] {
+  let last = first;
+  return lines.map((line) => {
+    const [word = '', index, ...rest] = line.split(' ');
+    if (word === 'gap') return line;
+    if (index !== NEXT) {
+      if (/^\d{1,15}$/.test(index ?? '')) last = Number(index);
+      return line;
+    }
+    return [word, String(++last), ...rest].join(' ');
+  });
+}
+
 export type Rewrite = (lines: string[], asked: Asked) => readonly string[];
 
 /** The bridge changes the lines of its answers of a kind; the last one is the empty string after a newline. */
 export function rewriteAnswers(fixture: AttackFixture, kind: string | readonly string[], rewrite: Rewrite): void {
   const kinds = [kind].flat();
-  fixture.adversary.rewrite = (asked, body) =>
-    kinds.includes(asked.kind)
-      ? Buffer.from(rewrite(body.toString('latin1').split('\n'), asked).join('\n'), 'latin1')
-      : body;
+  fixture.rewrite = (lines, asked) => (kinds.includes(asked.kind) ? rewrite(lines, asked) : lines);
 }
 
-/** The bridge changes the events of a poll; `cursor` is the last index of the answer. */
+/** The bridge changes the events of a poll; `cursor` is the last index of the answer, `since` the one before the first. */
 export function rewriteEvents(
   fixture: AttackFixture,
-  rewrite: (events: string[], cursor: number) => readonly string[],
+  rewrite: (events: string[], cursor: number, since: number) => readonly string[],
 ): void {
-  rewriteAnswers(fixture, 'poll', (lines) => {
+  rewriteAnswers(fixture, 'poll', (lines, { path }) => {
     const cursor = /^cursor (\d+) /.exec(lines.at(-2) ?? '')?.[1];
     if (cursor === undefined) return lines;
-    return [...rewrite(lines.slice(0, -2), Number(cursor)), ...lines.slice(-2)];
+    const since = Number(/[?&]since=(\d+)/.exec(path)?.[1] ?? 0);
+    return [...numberEvents(rewrite(lines.slice(0, -2), Number(cursor), since), since), ...lines.slice(-2)];
   });
 }
 
 export const isMessage = (line: string): boolean => line.startsWith('message ');
 
+type SealedFields = { readonly nonce: string; readonly ciphertext: string; readonly tag: string };
+
 /** The line of a message event. */
-export const messageLine = (
-  index: number,
-  from: string,
-  to: string,
-  { nonce, ciphertext, tag }: { readonly nonce: string; readonly ciphertext: string; readonly tag: string },
-): string => `message ${index} ${Date.now()} ${from} ${to} ${nonce} ${ciphertext} ${tag}`;
+export const messageLine = (from: string, to: string, sealed: SealedFields, index: number | string = NEXT): string =>
+  `message ${index} ${Date.now()} ${from} ${to} ${sealed.nonce} ${sealed.ciphertext} ${sealed.tag}`;
 
-export const joinLine = (
-  index: number,
-  from: string,
-  { nonce, ciphertext, tag }: { readonly nonce: string; readonly ciphertext: string; readonly tag: string },
-): string => `join ${index} ${Date.now()} ${from} ${nonce} ${ciphertext} ${tag}`;
+export const joinLine = (from: string, sealed: SealedFields, index: number | string = NEXT): string =>
+  `join ${index} ${Date.now()} ${from} ${sealed.nonce} ${sealed.ciphertext} ${sealed.tag}`;
 
-/** The bridge puts lines before the next message event, once. They get the cursor of their answer as index. */
-export function insertOnce(fixture: AttackFixture, make: (cursor: number) => readonly string[]): { isDone: boolean } {
-  const state = { isDone: false };
-  rewriteEvents(fixture, (events, cursor) => {
+/** The bridge puts these lines before the next message event, for good. */
+export function insertOnce(fixture: AttackFixture, make: (message: string) => readonly string[]): void {
+  let inserted: string[] | undefined;
+  rewriteEvents(fixture, (events, _, since) => {
     const at = events.findIndex(isMessage);
-    if (state.isDone || at < 0) return events;
-    state.isDone = true;
-    return [...events.slice(0, at), ...make(Number(/^message (\d+)/.exec(events[at] ?? '')?.[1] ?? cursor)), ...events.slice(at)];
+    if (inserted === undefined && at >= 0) {
+      const before = events.slice(0, at);
+      const last = Math.max(since, ...before.map(indexOf));
+      inserted = numberEvents(make(events[at] ?? ''), last);
+    }
+    const all = [...events, ...(inserted ?? []).filter((line) => indexOf(line) > since)];
+    return all.sort((a, b) => indexOf(a) - indexOf(b));
   });
-  return state;
 }
+
+const indexOf = (line: string): number => Number(/^\S+ (\d+)/.exec(line)?.[1] ?? 0);
 
 /** What a folder takes on disk, as far as it can be seen while others write there. */
 function sizeOf(folder: string): number {

@@ -79,6 +79,8 @@ export class Adversary {
   plan: Plan;
   /** Which bridge gets the next request of a client; undefined: nobody listens there. */
   target: (client: string) => string | undefined;
+  /** May change the path that the bridge is asked for. */
+  translate: (asked: Asked) => string = ({ path }) => path;
   /** May answer in the bridge's place, which then hears nothing of it: true if it does. */
   usurp: (asked: Asked, response: ServerResponse) => boolean = () => false;
   /** May change what the bridge answers. */
@@ -141,14 +143,15 @@ export class Adversary {
       if (fate.what === 'drop') return void drop();
       if (fate.what === 'refuse') return refuse(response, fate);
       if (fate.what === 'delay') await this.#pause(fate.ms);
-      const forward = () => this.#forward(client, request, path, body, response);
+      const target = this.translate(asked);
+      const forward = () => this.#forward(client, request, target, body, response);
       let answer = await forward();
       if (fate.what === 'repeat' && asked.kind !== 'poll') answer = await forward();
       if (fate.what === 'lose') return void drop();
       if (fate.what === 'delay') await this.#pause(fate.ms);
       if (fate.what === 'echo') {
         void this.#pause(fate.ms)
-          .then(() => this.#forward(client, request, path.replace(/wait=\d+/, 'wait=0'), body, undefined))
+          .then(() => this.#forward(client, request, target.replace(/wait=\d+/, 'wait=0'), body, undefined))
           .catch(() => {});
       }
       send(response, this.alter(asked, { ...answer, body: this.rewrite(asked, answer.body) }), fate, drop);
