@@ -22,6 +22,7 @@ cmd_who() {
 		print "agentalk: $line"
 	done
 	[ -z "$alone" ] || print "agentalk: nobody else is here. The link goes on working: $CALL invite prints it"
+	((TAMPERED == 0)) || print "agentalk: $TAMPERED times something was not genuine"
 	((UNREADABLE == 0)) || print "agentalk: $UNREADABLE messages could not be read"
 	print "agentalk: next: $CALL wait"
 }

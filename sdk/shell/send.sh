@@ -360,7 +360,7 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		enter_channel || return
 		if [ "$EPOCH" != "$before" ]; then
 			EPOCH_AT=$TICKS
-			[ "$before" = "$NULLS" ] || add_record resumed -
+			[ "$before" = "$NULLS" ] || add_presence resumed -
 			rewind_all
 		fi
 		! commit_state || break
