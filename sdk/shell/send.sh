@@ -322,6 +322,7 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		done
 		enter_channel || return
 		if [ "$EPOCH" != "$before" ]; then
+			EPOCH_AT=$TICKS
 			add_record resumed -
 			for ((n = OLDEST + 1; n <= SENT; n++)); do ! is_owed "$n" || break; done
 			SENT=$((n <= SENT ? n - 1 : SENT))

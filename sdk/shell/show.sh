@@ -57,11 +57,8 @@ is_visible() { # BYTES CODE_POINT: in its shortest form, and not hidden
 }
 
 quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its first 16,000 bytes
-	local text=${BYTES[0]} changed='' IFS='?'
-	if [ ${#BYTES[@]} -gt 1 ]; then
-		text="${BYTES[*]}"
-		changed=yes
-	fi
+	local text=${BYTES[0]} changed='' piece
+	for piece in "${BYTES[@]:1}"; do text=$text?$piece changed=yes; done # NULs
 	IS_CUT=''
 	if [ ${#text} -gt 16000 ]; then
 		text=${text:0:15000}
