@@ -7,9 +7,10 @@ sanitize() { # TEXT -> CLEAN; IS_CHANGED
 	CLEAN='' IS_CHANGED=''
 	case $rest in *$'\r\n'*) rest=${rest//$'\r\n'/$'\n'} IS_CHANGED=yes ;; esac
 	while [ -n "$rest" ]; do
-		part=${rest%%[!$'\t\n'\ -~]*}
+		part=${rest:0:256}
+		part=${part%%[!$'\t\n'\ -~]*}
 		CLEAN=$CLEAN$part rest=${rest:${#part}}
-		[ -n "$rest" ] || break
+		[[ -n $rest && ${#part} -lt 256 ]] || continue
 		printf -v byte %d "'${rest:0:1}"
 		byte=$((byte & 255)) n=1 code=0
 		if ((byte >= 0xc2 && byte <= 0xdf)); then
