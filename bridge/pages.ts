@@ -19,8 +19,8 @@ export type Page = (exchange: Exchange, id: string) => void;
 /** @param bundle the bridge's own file */
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
-  const [lines, kb] = [agentalk.trimEnd().split('\n').length, Math.round(client.length / 1000)];
-  const constants = { SHA256: sha256(client), LINES: String(lines), KB: String(kb) };
+  const effects = agentalk.slice(0, agentalk.indexOf('\n# ==== Part 2'));
+  const constants = { SHA256: sha256(client), PART: String(effects.split('\n').length) };
   const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
     const { accept, 'user-agent': userAgent } = exchange.request.headers;
     const form = type ?? pageType(accept, userAgent);

@@ -13,19 +13,21 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(ROOT, ...path);
 const STAMP = at('dist', '.built-from');
 
-/** The parts of agentalk.sh, in the order in which a reader should meet them; say, dm and wait run at the end of main, all else on the last line. */
+/** The parts of agentalk.sh, in the order in which a reader should meet them: the effects, then the rules. */
 const SHELL_PARTS = [
-  'head',
+  'effects',
   'crypto',
   'frame',
-  'session',
-  'http',
+  'state',
+  'peers',
   'send',
   'receive',
+  'files',
   'show',
   'talk',
-  'main',
+  'session',
   'commands',
+  'main',
 ];
 
 /** What the result depends on. */

@@ -1,8 +1,8 @@
 /** Files, which go as parts of at most a message each, and come as such. */
-import { concat, isHex, toBase64, toHex } from '../bytes.ts';
-import type { Bytes } from '../bytes.ts';
-import { sha256 } from '../protocol.ts';
-import type { Message } from '../protocol.ts';
+import { concat, isHex, toBase64, toHex } from './legacy-bytes.ts';
+import type { Bytes } from './legacy-bytes.ts';
+import { sha256 } from './legacy-protocol.ts';
+import type { Message } from './legacy-protocol.ts';
 import { noteOwn, send } from './outbox.ts';
 import type { Peer, To } from './peers.ts';
 import type { Entry, Room } from './room.ts';

@@ -1,6 +1,6 @@
 /** What stands in the place of the talk, from the templates of room.html: the way in, why there is none, and the way out. */
-import { isHex } from '../bytes.ts';
-import { accessOf, channelOf, isName } from '../protocol.ts';
+import { isHex } from './legacy-bytes.ts';
+import { accessOf, channelOf, isName } from './legacy-protocol.ts';
 import { enter, resume } from './channel.ts';
 import { at, on } from './dom.ts';
 import { Kept } from './kept.ts';

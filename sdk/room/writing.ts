@@ -1,5 +1,5 @@
 /** Writing and sending files, to everybody or to one. */
-import { encode } from '../bytes.ts';
+import { encode } from './legacy-bytes.ts';
 import { at, on } from './dom.ts';
 import { MAX_FILE_BYTES, sendFile } from './files.ts';
 import { say } from './outbox.ts';
