@@ -148,7 +148,8 @@ async function readJson(response: Response): Promise<Fields> {
 async function readError(response: Response): Promise<ApiError> {
   const seconds = Number(response.headers.get('retry-after') ?? NaN);
   const retryAfterMs = seconds >= 0 ? Math.min(seconds, MAX_RETRY_AFTER_SECONDS) * 1000 : undefined;
-  const code = response.headers.get('agentalk-error') ?? asString(asFields((await readJson(response))['error'])['code']);
+  const code =
+    response.headers.get('agentalk-error') ?? asString(asFields((await readJson(response))['error'])['code']);
   if (CODES.includes(code)) return new ApiError(code, retryAfterMs);
   const isTemporary = response.status === 429 || response.status >= 500;
   return new ApiError(isTemporary ? 'unavailable' : 'refused', retryAfterMs);

@@ -2,7 +2,7 @@
  * Control messages (docs/protocol.md, Synchronisation): sync, ack, want and bye. They go to one session, have no number
  * and are not stored. Each has a rate; what is due later waits for its time.
  */
-import type { Headers } from '../protocol.ts';
+import type { Headers, Reach } from '../protocol.ts';
 import { formatWantBody } from '../protocol.ts';
 import { ApiError, codeOf } from './bridge-api.ts';
 import { isAcked, isOwed } from './outbox.ts';
@@ -54,6 +54,13 @@ export function acknowledgeShown(room: Room, session: Session): void {
   if (isTold || control.ackShownAt > 0) return;
   control.ackShownAt = Date.now() + ACK_DELAY_MS;
   scheduleControl(room);
+}
+
+/** What a message does now at this end; each session in the channel is told of a change. */
+export function setReach(room: Room, reach: Reach): void {
+  if (room.reach === reach) return;
+  room.reach = reach;
+  for (const session of room.sessions) if (session.isInChannel) requestSync(room, session);
 }
 
 /** The sender of a file is asked for pieces, at most once in 10 s. True if it was. */

@@ -6,7 +6,7 @@ import * as protocol from '../protocol.ts';
 import { BROADCAST } from '../protocol.ts';
 import type { Frame, Message } from '../protocol.ts';
 import type { BridgeEvent, PollResponse } from './bridge-api.ts';
-import { requestAck, requestSync, scheduleControl, syncUnacked } from './control.ts';
+import { acknowledgeShown, requestAck, requestSync, scheduleControl, syncUnacked } from './control.ts';
 import { receiveFile, senderHeard, serveWant } from './files.ts';
 import { findSeen, orderMarks } from './order-marks.ts';
 import { resendTo } from './outbox.ts';
@@ -33,7 +33,7 @@ export async function applyPoll(room: Room, { events, cursor, hasGap }: PollResp
   const batch: Batch = { hasReadCards: false };
   if (hasGap) {
     room.extendEntry('gap', '', 1);
-    await readCards(room, batch);
+    await readCards(room, batch, true);
     for (const session of room.sessions) if (session.isInChannel) requestSync(room, session);
   }
   for (const event of events) {
@@ -68,11 +68,11 @@ async function applyEvent(room: Room, event: BridgeEvent, batch: Batch): Promise
   await applyMessageEvent(room, event, batch, isNew);
 }
 
-async function readCards(room: Room, batch: Batch): Promise<void> {
+async function readCards(room: Room, batch: Batch, hasGap = false): Promise<void> {
   if (batch.hasReadCards) return;
   batch.hasReadCards = true;
   // Where that fails, what it was for can't be read; the poll finds out what is wrong.
-  await refreshStatus(room).catch(() => undefined);
+  await refreshStatus(room, hasGap).catch(() => undefined);
 }
 
 // ---- proof ----
@@ -122,21 +122,20 @@ async function applyFrame(
 ): Promise<void> {
   room.touchSession(session);
   const message = protocol.checkMessage(frame, scope === 'direct');
-  if (message.ok) {
-    applyHeaders(room, session, message.value);
-    if (message.value.seq === undefined) {
-      markHeard(room, session, isBeforeJoin);
-      applyControl(room, session, message.value);
-      return;
-    }
-  }
   const seq = protocol.sequenceOf(frame);
-  if (seq === undefined) return;
-  const counter = session.counter(scope);
+  if (message.ok && message.value.seq === undefined) {
+    markHeard(room, session, isBeforeJoin);
+    applyHeaders(room, session, message.value);
+    applyControl(room, session, message.value);
+    deliverInOrder(room, session);
+  }
+  if (seq === undefined || (message.ok && message.value.seq === undefined)) return;
   const digest = await protocol.frameDigest(frame);
-  const verdict = counter.verdict(seq, digest);
-  if (verdict === 'changed') room.countEntry('tampered', session.label, 'sequence-reused');
-  if (verdict === 'duplicate' || verdict === 'changed') return;
+  const verdict = session.counter(scope).verdict(seq, digest);
+  if (verdict === 'changed') {
+    room.countEntry('tampered', session.label, 'sequence-reused');
+    return;
+  }
   const { unsigned } = frame;
   const item: Incoming = {
     scope,
@@ -145,19 +144,24 @@ async function applyFrame(
     unsigned,
     isBeforeJoin,
   };
-  markHeard(room, session, isBeforeJoin);
+  if (verdict === 'new' || verdict === 'beyond') buffer(room, session, item, digest, verdict === 'beyond');
+  if (verdict !== 'duplicate') markHeard(room, session, isBeforeJoin);
+  // A message takes its place before what its headers name: it is not missing.
+  if (message.ok) applyHeaders(room, session, message.value);
   if (verdict === 'late') {
-    counter.addLate(seq, digest);
+    session.counter(scope).addLate(seq, digest);
     deliver(room, session, item, true);
-    return;
   }
-  const isNext = seq === counter.processed + 1;
-  if (verdict === 'beyond' || (!isNext && bufferedBytes(room) + unsigned.length > MAX_BUFFERED_BYTES)) {
-    counter.name(seq, Date.now());
-    return;
-  }
-  counter.add(seq, digest, item, Date.now());
   deliverInOrder(room, session);
+}
+
+/** Takes a message; of too many out of order only the number. */
+function buffer(room: Room, session: Session, item: Incoming, digest: string, isBeyond: boolean): void {
+  const counter = session.counter(item.scope);
+  const isNext = item.seq === counter.processed + 1;
+  const isTooMuch = !isNext && bufferedBytes(room) + item.unsigned.length > MAX_BUFFERED_BYTES;
+  if (isBeyond || isTooMuch) counter.name(item.seq, Date.now());
+  else counter.add(item.seq, digest, item, Date.now());
 }
 
 const bufferedBytes = (room: Room): number =>
@@ -184,7 +188,6 @@ function applyHeaders(room: Room, session: Session, message: Message): void {
     session.broadcasts.name(sent.broadcasts, now);
     session.directs.name(sent.directs, now);
     giveUpBelowFirst(room, session);
-    deliverInOrder(room, session);
   }
   if (received) applyAck(room, session, received.broadcasts, received.directs, received.skipped);
   if (stored) {
@@ -195,9 +198,10 @@ function applyHeaders(room: Room, session: Session, message: Message): void {
   if (own) applyAck(room, session, own.mark, 0, 0);
   for (const entry of message.seen) {
     const other = room.sessions.find(({ sid }) => sid.startsWith(entry.session));
-    if (other && other !== session && other.isInChannel && entry.mark > other.broadcasts.highest) {
-      requestSync(room, other);
-    }
+    if (!other?.isInChannel || other === session) continue;
+    if (entry.mark <= Math.max(other.broadcasts.highest, other.control.askedForSeen)) continue;
+    other.control.askedForSeen = entry.mark;
+    requestSync(room, other);
   }
   if (reach && time >= session.reachTime) {
     session.reach = reach;
@@ -271,13 +275,14 @@ function deliver(room: Room, session: Session, item: Incoming, isLate: boolean):
   if (scope === 'broadcast' && session.firstShown === 0) session.firstShown = seq;
   const isDirect = scope === 'direct';
   const isBeforeJoin = !isDirect && (item.isBeforeJoin || seq < session.base);
-  const isUnpaired = !session.isPaired;
+  // In docs/protocol.md's table of marks the lower ones leave out those above them.
+  const isUnpaired = !isBeforeJoin && !session.isPaired;
   const marks = isBeforeJoin || isUnpaired ? undefined : orderMarks(room, session, message);
   const fields: Partial<Entry> = {
     sid: session.sid,
     kind: session.card.kind,
     to: isDirect ? room.me.name : undefined,
-    isLate,
+    isLate: isLate && !isBeforeJoin && !isUnpaired,
     isUnpaired,
     isBeforeJoin,
     ...(marks && { marks }),
@@ -292,9 +297,26 @@ function deliver(room: Room, session: Session, item: Incoming, isLate: boolean):
       room.countEntry('malformed', session.label, body.reason);
       return;
     }
-    const entry = receiveFile(room, session, { ...fields, file: { ...message.file, ...body.value, state: 'fetching', done: 0 } });
+    const entry = receiveFile(room, session, {
+      ...fields,
+      file: { ...message.file, ...body.value, state: 'fetching', done: 0 },
+    });
     session.lastEntryId = entry.id;
   }
+}
+
+/** All that is in the transcript was rendered in a visible tab: it is acknowledged. */
+export function markShown(room: Room): void {
+  for (const session of room.sessions) {
+    const { delivered, shown } = session;
+    const isSame =
+      delivered.broadcasts === shown.broadcasts && delivered.directs === shown.directs && delivered.mark === shown.mark;
+    if (isSame) continue;
+    session.shown = delivered;
+    room.touchSession(session);
+    acknowledgeShown(room, session);
+  }
+  save(room);
 }
 
 /** LEFT: the session said `bye`, and all that it named was shown or given up. */

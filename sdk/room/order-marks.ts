@@ -44,17 +44,16 @@ export function orderMarks(room: Room, writer: Session, { seen, received }: Mess
     return session ? [{ session, entry }] : [];
   });
   const own = findSeen(seen, room.me.sid);
+  const knownSids = [room.me.sid, ...room.me.formerSids, ...room.sessions.map(({ sid }) => sid)];
   const marks: OrderMarks = {
     unread,
     unreadOwn: unreadOwn(room, writer, own?.mark ?? 0, received?.directs),
     ahead: known.filter(({ session, entry }) => entry.mark > session.mark).map(({ session }) => session.label),
     missed: [
       ...known.map(({ session, entry }) => ({ label: session.label, count: entry.skipped })),
-      ...(own ? [{ label: room.me.name, count: own.skipped }] : []),
+      ...(own ? [{ label: 'you', count: own.skipped }] : []),
     ].filter(({ count }) => count > 0),
-    hasUnknown: seen.some(
-      (entry) => !entry.left && entry !== own && !room.sessions.some(({ sid }) => sid.startsWith(entry.session)),
-    ),
+    hasUnknown: seen.some(({ session, left }) => !left && !knownSids.some((sid) => sid.startsWith(session))),
   };
   const isEmpty =
     marks.unread.length + marks.unreadOwn + marks.ahead.length + marks.missed.length === 0 && !marks.hasUnknown;
@@ -66,4 +65,3 @@ function unreadOwn(room: Room, writer: Session, mark: number, directs: number | 
   const broadcasts = Math.max(0, room.position.broadcasts - Math.max(mark, writer.owedFrom - 1));
   return broadcasts + (directs === undefined ? 0 : Math.max(0, writer.lastDirect - directs));
 }
-

@@ -28,7 +28,8 @@ export function addOwnEntry(
   recipient: Session | undefined,
   fields: Partial<Entry>,
 ): Entry {
-  const entry = room.addEntry(type, room.me.name, { ...fields, isMine: true, kind: 'human', to: recipient?.label });
+  const addressed = recipient && { sid: recipient.sid, to: recipient.label };
+  const entry = room.addEntry(type, room.me.name, { ...fields, ...addressed, isMine: true, kind: 'human' });
   save(room);
   return entry;
 }
@@ -113,6 +114,9 @@ export async function postNext(room: Room): Promise<void> {
 async function postItem(room: Room, number: number): Promise<void> {
   const item = room.outbox[number - 1];
   if (!item?.sealed || item.isUndelivered) return;
+  // The bridge lists another session under this id: that one could not read it.
+  const listed = room.listed.get(item.to);
+  if (item.recipient !== BROADCAST && listed !== undefined && listed !== item.recipient) return;
   const { epoch, cursor } = room.position;
   try {
     const { index, recipients } = await room.api.send(epoch, cursor, item.to, item.sealed);

@@ -5,6 +5,7 @@
 import { fromBase64, toBase64 } from '../encoding.ts';
 import type { Bytes } from '../encoding.ts';
 import * as protocol from '../protocol.ts';
+import type { Limits } from './bridge-api.ts';
 import { Counter } from './sequence.ts';
 import type { CounterFields } from './sequence.ts';
 import { ControlState, Session } from './state.ts';
@@ -115,6 +116,7 @@ export function deleteSealed(room: Room, item: OutboxItem): void {
 export async function restore(room: Room): Promise<void> {
   const { storage } = room;
   room.position = storage.get<Position>('position') ?? room.position;
+  room.limits = storage.get<Limits>('limits') ?? room.limits;
   restoreOutbox(room);
   const stored = storage.names('session/').flatMap((name) => storage.get<StoredSession>(name) ?? []);
   // In the order in which they were met.

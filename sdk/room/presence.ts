@@ -25,8 +25,16 @@ export function applyReported(session: Session, reported: ReportedPresence): voi
   session.reported = { ...session.reported, ...reported };
 }
 
-/** Those whom the bridge lists when we join: they were here before us. Each is sent a sync. */
-export async function applyListed(room: Room, participants: readonly Participant[]): Promise<void> {
+/**
+ * Those whom the bridge lists when we join: they were here before us. Each is sent a sync. In the same epoch a session
+ * that is not listed has left; in a new one it may come back.
+ */
+export async function applyListed(
+  room: Room,
+  participants: readonly Participant[],
+  isNewEpoch: boolean,
+): Promise<void> {
+  const before = room.sessions.filter(({ isInChannel }) => isInChannel);
   room.listed.clear();
   for (const { id, card, reported } of participants) {
     if (id === room.own.participantId) continue;
@@ -36,13 +44,24 @@ export async function applyListed(room: Room, participants: readonly Participant
     if (markListed(room, session)) addPresenceLine(room, 'joined', session);
     if (!session.hasLeft) requestSync(room, session);
   }
+  if (!isNewEpoch) markUnlisted(room, before);
 }
 
-/** Reads the channel's status: who listens, how far each fetched, and cards that a gap hides. */
-export async function refreshStatus(room: Room): Promise<void> {
+function markUnlisted(room: Room, sessions: readonly Session[]): void {
+  for (const session of sessions) {
+    if (!session.isInChannel || room.listed.has(session.participantId)) continue;
+    markOutOfChannel(room, session);
+    addPresenceLine(room, 'bridge-left', session);
+  }
+}
+
+/** Reads the channel's status: who listens, how far each fetched, and cards and leaves that a gap hides. */
+export async function refreshStatus(room: Room, hasGap = false): Promise<void> {
   const { epoch } = room.position;
+  const before = room.sessions.filter(({ isInChannel }) => isInChannel);
   const participants = await room.api.status(epoch);
   if (room.position.epoch !== epoch) return;
+  if (hasGap) room.listed.clear();
   for (const { id, card, reported } of participants) {
     if (id === room.own.participantId) continue;
     const session = await acceptCard(room, id, card);
@@ -50,6 +69,7 @@ export async function refreshStatus(room: Room): Promise<void> {
     applyReported(session, reported);
     if (markListed(room, session)) addPresenceLine(room, 'joined', session);
   }
+  if (hasGap) markUnlisted(room, before);
   room.onChange();
 }
 

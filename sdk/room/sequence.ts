@@ -43,12 +43,15 @@ function normalizeRuns(runs: readonly Run[]): Run[] {
   return joined;
 }
 
+const includes = (runs: readonly Run[], seq: number): boolean => runs.some(({ from, to }) => from <= seq && seq <= to);
+
 /** The fields of a counter that outlive a reload; digests and buffered messages are stored one by one. */
 export type CounterFields = {
   readonly processed: number;
   readonly delivered: number;
   readonly highest: number;
   readonly givenUp: readonly Run[];
+  readonly late: readonly Run[];
 };
 
 export class Counter<Item> {
@@ -61,6 +64,8 @@ export class Counter<Item> {
   readonly buffered = new Map<number, Buffered<Item>>();
   readonly digests = new Map<number, string>();
   givenUp: Run[] = [];
+  /** Of these, what came after all. */
+  late: Run[] = [];
   /** Numbers whose digest or buffered message is another than was stored last. */
   readonly changed = { digests: new Set<number>(), buffered: new Set<number>() };
   /** When numbers above the last message that came were named: up to which one, and when. Ascending. */
@@ -74,12 +79,13 @@ export class Counter<Item> {
     counter.delivered = fields.delivered;
     counter.name(fields.highest, now);
     counter.givenUp = [...fields.givenUp];
+    counter.late = [...fields.late];
     return counter;
   }
 
   toFields(): CounterFields {
-    const { processed, delivered, highest, givenUp } = this;
-    return { processed, delivered, highest, givenUp };
+    const { processed, delivered, highest, givenUp, late } = this;
+    return { processed, delivered, highest, givenUp, late };
   }
 
   /** True if no number up to the highest named one is missing or waits. */
@@ -107,7 +113,7 @@ export class Counter<Item> {
   verdict(seq: number, digest: string): Verdict {
     const known = this.digests.get(seq);
     if (known !== undefined) return known === digest.slice(0, DIGEST_CHARACTERS) ? 'duplicate' : 'changed';
-    if (this.givenUp.some(({ from, to }) => from <= seq && seq <= to)) return 'late';
+    if (includes(this.givenUp, seq) && !includes(this.late, seq)) return 'late';
     if (seq <= this.processed) return 'duplicate';
     const isNext = seq === this.processed + 1;
     return this.buffered.size >= MAX_BUFFERED && !isNext ? 'beyond' : 'new';
@@ -124,9 +130,7 @@ export class Counter<Item> {
 
   /** Takes the number of a message whose verdict is `late`. */
   addLate(seq: number, digest: string): void {
-    this.givenUp = this.givenUp.flatMap((run) =>
-      seq < run.from || seq > run.to ? [run] : [...runsUpTo([run], seq - 1), ...runsFrom([run], seq + 1)],
-    );
+    this.late = normalizeRuns([...this.late, { from: seq, to: seq }]).slice(-MAX_GIVEN_UP_RUNS);
     this.delivered = Math.max(this.delivered, seq);
     this.#recordDigest(seq, digest);
   }
@@ -187,7 +191,7 @@ export class Counter<Item> {
     this.#skipGivenUp();
   }
 
-  /** How many numbers from `base` on were given up. */
+  /** How many numbers from `base` on were given up, late ones included. */
   skippedFrom(base: number): number {
     return totalLength(runsFrom(this.givenUp, base));
   }

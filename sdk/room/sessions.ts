@@ -85,9 +85,14 @@ export function markPaired(room: Room, session: Session): void {
   replaceOlder(room, session.participantId);
 }
 
-/** The bridge lists this session under its id. True if it was not in the channel before. */
+/**
+ * The bridge lists this session under its id, and no longer the one before it. True if it was not in the channel before.
+ */
 export function markListed(room: Room, session: Session): boolean {
   room.listed.set(session.participantId, session.sid);
+  for (const other of room.sessionsOf(session.participantId)) {
+    if (other !== session && other.isInChannel) markOutOfChannel(room, other);
+  }
   const isNew = markInChannel(room, session);
   replaceOlder(room, session.participantId);
   return isNew;
@@ -107,13 +112,26 @@ export function markOutOfChannel(room: Room, session: Session): void {
   room.touchSession(session);
 }
 
-/** A participant has one session at a time: where the listed one is PAIRED, those that were PAIRED before have ended. */
+/** Where the listed session is PAIRED, those that were PAIRED before it have ended: nothing reaches them any more. */
 function replaceOlder(room: Room, participantId: string): void {
   const listed = room.sessionBySid(room.listed.get(participantId) ?? '');
   if (!listed?.isPaired) return;
   for (const session of room.sessionsOf(participantId)) {
     if (session === listed || session.pairedOrder > listed.pairedOrder) continue;
-    if (session.isInChannel) markOutOfChannel(room, session);
     markUndelivered(room, session);
   }
+}
+
+/**
+ * The same session as a new session of ours meets it: what came of its broadcasts stays, and all that is between two
+ * sessions begins again.
+ */
+export function successorOf(session: Session, directKey: CryptoKey): Session {
+  const successor = new Session(session.card, session.label, directKey, 1, session.metAfterEntry);
+  const { isInChannel, hasLeft, isLeaveReported, base, first, firstShown, lastEntryId, broadcasts, shown } = session;
+  Object.assign(successor, { isInChannel, hasLeft, isLeaveReported, base, first, firstShown, lastEntryId, broadcasts });
+  successor.shown = { ...shown, directs: 0, skippedDirects: 0 };
+  for (const seq of broadcasts.digests.keys()) broadcasts.changed.digests.add(seq);
+  for (const seq of broadcasts.buffered.keys()) broadcasts.changed.buffered.add(seq);
+  return successor;
 }

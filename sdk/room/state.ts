@@ -81,6 +81,7 @@ export interface Entry {
   readonly type: EntryType;
   /** The label of the session that it is about, or ''. */
   readonly label: string;
+  /** Of the session that it is about; of our own direct message, of its recipient. */
   readonly sid?: string;
   readonly isMine?: boolean;
   readonly kind?: 'agent' | 'human';
@@ -217,6 +218,8 @@ export class ControlState {
   /** What the last message to it acknowledged. */
   told: Marks = { broadcasts: 0, directs: 0 };
   lastWantAt = 0;
+  /** For which of its broadcasts a sync was sent because another session named them in `seen`. */
+  askedForSeen = 0;
   /** For which values its missing messages were posted again, and when. */
   resentFor = '';
   resentAt = 0;
@@ -249,6 +252,8 @@ export type Identity = {
   readonly keys: Keys;
   /** When this session replaced one that was copied, Unix ms; 0: it did not. */
   readonly copiedAt: number;
+  /** The sids of the sessions that it replaced. */
+  readonly formerSids: readonly string[];
 };
 export type ChannelKeys = {
   readonly channelKey: string;
@@ -258,6 +263,8 @@ export type ChannelKeys = {
 };
 /** Where we are in the bridge's log, and how much of the outbox it was given. */
 export type Position = {
+  /** The bridge was given our card. */
+  isJoined: boolean;
   epoch: string;
   cursor: number;
   highestIndex: number;
@@ -310,6 +317,7 @@ export class Room {
   readonly postedAt = new Map<number, number>();
   readonly startedAt = Date.now();
   position: Position = {
+    isJoined: false,
     epoch: '',
     cursor: 0,
     highestIndex: 0,
