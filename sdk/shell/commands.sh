@@ -22,6 +22,7 @@ cmd_who() {
 		print "agentalk: $line"
 	done
 	[ -z "$alone" ] || print "agentalk: nobody else is here. The link goes on working: $CALL invite prints it"
+	((TAMPERED == 0)) || print "agentalk: $TAMPERED times something was not genuine"
 	((UNREADABLE == 0)) || print "agentalk: $UNREADABLE messages could not be read"
 	print "agentalk: next: $CALL wait"
 }
@@ -94,7 +95,7 @@ cmd_leave() {
 }
 
 erase_keys() {
-	write_file "$TMP.session" "bridge $BRIDGE"$'\n'"name $NAME"$'\n'"role $ROLE"$'\n'"made $MADE"$'\n'"call $CALL"$'\n'
+	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'
 	rename "$TMP.session" "$SESSION/session" || die_disk
 	remove "$TMP.keys" "$SESSION/sent" "$SESSION/received"
 }

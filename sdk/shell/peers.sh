@@ -38,10 +38,14 @@ find_recipient() { # NAME or NAME~N -> PEER, else an error. Of several sessions 
 }
 
 read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. Status 1: no card of its
-	find_peer ID "$1" && [ "${P_CARD[PEER]}" = "$2$4" ] && return
+	local label=bridge
+	if find_peer ID "$1"; then
+		[ "${P_CARD[PEER]}" != "$2$4" ] || return 0
+		label=${P_LABEL[PEER]}
+	fi
 	set_aad "$1" '*' card
 	if ! unseal room "$AAD" "$2" "$3" "$4" || ! parse_frame || ! check_card "$1"; then
-		report "card-$REASON" "${1:0:8}"
+		report "card-$REASON" "$label"
 		return 1
 	fi
 	short_id session "$KEY" "$MSG_kind $MSG_name $MSG_pub $MSG_sign"
@@ -53,7 +57,10 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 	local label=$MSG_name number=1 i last
 	((NOW - NEW_SINCE < 3600)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
-	((NEW_COUNT <= 100)) || { report too-many-sessions bridge && return 1; }
+	if ((NEW_COUNT > 100)); then
+		report too-many-sessions bridge
+		return 1
+	fi
 	drop_peers
 	PEER=$PEERS
 	set_row "$PEER" 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
@@ -63,7 +70,7 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 	write_same "$SESSION/keys/$2" "$MSG_pub $MSG_sign"
 	if ! direct_key_of "$PEER"; then
 		remove_later "$SESSION/keys/$2"
-		report card-bad-key "${1:0:8}"
+		report card-bad-key bridge
 		return 1
 	fi
 	! read_file "$SESSION/keys/name-$MSG_name" || ! is_decimal "${BYTES[0]}" || number=$((BYTES[0] + 1))
@@ -140,13 +147,15 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 			;;
 		leave:here | leave:away | leave:lost)
 			P_STATE[PEER]=gone
-			[ "${P_BYE[PEER]}" != - ] || add_presence gone "${P_LABEL[PEER]}" "${3/#left/-}"
+			[ "${P_BYE[PEER]}" != - ] || add_presence gone "${P_LABEL[PEER]}" "${3:-}"
 			;;
 	esac
 }
 
+start_window() { ((NOW - PRESENCE_SINCE < 600)) || PRESENCE_SINCE=$NOW PRESENCE_COUNT=0 REPORT_COUNT=0; }
+
 add_presence() { # as add_record
-	((NOW - PRESENCE_SINCE < 600)) || PRESENCE_SINCE=$NOW PRESENCE_COUNT=0
+	start_window
 	((PRESENCE_COUNT += 1))
 	case $PRESENCE_COUNT in
 		[1-9] | [1-5]?) add_record "$@" ;;

@@ -43,7 +43,7 @@ apply_answer() { # CURSOR EPOCH BEGAN; LINES: in portions. Where another process
 	MORE_EVENTS=yes
 	while [ "$EPOCH" = "$epoch" ]; do
 		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
-		for ((i = next; i < ${#events[@]} && APPLIED < portion && TICKS - start < 3; i++)); do
+		for ((i = next; i < ${#events[@]} && APPLIED < portion && ${#CARD_IDS[@]} < 50 && TICKS - start < 3; i++)); do
 			apply_event "$last" "${events[i]}" || i=${#events[@]}
 			read_clock
 		done
@@ -65,49 +65,54 @@ apply_answer() { # CURSOR EPOCH BEGAN; LINES: in portions. Where another process
 	done
 }
 
-apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on
-	local index
+apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on, or MORE_EVENTS
+	local index words
 	# shellcheck disable=SC2086
 	set -- "$1" $2
-	[ "$2" != cursor ] || return 0
 	index=${3:-}
-	[ "$2" != gap ] || index=${4:-}
-	if ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
+	case $2 in
+		message) words=9 ;;
+		join) words=8 ;;
+		leave) words=6 ;;
+		away | back) words=5 ;;
+		gap) words=4 index=${4:-} ;;
+		*) return 0 ;; # the last line, or one of a later version
+	esac
+	if [ $# -lt "$words" ] || ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
 		report malformed-answer bridge
 		return 1
 	fi
 	[ "$index" -gt "$CURSOR" ] || return 0
-	case $2:$# in
-		message:9)
+	case $2 in
+		message)
 			((APPLIED += 1))
 			on_message "$index" "$5" "$6" "$7" "$8" "$9"
 			;;
-		join:8)
+		join)
 			if is_hex "$5" 32 && [ "$5" != "$ID" ]; then
 				CARD_IDS[${#CARD_IDS[@]}]=$5 CARD_LINES[${#CARD_LINES[@]}]="$index $6 $7 $8"
 			fi
 			;;
-		leave:6 | away:5 | back:5)
-			drop_card "$5" "$2" || ! find_peer ID "$5" || on_presence "$2" "$index" "${6:-}"
+		leave)
+			drop_card "$5"
+			! find_peer ID "$5" || on_presence leave "$index" "$6"
 			;;
-		gap:4)
-			add_record gap -
+		away | back) ! find_peer ID "$5" || on_presence "$2" "$index" ;;
+		gap)
+			add_presence gap -
 			HAS_GAP=yes
 			;;
-		*) report malformed-answer bridge ;;
 	esac
 	CURSOR=$index
 }
 
 # Cards are dear: one is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
-drop_card() { # ID leave|away|back. Status 1: there is none that waits
+drop_card() { # ID
 	local i
-	for ((i = 0; i < ${#CARD_IDS[@]}; i++)); do
+	for ((i = ${#CARD_IDS[@]} - 1; i >= 0; i--)); do
 		[ "${CARD_IDS[i]}" = "$1" ] || continue
-		[ "$2" != leave ] || CARD_IDS[i]=-
-		return 0
+		CARD_IDS=("${CARD_IDS[@]:0:i}" "${CARD_IDS[@]:i+1}") CARD_LINES=("${CARD_LINES[@]:0:i}" "${CARD_LINES[@]:i+1}")
 	done
-	return 1
 }
 
 read_cards() { # [ID]: those that wait, or its own
@@ -139,8 +144,12 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	find_peer ID "$2" || { refresh_participants && find_peer ID "$2"; }
 	set_aad "$2" "$3" message
 	if [ "$PEER" -lt 0 ] || ! prove "$2" "$direct" "$4" "$5" "$6"; then
-		[ "$PEER" -lt 0 ] || [ -n "$direct" ] || { report "$REASON" "${P_LABEL[PEER]}" && return; }
-		[ "$1" -lt "$JOIN_INDEX" ] || { ((UNREADABLE += 1)) && [ "$UNREADABLE" -gt 1 ] || add_record unreadable -; }
+		if [[ $PEER -ge 0 && -z $direct ]]; then
+			report "$REASON" "${P_LABEL[PEER]}"
+		elif [ "$1" -ge "$JOIN_INDEX" ]; then
+			((UNREADABLE += 1))
+			[ "$UNREADABLE" -gt 1 ] || add_record unreadable -
+		fi
 		return
 	fi
 	case ${P_STATE[PEER]} in new | lost) P_STATE[PEER]=here ;; esac

@@ -42,6 +42,7 @@ describe_code() { # CODE STATUS -> WHY
 		'') WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble" ;;
 		*) WHY="the bridge answered with an error ($STATUS $CODE)" ;;
 	esac
+	case $STATUS:$CODE in 50[234]:) WHY="a proxy before $BRIDGE says that the bridge does not answer ($STATUS); it may be restarting" ;; esac
 	[ "$STATUS" != 407 ] || WHY="a proxy before the bridge wants a password (407): in a sandbox, ask your user to allow the network"
 }
 
@@ -359,7 +360,7 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		enter_channel || return
 		if [ "$EPOCH" != "$before" ]; then
 			EPOCH_AT=$TICKS
-			[ "$before" = "$NULLS" ] || add_record resumed -
+			[ "$before" = "$NULLS" ] || add_presence resumed -
 			rewind_all
 		fi
 		! commit_state || break

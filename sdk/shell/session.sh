@@ -9,21 +9,21 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 	split_lines "${BYTES[0]}"
 	for line in "${LINES[@]}"; do
 		case $line in
-			bridge\ *) BRIDGE=${line#* } ;;
-			key\ *) KEY=${line#* } ;;
-			channel\ *) CHANNEL=${line#* } ;;
-			access\ *) ACCESS=${line#* } ;;
-			name\ *) NAME=${line#* } ;;
-			id\ *) ID=${line#* } ;;
-			token\ *) TOKEN=${line#* } ;;
-			ticket\ *) TICKET=${line#* } ;;
-			cacert\ *) CACERT=${line#* } ;;
-			limit\ *) LIMIT=${line#* } ;;
-			blob_limit\ *) BLOB_LIMIT=${line#* } ;;
-			role\ *) ROLE=${line#* } ;;
-			made\ *) MADE=${line#* } ;;
-			folder\ *) FOLDER_OF_CALLS=${line#* } ;;
-			call\ *) CALL=${line#* } ;;
+			BRIDGE\ *) BRIDGE=${line#* } ;;
+			KEY\ *) KEY=${line#* } ;;
+			CHANNEL\ *) CHANNEL=${line#* } ;;
+			ACCESS\ *) ACCESS=${line#* } ;;
+			NAME\ *) NAME=${line#* } ;;
+			ID\ *) ID=${line#* } ;;
+			TOKEN\ *) TOKEN=${line#* } ;;
+			TICKET\ *) TICKET=${line#* } ;;
+			CACERT\ *) CACERT=${line#* } ;;
+			LIMIT\ *) LIMIT=${line#* } ;;
+			BLOB_LIMIT\ *) BLOB_LIMIT=${line#* } ;;
+			ROLE\ *) ROLE=${line#* } ;;
+			MADE\ *) MADE=${line#* } ;;
+			FOLDER\ *) FOLDER_OF_CALLS=${line#* } ;;
+			CALL\ *) CALL=${line#* } ;;
 		esac
 	done
 	[[ $BRIDGE && $NAME ]] && is_decimal "$MADE"
@@ -284,11 +284,11 @@ publish_session() { # from here on the session is there
 		CALL=./agentalk
 		hide_from_git
 	fi
-	text="bridge $BRIDGE"$'\n'"key $KEY"$'\n'"channel $CHANNEL"$'\n'"access $ACCESS"$'\n'"name $NAME"$'\n'"id $ID"$'\n'
-	text="${text}token $TOKEN"$'\n'"limit $LIMIT"$'\n'"blob_limit $BLOB_LIMIT"$'\n'"role $ROLE"$'\n'"made $NOW"$'\n'"call $CALL"$'\n'
-	[ -z "$TICKET" ] || text="${text}ticket $TICKET"$'\n'
-	[[ -z $CACERT || $CACERT = *$'\n'* ]] || text="${text}cacert $CACERT"$'\n'
-	[[ $FOLDER = *$'\n'* ]] || text="${text}folder $FOLDER"$'\n'
+	text="BRIDGE $BRIDGE"$'\n'"KEY $KEY"$'\n'"CHANNEL $CHANNEL"$'\n'"ACCESS $ACCESS"$'\n'"NAME $NAME"$'\n'"ID $ID"$'\n'
+	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
+	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
+	[[ -z $CACERT || $CACERT = *$'\n'* ]] || text="${text}CACERT $CACERT"$'\n'
+	[[ $FOLDER = *$'\n'* ]] || text="${text}FOLDER $FOLDER"$'\n'
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
@@ -337,7 +337,7 @@ welcome() {
 	[[ -z $SUM || ${HASHES[0]} = "$SUM"* ]] ||
 		print "agentalk: warning: this script is not the one that your inviter runs (its SHA-256 starts with $SUM). If it came from this bridge, tell your user before you go on."
 	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
-	print "agentalk: joined on $BRIDGE, you are $NAME."
+	print "agentalk: joined as $NAME on $BRIDGE."
 	send_controls
 	local end=$((TICKS + PAIR_SECONDS))
 	list_names

@@ -15,7 +15,7 @@
 # something may have been printed by a process that ended before it could note it. ASKED_AT: when the bridge last said how
 # far we have fetched.
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
-	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
 # STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
@@ -156,8 +156,11 @@ new_temp() { # -> NEW_TEMP: a name that no other file has
 	NEW_TEMP=$TMP.$TEMP_COUNT
 }
 
-report() { # CAUSE LABEL: something that was not genuine. Told once for each; the latest causes are remembered
-	case " ${REPORTED//,/ } " in *" $1:$2 "*) return ;; esac
+report() { # CAUSE LABEL: something that was not genuine. Told once for each, at most 60 in ten minutes, and only counted then
+	((TAMPERED += 1))
+	start_window
+	[[ $REPORT_COUNT -lt 60 && ,$REPORTED, != *",$1:$2,"* ]] || return 0
+	((REPORT_COUNT += 1))
 	REPORTED="$REPORTED,$1:$2"
 	[ ${#REPORTED} -le 2000 ] || REPORTED=-,${REPORTED#*,*,*,*,*,*,*,*,*,}
 	add_record tampered "$2" "$1"

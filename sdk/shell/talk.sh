@@ -159,7 +159,7 @@ wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news.
 			HAS_MORE=$MORE_EVENTS
 			return 0
 		fi
-		((TICKS < end)) || [[ -z $polled || -n $MORE_EVENTS ]] || break
+		((TICKS < end)) || [[ -z $polled || (-n $MORE_EVENTS && $TICKS -lt $((end + 10))) ]] || break
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes
