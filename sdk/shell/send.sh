@@ -235,9 +235,9 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 		if is_owed "$n"; then
 			[ "$TICKS" -le "$end" ] || return
 			if ! post "$n"; then
-				case $CODE in
-					no_recipient) ABSENT=yes ;;
-					bad_request | too_large | nonce_reused)
+				case $CODE:$OUT_TO in
+					no_recipient:[!*]*) ABSENT=yes ;;
+					bad_request:* | too_large:* | nonce_reused:*)
 						BLOCKED=yes
 						return 1
 						;;
