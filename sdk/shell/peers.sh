@@ -96,6 +96,7 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 
 set_listed() { # PEER: the bridge lists it, and no other session of its name
 	local i
+	[ "${P_STATE[$1]}" != left ] || return 0 # its goodbye is for good, whatever the bridge says
 	for ((i = 0; i < PEERS; i++)); do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
 	P_STATE[$1]=here
 }
