@@ -82,11 +82,16 @@ unseal() { # KEY_NAME AAD NONCE CIPHERTEXT TAG -> BYTES. Status 1: REASON
 }
 
 # A key is a file keys/NAME: H, which is the encrypted zero block, and the passphrase.
+read_key() { # NAME -> HASH_KEY, PASSPHRASE
+	read_line "$SESSION/keys/$1" || die_left
+	HASH_KEY=${LINE%% *} PASSPHRASE=${LINE#* }
+}
+
 make_key() { # NAME PASSPHRASE
 	BODY=('')
 	seal_bytes "$2" "$NULLS" ''
 	is_hex "${BLOCKS[0]:-}" 32 || die "openssl can't encrypt here" "check what 'openssl version' says; agentalk needs AES-256-CTR"
-	write_file "$TMP.key" "${BLOCKS[0]}"$'\n'"$2"$'\n'
+	write_file "$TMP.key" "${BLOCKS[0]} $2"$'\n'
 	rename "$TMP.key" "$SESSION/keys/$1" || die_disk
 }
 
@@ -102,7 +107,7 @@ direct_key_of() { # PEER -> KEY_NAME; made once. Status 1: its key is no point o
 	KEY_NAME=direct-$SID-$sid
 	[ ! -e "$SESSION/keys/$KEY_NAME" ] || return 0
 	[[ $first < $second ]] || first=$sid second=$SID
-	ecdh "$SESSION/keys/ecdh.pem" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
+	read_public_keys "$1" && ecdh "$SESSION/keys/ecdh-$SID" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
 	make_key "$KEY_NAME" "agentalk/1 direct $KEY $first $second $HEX"
 }
 

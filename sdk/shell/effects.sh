@@ -191,7 +191,7 @@ print_body() { # BODY, pieces as in BYTES
 	printf %s "${BODY[0]}" && { [ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"; }
 }
 
-read_key() { { read -r HASH_KEY && read -r PASSPHRASE; } <"$SESSION/keys/$1" || die_left; } # NAME -> HASH_KEY, PASSPHRASE
+read_line() { IFS= read -r LINE <"$1"; } # FILE -> LINE, its first
 
 read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
 	BYTES=('') BYTES_LENGTH=0
@@ -210,11 +210,13 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, which others may write, too: not cut first
+
 write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
-rename() { "$RUN_mv" -f "$1" "$2"; } # FROM TO
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO, also if a signal ends mv
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 
@@ -238,8 +240,9 @@ file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	SIZE=${SIZES[0]:-}
 }
 
-file_identity() { # FILE -> IDENTITY: a copy has another one; '' where this machine can't tell
-	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %i-%Z "$1" || "$RUN_stat" -f %i-%c "$1") || IDENTITY=''
+file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
+	IDENTITY=-
+	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
@@ -252,7 +255,7 @@ hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finis
 
 finish_hash() { # -> HASH
 	wait
-	read -r HASH _ <"$TMP.hash" && HASH=${HASH:0:64}
+	read_line "$TMP.hash" && HASH=${LINE:0:64}
 }
 
 join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
@@ -267,7 +270,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 print() { printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
 
-print_progress() { [ ! -t 2 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
+print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
 die() { # WHAT_FAILED WHAT_TO_DO
 	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$1" "$2" >&4
@@ -275,13 +278,18 @@ die() { # WHAT_FAILED WHAT_TO_DO
 }
 
 init_temp() { # -> TMP, how the names of this process's files begin
-	PROCESS_ID=$STARTED-$$-$RANDOM TMP=$SESSION/tmp/$PROCESS_ID
+	find_place
+	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
+	HELD=0 IS_ENDING='' IS_COMMITTING=''
 	trap clean_up EXIT
-	trap 'exit 130' INT HUP TERM
+	trap on_signal INT HUP TERM
 	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
 
+on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
+
 clean_up() { # nobody waits for it
+	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &

@@ -145,17 +145,21 @@ report_unsent() {
 # ---- waiting ----
 
 wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news. JOINED waits up to five more for PAIRED, a person's words and files two
-	local end=$((TICKS + $1)) news='' polled=''
+	local end=$((TICKS + $1)) news='' polled='' is_enough=''
 	while :; do
 		refresh_state
 		print_new
 		[ -z "$HAS_MORE" ] || return 0
 		case $NEWS in
-			yes) return 0 ;;
+			yes) is_enough=yes ;;
 			joined) news=yes end=$((TICKS + 5)) ;;
 			more) news=yes end=$((TICKS + 2)) ;;
 		esac
-		((TICKS < end)) || [[ -z $polled || -n $MORE_EVENTS ]] || break
+		if [[ $is_enough && (-z $MORE_EVENTS || $TICKS -ge $end) ]]; then
+			HAS_MORE=$MORE_EVENTS
+			return 0
+		fi
+		((TICKS < end)) || [[ -z $polled || (-n $MORE_EVENTS && $TICKS -lt $((end + 10))) ]] || break
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes
@@ -174,6 +178,8 @@ poll_or_yield() { # SECONDS: one poll; or a pause while another process of this 
 	[ -z "$HAS_MISSING" ] || seconds=2
 	[ -z "$HAS_FILES" ] || seconds=0
 	(($1 >= seconds)) || seconds=$(($1 > 0 ? $1 : 0))
+	ask_fetched
+	check_copy
 	send_queued "$OUT" 5 || [ -z "$BLOCKED" ] || OFFLINE_REASON=$WHY
 	if poll "$seconds"; then
 		OFFLINE_REASON='' FAILED_POLLS=0
@@ -203,6 +209,8 @@ cmd_wait() { # SECONDS
 		else
 			print "agentalk: nobody else is left. If your task is done: $CALL leave"
 		fi
+	elif [ "$SHOWN" -lt "$RECORDS" ]; then
+		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
 	elif [ -n "$OFFLINE_REASON" ]; then
 		print "agentalk: no news: $OFFLINE_REASON. If it lasts, tell your user. Next: $CALL wait"
 	elif list_names && [ -z "$NAMES" ]; then
