@@ -145,7 +145,7 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 		SESSION=${0%/*}
 		return
 	fi
-	absolute_folder "$(folder_of "$0")"
+	folder_of "$0"
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session

@@ -32,19 +32,15 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 		folder=RUN_$program
 		[[ ${!folder} || $program = stat ]] || MISSING="$MISSING $program"
 	done
+	# shellcheck disable=SC2123
 	PATH=/dev/null # an empty one would mean the working folder
 }
 
 read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
-	printf -v NOW '%(%s)T' -1 || NOW=$((STARTED + SECONDS))
+	printf -v NOW '%(%s)T' -1 || NOW=$((STARTED + SECONDS)) # bash 4 only, guarded
 	TICKS=$NOW
 	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
 	TICKS=${TICKS%%.*}
-}
-
-start_clock() { # -> STARTED
-	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 3.2 has no such format
-	read_clock
 }
 
 sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS, and a random part of one
@@ -61,7 +57,7 @@ read_hex() { # BYTES of standard input -> HEX
 	done
 }
 
-random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "nothing can be encrypted on this machine"; } # BYTES -> HEX
+random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
 
 # ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
 
@@ -289,23 +285,24 @@ init_temp() { # -> TMP, how the names of this process's files begin
 on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
 
 clean_up() { # nobody waits for it
-	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
+	# What a commit names is still to be moved.
+	[ -z "$IS_COMMITTING" ] || return
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
 }
 
-# The environment of the programs that we start; the caller's functions and aliases never reach us (bash -p).
 start_part_1() {
 	export LC_ALL=C
 	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
 	IFS=$' \t\n'
 	umask 077
-	unset CDPATH GREP_OPTIONS OPENSSL_CONF_INCLUDE
+	unset CDPATH
 	printf -v NULLS %032d 0
 	REMOVE=()
 	find_programs
-	start_clock
+	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
+	read_clock
 }
 
 restart() { # LINK ARGUMENTS…: the link goes on in the environment

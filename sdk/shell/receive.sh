@@ -422,7 +422,7 @@ take_gap() { # SCOPE SEQ: was it given up? Then no longer
 	[ -n "$found" ] || return
 	rest=${rest#,}
 	set_gaps "$1" "${rest:--}"
-	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || ((P_${1}_LOST[PEER] -= 1, 1))
+	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || add_to "P_${1}_LOST[PEER]" -1
 }
 
 give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
@@ -459,7 +459,7 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 		deliver_stored
 		[ "$file" = end ] || [ "${!name}" -ge "$seq" ] || break # it waits for a broadcast
 	done
-	((P_${2}_LOST[PEER] += count - early))
+	add_to "P_${2}_LOST[PEER]" $((count - early))
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
 	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
 	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
@@ -549,10 +549,11 @@ set_marks() { # INDEX SCOPE SEQ LATE
 		done
 		rest=$MSG_seen
 		while [ -n "$rest" ]; do
-			entry=${rest%%,*} rest=${rest#"$entry"}
+			read=${rest%%,*}
+			rest=${rest#"$read"}
 			rest=${rest#,}
-			sid=${entry%% *}
-			[[ " ${P_SID[*]:0:PEERS}" = *" $sid"* || $sid = "${SID:0:16}" || $entry = *left ]] || { MARKS="$MARKS,stranger" && break; }
+			sid=${read%% *}
+			[[ " ${P_SID[*]:0:PEERS}" = *" $sid"* || $sid = "${SID:0:16}" || $read = *left ]] || { MARKS="$MARKS,stranger" && break; }
 		done
 		MARKS="$MARKS,own:$b"
 		[ "$2" = B ] || MARKS="$MARKS,direct:$d"

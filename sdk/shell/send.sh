@@ -258,7 +258,6 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 		fi
 		while [ "$SENT" -eq $((n - 1)) ]; do # or it was set back meanwhile
 			SENT=$n
-			raise HIGHEST "$n"
 			! commit_state || break
 		done
 		[ -z "$ABSENT" ] || ABSENTEES="$ABSENTEES $n "

@@ -65,7 +65,7 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 			P_D[i]=0 P_D_TOP[i]=0 P_D_GAPS[i]=- P_D_LOST[i]=0 P_D_SINCE[i]=0 P_SHOWN_D[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=-
 			! is_present "$i" || P_STATE[i]=lost
 		done
-		BROADCASTS=0 SENT=$OUT HIGHEST=$OUT OLDEST=$OUT OLDEST_SEQ=1 OUT_BYTES=0 EPOCH=$NULLS
+		BROADCASTS=0 SENT=$OUT OLDEST=$OUT OLDEST_SEQ=1 OUT_BYTES=0 EPOCH=$NULLS
 		add_record copied - "$unconfirmed"
 		! commit_state || break
 	done
@@ -173,7 +173,7 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 			--cacert)
 				CACERT=${1:-}
 				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
-				absolute_folder "$(folder_of "$CACERT")"
+				folder_of "$CACERT"
 				CACERT=$FOLDER/${CACERT##*/}
 				shift
 				;;
@@ -198,7 +198,12 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 		die "that name can't be taken" "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit; a few words, such as all and you, are reserved"
 }
 
-folder_of() { case $1 in */*) printf %s "${1%/*}/" ;; *) printf . ;; esac; } # PATH, printed
+folder_of() { # PATH -> FOLDER, absolute
+	case $1 in
+		*/*) absolute_folder "${1%/*}/" ;;
+		*) absolute_folder . ;;
+	esac
+}
 
 to_lower() { # TEXT -> LOWER
 	local i upper=ABCDEFGHIJKLMNOPQRSTUVWXYZ lower=abcdefghijklmnopqrstuvwxyz
@@ -274,7 +279,7 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 
 publish_session() { # from here on the session is there
 	local run text key
-	absolute_folder "$(folder_of "$0")"
+	folder_of "$0"
 	shell_quote "$BASH"
 	run="$QUOTED -p"
 	shell_quote "$SESSION/agentalk.sh"

@@ -14,7 +14,7 @@
 # SID: our own session. IDENTITY_WHEN_MADE: of keys/identity, by which a copy is recognised. AGAIN: up to this record
 # something may have been printed by a process that ended before it could note it. ASKED_AT: when the bridge last said how
 # far we have fetched.
-STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
+STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
 	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
@@ -74,7 +74,7 @@ read_state() { # -> all of it, as of the newest commit
 		# shellcheck disable=SC2086
 		set_row "$n" ${LINES[n + 1]}
 	done
-	i=("${LINES[@]:PEERS + 1}")
+	i=("${LINES[@]:PEERS+1}")
 	for line in "${i[@]}"; do finish "$line"; done
 }
 
@@ -167,6 +167,9 @@ report() { # CAUSE LABEL: something that was not genuine. Told once for each, at
 }
 
 # shellcheck disable=SC2219 # (( )) takes no name from a variable
+add_to() { let "$1 += $2, 1"; } # VARIABLE NUMBER
+
+# shellcheck disable=SC2219
 raise() { let "$1 = $1 < $2 ? $2 : $1, 1"; } # VARIABLE NUMBER: to at least that
 
 die_disk() {
