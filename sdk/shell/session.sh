@@ -83,10 +83,11 @@ find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be w
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
 		[ -d "$folder" ] || make_folder -p "$folder" || continue
 		[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
-		absolute_folder "$folder" && [ -w "$FOLDER" ] && HOME_FOLDER=$FOLDER && return
+		absolute_folder "$folder" && [[ -w $FOLDER && $FOLDER != *$'\n'* ]] && HOME_FOLDER=$FOLDER && return
 		[ "$folder" != "${AGENTALK_HOME:-}" ] || break
 	done
-	die "no folder for sessions can be written: ${AGENTALK_HOME:-/tmp, \$TMPDIR and $PWD}" "set AGENTALK_HOME to one of yours"
+	die "no folder for sessions can be written (\$AGENTALK_HOME, or /tmp, \$TMPDIR and this one)" \
+		"set AGENTALK_HOME to one of yours, without a line break in its name"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -293,7 +294,7 @@ publish_session() { # from here on the session is there
 	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
 	[[ -z $CACERT || $CACERT = *$'\n'* ]] || text="${text}CACERT $CACERT"$'\n'
-	[[ $FOLDER = *$'\n'* ]] || text="${text}FOLDER $FOLDER"$'\n'
+	text="${text}FOLDER ${FOLDER//$'\n'/?}"$'\n'
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
