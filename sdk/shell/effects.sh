@@ -66,7 +66,7 @@ hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${
 hash_files() { # FILE… -> HASHES
 	local line
 	HASHES=()
-	while read -r line; do HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
+	while read -r line; do line=${line#\\} HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
