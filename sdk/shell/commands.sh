@@ -141,7 +141,7 @@ cmd_sessions() {
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	local session found=''
-	if [ -f "${0%/*}/session" ] && [[ $0 = */* ]]; then
+	if [[ $0 = */agentalk-session-*/agentalk.sh && -f ${0%/*}/session ]]; then
 		SESSION=${0%/*}
 		return
 	fi

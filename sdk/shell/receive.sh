@@ -256,7 +256,7 @@ on_control() {
 		ack) repeat_from "$PEER" ;;
 		want)
 			BODY[0]=${BODY[0]:0:2080} # 32 hashes
-			WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}"
+			WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
 			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
@@ -280,12 +280,14 @@ place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its tur
 }
 
 on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
-	local scope=B upto
+	local scope=B upto top
 	hash_files "$TMP.signed"
 	HASH=${HASHES[0]}
 	[ -z "$2" ] || scope=D
 	upto="P_${scope}[PEER]"
 	upto=${!upto}
+	top="P_${scope}_TOP[PEER]"
+	top=${!top}
 	raise "P_${scope}_TOP[PEER]" "$3"
 	if [ "$3" -le "$upto" ]; then
 		if take_gap "$scope" "$3"; then
@@ -296,19 +298,18 @@ on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 		return
 	fi
 	[ "${P_STATE[PEER]}" != gone ] || P_STATE[PEER]=here # something new of it was proved
+	[ "$3" -gt "$top" ] || note_progress "$scope"
 	place_of "$scope" "$3"
 	if [ -e "$PLACE" ]; then
 		read_file "$PLACE"
 		[ "${BYTES[0]%%" "*}" = "$HASH" ] || report sequence-reused "${P_LABEL[PEER]}"
 	elif [ "$3" -eq $((upto + 1)) ] && is_turn "$scope" "$4"; then
-		note_progress "$scope"
 		deliver "$1" "$scope" "$3" "$4" ''
 		deliver_stored
 	elif [ "$3" -le $((upto + 2000)) ]; then
 		new_temp
 		write_body "$NEW_TEMP" "$HASH $1 ${4:--}"$'\n'"$UNSIGNED"
 		rename "$NEW_TEMP" "$PLACE" || die_disk
-		note_progress "$scope"
 	fi
 }
 
@@ -363,7 +364,6 @@ deliver_stored() { # of PEER: what waited and is now next
 			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
 			is_turn "$scope" "$malformed" || break
 			remove_later "$PLACE"
-			note_progress "$scope"
 			deliver "$index" "$scope" "$seq" "$malformed" ''
 		done
 	done

@@ -72,7 +72,7 @@ test('files arrive byte for byte, both ways', { skip }, async () => {
   writeFileSync(path, ours);
   await ada.page.locator('#file').setInputFiles(path);
   const heard = await laptop.hears(/FILE #\d+ from ada to all/);
-  const [, inbox = ''] = /saved as (.*)$/m.exec(heard) ?? [];
+  const [, inbox = ''] = /saved as:\n {2}\| (.*)$/m.exec(heard) ?? [];
   assert.match(inbox, /our_file\.bin$/);
   assert.deepEqual(readFileSync(inbox), ours);
   await done(ada);
