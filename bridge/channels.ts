@@ -6,8 +6,9 @@
  * the indices first..last; when a channel is full its oldest events go, unless a participant that is alive still has to
  * fetch them: then senders wait.
  */
+import { BlobStore, Upload } from './blobs.ts';
 import { Refusal } from './errors.ts';
-import { EVERYBODY, isSameToken, type ChannelId, type ParticipantId, type Recipient } from './ids.ts';
+import { EVERYBODY, isSameToken, type BlobId, type ChannelId, type ParticipantId, type Recipient } from './ids.ts';
 import type { Limits } from '../service/limits.ts';
 import { Shelf, isSame, type Block, type Kept } from './shelf.ts';
 
@@ -30,9 +31,10 @@ export type Waiter = { readonly since: number; settle(outcome: Batch | Refusal):
 export interface Participant {
   readonly id: ParticipantId;
   readonly token: string;
-  readonly card: Kept;
-  readonly joined: number; // the index of its own join
+  card: Kept;
+  joined: number; // the index of the join that brought its card
   readonly waiters: Set<Waiter>;
+  uploads: number; // blobs that it is sending
   fetched: number; // the highest `since` that it presented
   next: number; // no event visible to it lies between `fetched` and this: what it still has to fetch starts here or later
   lost: number; // the last event visible to it that is no longer held
@@ -58,29 +60,46 @@ export class Channel {
   bytes = 0;
   usedAt = 0;
   #dueAt = 0; // before then time changes nothing
+  readonly blobs: BlobStore;
 
   constructor(
     readonly id: ChannelId,
     readonly epoch: string,
     readonly house: Channels,
     readonly shelf: Shelf, // of its messages
-  ) {}
+  ) {
+    this.blobs = new BlobStore(house.limits.blobBytes, {
+      take: (bytes) => {
+        house.makeRoom(this, bytes);
+        house.countBlobs(bytes);
+      },
+      giveBack: (bytes) => house.countBlobs(-bytes),
+    });
+  }
 
   /**
-   * Lets a participant in, or finds it there when it comes back with its token; the card of its first joining stays.
-   * Throws name_taken, participants_full, channel_full, bridge_full.
+   * Lets a participant in, or finds it there when it comes back with its token. With another card it is another session
+   * of the same participant: the others are given that card. Throws name_taken, participants_full, channel_full, bridge_full.
    */
   join(id: ParticipantId, token: string, card: Kept): Participant {
     const { limits, now } = this.house;
-    if (this.participants.has(id)) return this.enter(id, token, 'name_taken');
+    if (this.participants.has(id)) return this.#joinAgain(this.enter(id, token, 'name_taken'), card);
     if (this.participants.size >= limits.participants) throw new Refusal('participants_full');
     this.house.use(this);
     this.#reserve(PARTICIPANT_BYTES + sizeOf(card));
     const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
-    const presence = { waiters: new Set<Waiter>(), seenAt: now(), isAway: false, leaveAt: Infinity };
+    const presence = { waiters: new Set<Waiter>(), uploads: 0, seenAt: now(), isAway: false, leaveAt: Infinity };
     const participant: Participant = { id, token, card, ...cursors, ...presence };
     this.participants.set(id, participant);
     this.#push('join', id, EVERYBODY, card);
+    return participant;
+  }
+
+  #joinAgain(participant: Participant, card: Kept): Participant {
+    if (isSame(participant.card, card)) return participant;
+    this.#reserve(sizeOf(card));
+    participant.card = card;
+    participant.joined = this.#push('join', participant.id, EVERYBODY, card).index;
     return participant;
   }
 
@@ -159,6 +178,24 @@ export class Channel {
         waiter.settle(reason ?? { since: waiter.since, gap: undefined, events: [], cursor: waiter.since });
       }
     }
+  }
+
+  /** The blob is on its way: to be ended by endUpload(). Throws too_many_requests. */
+  beginUpload(participant: Participant, id: BlobId, bytes: number): Upload {
+    if (participant.uploads >= this.house.limits.participantUploads) throw new Refusal('too_many_requests');
+    participant.uploads++;
+    return new Upload(this.blobs, id, participant.id, bytes);
+  }
+
+  /** Whether the blob is new here. Throws bad_request, no_participant, no_channel. */
+  completeUpload(participant: Participant, upload: Upload): boolean {
+    if (this.participants.get(participant.id) !== participant) throw new Refusal('no_participant');
+    return upload.complete();
+  }
+
+  endUpload(participant: Participant, upload: Upload): void {
+    participant.uploads--;
+    upload.abort();
   }
 
   /** Now, or after so many seconds unless another request of its comes before. */
@@ -260,6 +297,7 @@ export class Channels {
   readonly #channels = new Map<ChannelId, Channel>(); // the least recently used first
   readonly spare: Block[] = []; // of what channels have given up
   #bytes = 0;
+  #blobBytes = 0; // of them
   givenUp = 0; // channels, so far
 
   constructor(
@@ -304,6 +342,11 @@ export class Channels {
     this.#bytes += bytes;
   }
 
+  countBlobs(bytes: number): void {
+    this.#blobBytes += bytes;
+    this.#bytes += bytes;
+  }
+
   /** Gives up the least recently used channels, whole, for the sake of this one. Throws bridge_full. */
   makeRoom(channel: Channel, bytes: number): void {
     const { totalBytes, channels } = this.limits;
@@ -321,6 +364,7 @@ export class Channels {
   end(channel: Channel): void {
     if (!this.#channels.delete(channel.id)) return;
     this.#bytes -= channel.bytes;
+    channel.blobs.close();
     channel.release(channel.participants.values(), new Refusal('no_channel'));
     for (const { kept } of channel.sent.values()) if (kept) channel.shelf.drop(kept);
   }
@@ -337,11 +381,13 @@ export class Channels {
   }
 
   gauges() {
-    let [participants, waiting_polls] = [0, 0];
+    let [participants, waiting_polls, blobs] = [0, 0, 0];
     for (const channel of this.#channels.values()) {
       participants += channel.participants.size;
+      blobs += channel.blobs.size;
       for (const { waiters } of channel.participants.values()) waiting_polls += waiters.size;
     }
-    return { channels: this.#channels.size, participants, waiting_polls, held_bytes: this.#bytes };
+    const memory = { held_bytes: this.#bytes, blob_bytes: this.#blobBytes };
+    return { channels: this.#channels.size, participants, waiting_polls, blobs, ...memory };
   }
 }

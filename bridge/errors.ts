@@ -2,7 +2,7 @@
  * Every refusal of the bridge, once: its stable code, its status, what is wrong, what to do. The words are constant or
  * name a field of the protocol: nothing that a request brought is ever repeated.
  */
-type Words = readonly [status: number, message: string, hint: string, retryAfterSeconds?: number];
+type Words = readonly [status: number, message: string, hint: string, retryAfterSeconds?: number | undefined];
 
 const REFUSALS = {
   bad_request: [400, 'This request is malformed.', 'Mend it; the docs have the shape of each request.'],
@@ -12,6 +12,7 @@ const REFUSALS = {
   wrong_key: [403, 'The key does not open this channel.', 'Ask for the whole link: it ends with 64 hex characters.'],
   not_invited: [403, 'Channels are opened here by invitation only.', 'Ask your user for a link that has one.'],
   no_channel: [404, 'There is no such channel here now.', 'Create it again with the same key and join again.'],
+  no_blob: [404, 'This blob is not here.', 'Ask the participant that has the file to upload it again.'],
   no_recipient: [404, 'The recipient is not in the channel.', 'Ask who is there, and send it again when it is back.'],
   not_found: [404, 'There is nothing at this address.', 'GET /llms.txt tells what is here.'],
   method_not_allowed: [405, 'This method is not for this address.', 'The Allow header names those that are.'],
@@ -19,7 +20,11 @@ const REFUSALS = {
   name_taken: [409, 'Another participant has this name.', 'Take another name.'],
   nonce_reused: [409, 'This nonce was already used for something else.', 'Seal each message with a new nonce.'],
   too_large: [413, 'This is larger than the bridge accepts.', 'Send less at a time, or send it as a file.'],
-  not_json: [415, 'A body has to be application/json.', 'Set "Content-Type: application/json".'],
+  not_json: [
+    415,
+    'A body must be application/json.',
+    'Set "Content-Type: application/json"; a blob is sent as application/octet-stream.',
+  ],
   channel_full: [429, 'The channel is full of what somebody has yet to fetch.', 'Wait, then repeat the request.', 2],
   participants_full: [429, 'The channel has all the participants it may have.', 'Wait until one leaves.', 30],
   too_many_polls: [429, 'Too many polls wait, of this participant, channel or address.', 'Wait until one ends.', 5],
@@ -39,8 +44,16 @@ export const CODES = Object.keys(REFUSALS);
 export class Refusal extends Error {
   readonly code: Code;
   readonly words: Words;
-  constructor(code: Code, field?: string) {
+  /** @param status another one than the code's own */
+  constructor(code: Code, field?: string, status?: number) {
     super(field === undefined ? REFUSALS[code][1] : `${field} is missing or malformed.`);
-    [this.code, this.words] = [code, REFUSALS[code]];
+    const [usual, message, hint, retryAfterSeconds]: Words = REFUSALS[code];
+    this.code = code;
+    this.words = [status ?? usual, message, hint, retryAfterSeconds];
+  }
+
+  /** The rest of a request did not come in time. */
+  static timeout(): Refusal {
+    return new Refusal('bad_request', 'The rest of the body', 408);
   }
 }

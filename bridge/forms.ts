@@ -47,7 +47,8 @@ const eventObject = once(({ type, index, at, from, to, kept, reason }) => {
 export const JSON_FORM = {
   opened: ({ epoch }: Channel, _isNew: boolean, limits: Limits, ticket = '') =>
     `{"epoch":"${epoch}","limits":{"message_bytes":${limits.messageBytes},"participants":${limits.participants},` +
-    `"poll_seconds":${limits.pollSeconds},"idle_seconds":${limits.idleSeconds}}${ticket && `,"ticket":"${ticket}"`}}`,
+    `"poll_seconds":${limits.pollSeconds},"idle_seconds":${limits.idleSeconds},` +
+    `"blob_bytes":${limits.blobBytes}}${ticket && `,"ticket":"${ticket}"`}}`,
   joined: (channel: Channel, { fetched, joined }: Participant, isResumed: boolean) =>
     `{"epoch":"${channel.epoch}","cursor":${fetched},"index":${joined},"resumed":${isResumed},` +
     `"participants":[${list(channel, member, ',')}]}`,
@@ -61,6 +62,7 @@ export const JSON_FORM = {
   status: (channel: Channel) =>
     `{"epoch":"${channel.epoch}","cursor":${channel.last},"participants":[${list(channel, member, ',')}]}`,
   left: ({ epoch }: Channel) => `{"epoch":"${epoch}","left":true}`,
+  blob: ({ epoch }: Channel) => `{"epoch":"${epoch}"}`,
 };
 
 const boxWords = (kept: Kept) => `${kept.nonce} ${ciphertextOf(kept)} ${tagOf(kept)}`;
@@ -76,8 +78,9 @@ const eventLine = once(({ type, index, at, from, to, kept, reason }) => {
 });
 
 export const TEXT_FORM: typeof JSON_FORM = {
-  opened: ({ epoch }, isNew, { messageBytes, participants, pollSeconds, idleSeconds }, ticket = '') =>
-    `channel ${epoch} ${isNew ? 'created' : 'found'} ${messageBytes} ${participants} ${pollSeconds} ${idleSeconds}${ticket && ` ${ticket}`}\n`,
+  opened: ({ epoch }, isNew, { messageBytes, participants, pollSeconds, idleSeconds, blobBytes }, ticket = '') =>
+    `channel ${epoch} ${isNew ? 'created' : 'found'} ${messageBytes} ${participants} ${pollSeconds} ${idleSeconds} ` +
+    `${blobBytes}${ticket && ` ${ticket}`}\n`,
   joined: (channel, { fetched, joined }, isResumed) =>
     list(channel, memberLine) + `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`,
   recipients: (channel, sender, to) => list(channel, recipientLine, '', sender, to),
@@ -86,4 +89,5 @@ export const TEXT_FORM: typeof JSON_FORM = {
     `${gap === undefined ? '' : `gap ${since} ${gap}\n`}${events.map(eventLine).join('')}cursor ${cursor} ${epoch}\n`,
   status: (channel) => `${list(channel, memberLine)}cursor ${channel.last} ${channel.epoch}\n`,
   left: ({ epoch }) => `left ${epoch}\n`,
+  blob: ({ epoch }) => `blob ${epoch}\n`,
 };

@@ -16,6 +16,7 @@ export const headersOf = (type: string, caching = 'no-store'): Headers => [
   ...['Content-Type', type, 'Cache-Control', caching],
 ];
 export const TEXT = headersOf('text/plain; charset=utf-8');
+export const BYTES = headersOf('application/octet-stream');
 const JSON_HEADERS = headersOf('application/json');
 
 /**
@@ -24,6 +25,8 @@ const JSON_HEADERS = headersOf('application/json');
  */
 const ready: (() => void)[] = [];
 const writeAnswers = () => ready.splice(0).forEach((write) => write());
+
+const MAX_DISCARDED_BYTES = 2 * 1024 * 1024;
 
 /** One request and its answer. */
 export class Exchange {
@@ -55,26 +58,60 @@ export class Exchange {
     return authorization.slice('Bearer '.length).trimEnd();
   }
 
-  /** The body: bytes, or a string of ASCII. The headers: its type and how it may be kept; or the form asked for. */
-  answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_HEADERS): void {
-    const all = [...headers, 'Content-Length', String(body.length)];
-    if (this.isLast || this.#isUnread()) all.push('Connection', 'close');
-    this.response.writeHead(status, all);
-    const write = () => {
-      this.response.end(body, 'latin1');
-      if (this.response.writableLength > 0) this.request.socket.setTimeout(this.stallMs); // until it reads on
-    };
-    if (ready.push(write) === 1) setImmediate(writeAnswers);
+  /** The length of the body as declared. Throws bad_request if none is, or it is 0. */
+  contentLength(): number {
+    const length = Number(this.request.headers['content-length'] ?? 0); // node has checked that it is a number
+    if (length === 0) throw new Refusal('bad_request', 'Content-Length');
+    return length;
   }
 
-  /** The rest of a body that nobody reads would come for as long as its sender likes. */
-  #isUnread(): boolean {
-    const { complete, headers } = this.request;
-    return !complete && (Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined);
+  /** The body: bytes, or a string of ASCII. The headers: its type and how it may be kept; or the form asked for. */
+  answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_HEADERS): void {
+    this.#writeHead(status, body.length, headers);
+    this.#schedule(() => this.response.end(body, 'latin1'));
+  }
+
+  /** A body in blocks that others may be sent, too: the next one is written when the one before has gone. */
+  answerBlocks(blocks: readonly Buffer[], bytes: number, headers: Headers): void {
+    this.#writeHead(200, bytes, headers);
+    const { response } = this;
+    let next = 0;
+    const write = (): void => {
+      while (next < blocks.length) {
+        if (!response.write(blocks[next++])) return void response.once('drain', write);
+      }
+      response.end();
+    };
+    this.#schedule(this.request.method === 'HEAD' ? () => response.end() : write);
+  }
+
+  #writeHead(status: number, bytes: number, headers: Headers): void {
+    const all = [...headers, 'Content-Length', String(bytes)];
+    if (this.isLast || this.#hasUnreadBody()) all.push('Connection', 'close');
+    this.response.writeHead(status, all);
+  }
+
+  #schedule(write: () => void): void {
+    const writeAndWatch = () => {
+      write();
+      if (this.response.writableLength > 0) this.request.socket.setTimeout(this.stallMs); // until it reads on
+    };
+    if (ready.push(writeAndWatch) === 1) setImmediate(writeAnswers);
+  }
+
+  /**
+   * Whether the connection ends with the answer because there is more of the body. Of a PUT a short one is discarded as
+   * it comes: a connection that is closed before all of a blob was sent can lose the answer, too.
+   */
+  #hasUnreadBody(): boolean {
+    const { complete, headers, method } = this.request;
+    if (complete) return false;
+    const maxBytes = method === 'PUT' ? MAX_DISCARDED_BYTES : 0;
+    return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > maxBytes;
   }
 
   refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, more: Headers = []): void {
-    const headers = [...(this.wantsText ? TEXT : JSON_HEADERS), ...more];
+    const headers = [...(this.wantsText ? TEXT : JSON_HEADERS), 'Agentalk-Error', code, ...more];
     if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
     if (status === 401) headers.push('WWW-Authenticate', 'Bearer');
     const json = JSON.stringify({ error: { code, message, hint } });
@@ -90,6 +127,7 @@ export class Exchange {
 export function readFields(
   request: IncomingMessage,
   maxBytes: number,
+  timeoutMs: number,
   done: (fields: Fields) => void,
   fail: (error: unknown) => void,
 ): void {
@@ -98,20 +136,52 @@ export function readFields(
   if (Number(length) > maxBytes) throw new Refusal('too_large');
   let chunks: Buffer[] = [];
   let size = 0;
-  request.on('data', (chunk: Buffer) => {
-    if (size > maxBytes) return;
+  const take = (chunk: Buffer) => {
     size += chunk.length;
-    if (size > maxBytes) return fail(new Refusal('too_large'));
+    if (size > maxBytes) throw new Refusal('too_large');
     if (chunks.push(chunk) > 64) chunks = [Buffer.concat(chunks)]; // a byte at a time must not cost an object each
-  });
-  request.on('end', () => {
-    if (size > maxBytes) return;
+  };
+  const end = () => done(parse((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('latin1')));
+  readBody(request, timeoutMs, take, end, fail);
+}
+
+/**
+ * Hands each chunk of a body to `take`, and calls `end` when all have come. What these throw is given to `fail`, and so
+ * is a bad_request with status 408 after `timeoutMs`; then the rest is discarded. Nothing is called when the client goes.
+ */
+export function readBody(
+  request: IncomingMessage,
+  timeoutMs: number,
+  take: (chunk: Buffer) => void,
+  end: () => void,
+  fail: (error: unknown) => void,
+): void {
+  let isOver = false;
+  const attempt = (step: () => void) => {
+    if (isOver) return;
     try {
-      done(parse((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('latin1')));
+      step();
     } catch (error) {
+      stop();
       fail(error);
     }
+  };
+  const stop = () => {
+    isOver = true;
+    clearTimeout(timer);
+  };
+  const timer = setTimeout(() => {
+    attempt(() => {
+      throw Refusal.timeout();
+    });
+  }, timeoutMs);
+  request.on('data', (chunk: Buffer) => attempt(() => take(chunk)));
+  request.on('end', () => {
+    clearTimeout(timer);
+    attempt(end);
+    isOver = true;
   });
+  request.on('close', stop);
 }
 
 function parse(text: string): Fields {

@@ -8,6 +8,7 @@ declare const brand: unique symbol;
 type Branded<Name> = string & { readonly [brand]: Name };
 export type ChannelId = Branded<'ChannelId'>;
 export type ParticipantId = Branded<'ParticipantId'>;
+export type BlobId = Branded<'BlobId'>; // the SHA-256 of its bytes
 
 export const EVERYBODY = '*';
 export type Recipient = ParticipantId | typeof EVERYBODY;
@@ -23,6 +24,7 @@ function isHex(value: unknown, digits: number): boolean {
 }
 export const isChannelId = (value: unknown): value is ChannelId => isHex(value, 32);
 export const isParticipantId = (value: unknown): value is ParticipantId => isHex(value, 32);
+export const isBlobId = (value: unknown): value is BlobId => isHex(value, 64);
 export const isEpoch = (value: unknown): value is string => isHex(value, 32);
 export const isToken = (value: unknown): value is string => isHex(value, 64);
 export const isNonce = (value: unknown): value is string => isHex(value, 24);

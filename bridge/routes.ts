@@ -1,12 +1,14 @@
 /** The table of routes, and for each the way from a checked request to a channel's method and back. */
 import type { Invitation } from '../service/invite.ts';
 import type { Journal } from '../service/journal.ts';
+import { MAX_BLOB_BYTES } from './blobs.ts';
 import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
 import { JSON_FORM, TEXT_FORM } from './forms.ts';
-import { Exchange, TEXT, count, field, headersOf, isObject, readFields, type Fields, type Headers } from './http.ts';
-import { isChannelId, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
-import type { ChannelId } from './ids.ts';
+import { BYTES, Exchange, TEXT, count, field, headersOf, isObject, readBody, readFields } from './http.ts';
+import type { Fields, Headers } from './http.ts';
+import { isBlobId, isChannelId, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
+import type { BlobId, ChannelId } from './ids.ts';
 import { Shelf, TAG_BYTES, type Kept } from './shelf.ts';
 import { CARD_CHARACTERS, messageCharacters } from '../service/limits.ts';
 import type { Metrics } from '../service/metrics.ts';
@@ -41,6 +43,9 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     ['POST', '/channels/:id/send', send],
     ['GET', '/channels/:id/poll', poll],
     ['POST', '/channels/:id/leave', leave],
+    ['PUT', '/channels/:id/blobs/:sha256', putBlob],
+    ['GET', '/channels/:id/blobs/:sha256', getBlob],
+    ['HEAD', '/channels/:id/blobs/:sha256', getBlob],
     ...(state.hasMetrics ? operators : []),
     ...Object.entries(pages).flatMap(([path, page]) => [['GET', path, page] as const, ['HEAD', path, page] as const]),
   ];
@@ -50,7 +55,8 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
     const room = path.startsWith('/channels/') ? '/channels/' : path.startsWith('/c/') ? '/c/' : '';
     const id = path.slice(room.length, room.length + 32);
-    const pattern = room !== '' && isChannelId(id) ? `${room}:id${path.slice(room.length + 32)}` : path;
+    const rest = path.slice(room.length + 32);
+    const pattern = room !== '' && isChannelId(id) ? `${room}:id${isBlobPath(rest) ? '/blobs/:sha256' : rest}` : path;
     const methods = rows.get(pattern);
     journal.request(exchange.request, exchange.response, methods ? pattern : '-');
     const visitor = visitors.ask(exchange.request);
@@ -64,7 +70,8 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     if (row.handler === create || row.handler === join) visitors.count(visitor, 'Joins');
     if (method !== 'POST') return row.handler(exchange, id as ChannelId, {}, visitor);
     const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields, visitor);
-    readFields(exchange.request, maxCiphertext + 4096, done, (error) => refuse(exchange, error));
+    const timeoutMs = limits.requestSeconds * 1000;
+    readFields(exchange.request, maxCiphertext + 4096, timeoutMs, done, (error) => refuse(exchange, error));
   }
 
   /** The one place where whatever went wrong becomes an answer. */
@@ -72,6 +79,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const refusal = error instanceof Refusal ? error : new Refusal('internal');
     metrics.count(`refusals_total{code="${refusal.code}"}`);
     const number = error === refusal ? [] : ['X-Request-Id', journal.error(error)];
+    if (refusal.words[0] === 408) exchange.isLast = true;
     if (exchange.response.headersSent) exchange.response.destroy();
     else exchange.refuse(refusal, [...headers, ...number]);
   }
@@ -151,6 +159,36 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     exchange.answer(200, formOf(exchange).left(channel));
   }
 
+  function putBlob(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
+    const { channel, participant } = enter(exchange, id);
+    const { 'content-type': type = 'application/octet-stream' } = exchange.request.headers;
+    if (!/^application\/octet-stream *(;|$)/i.test(type)) throw new Refusal('not_json');
+    const bytes = exchange.contentLength();
+    if (bytes > Math.min(MAX_BLOB_BYTES, limits.blobBytes)) throw new Refusal('too_large');
+    const blobId = blobOf(exchange);
+    const isThere = channel.blobs.get(blobId) !== undefined;
+    visitors.count(visitor, 'Uploads', exchange.response);
+    const upload = channel.beginUpload(participant, blobId, bytes);
+    exchange.response.on('close', () => channel.endUpload(participant, upload));
+    const done = () => {
+      const isNew = !isThere && channel.completeUpload(participant, upload);
+      exchange.answer(isNew ? 201 : 200, formOf(exchange).blob(channel));
+    };
+    const take = (chunk: Buffer) => {
+      if (!isThere) upload.write(chunk);
+    };
+    readBody(exchange.request, limits.blobSeconds * 1000, take, done, (error) => {
+      upload.abort();
+      refuse(exchange, error);
+    });
+  }
+
+  function getBlob(exchange: Exchange, id: ChannelId): void {
+    const blob = enter(exchange, id).channel.blobs.get(blobOf(exchange));
+    if (!blob) throw new Refusal('no_blob');
+    exchange.answerBlocks(blob.blocks, blob.bytes, BYTES);
+  }
+
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
   function enter(exchange: Exchange, id: ChannelId, fields: Fields = {}) {
     const token = exchange.bearer();
@@ -181,6 +219,10 @@ function rowsOf(table: readonly Row[]): Rows {
   }
   return rows;
 }
+
+const BLOBS = '/blobs/';
+const isBlobPath = (rest: string) => rest.startsWith(BLOBS) && isBlobId(rest.slice(BLOBS.length));
+const blobOf = ({ path }: Exchange) => path.slice(path.lastIndexOf('/') + 1) as BlobId; // its route was found by it
 
 const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);
 

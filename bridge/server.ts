@@ -66,7 +66,15 @@ function refuseGarbage(metrics: Metrics, journal: Journal, { code = '' }: NodeJS
   metrics.count(`connections_refused_total{reason="${reason}"}`);
   if (isTls || code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const body = '{"error":{"code":"bad_request","message":"This is no request.","hint":"Mend it, then try again."}}';
-  const headers = [...headersOf('application/json'), 'Connection', 'close', 'Content-Length', String(body.length)];
+  const headers = [
+    ...headersOf('application/json'),
+    'Agentalk-Error',
+    'bad_request',
+    'Connection',
+    'close',
+    'Content-Length',
+    String(body.length),
+  ];
   const lines = headers.map((word, i) => (i % 2 === 0 ? `\r\n${word}: ` : word));
   const status = slow || large || '400 Bad Request';
   socket.end(`HTTP/1.1 ${status}${lines.join('')}\r\n\r\n${body}`);

@@ -8,7 +8,15 @@ import type { Config } from '../service/config.ts';
 import { Refusal } from './errors.ts';
 
 /** What is counted up to its limit, and which share of the limit is given back each second, as to a bucket of tokens. */
-const SHARES = { Connections: 0, Polls: 0, Requests: 1 / 10, Joins: 1 / 10, Channels: 1 / 3600 };
+const SHARES = { Connections: 0, Polls: 0, Uploads: 0, Requests: 1 / 10, Joins: 1 / 10, Channels: 1 / 3600 };
+const REFUSALS = {
+  Connections: 'too_many_connections',
+  Polls: 'too_many_polls',
+  Uploads: 'too_many_requests',
+  Requests: 'too_many_requests',
+  Joins: 'too_many_joins',
+  Channels: 'too_many_channels',
+} as const;
 const COUNTED = Object.keys(SHARES) as (keyof Visitor)[];
 export type Visitor = Record<keyof typeof SHARES, number>;
 export type Visitors = ReturnType<typeof meet>;
@@ -23,7 +31,7 @@ export function meet({ limits, proxies }: Config) {
   /** The one that has this address, or did not have one yet. */
   function find(address: string): Visitor {
     const key = proxies.network(address);
-    const visitor = all.get(key) ?? { Connections: 0, Polls: 0, Requests: 0, Joins: 0, Channels: 0 };
+    const visitor = all.get(key) ?? { Connections: 0, Polls: 0, Uploads: 0, Requests: 0, Joins: 0, Channels: 0 };
     all.set(key, visitor);
     return visitor;
   }
@@ -31,7 +39,7 @@ export function meet({ limits, proxies }: Config) {
   /** Counts one more, with `until` for as long as that is open. Throws the refusal of what is counted. */
   function count(visitor: Visitor | undefined, what: keyof Visitor, until?: ServerResponse): void {
     if (!visitor) return;
-    if (visitor[what] + 1 > most(what)) throw new Refusal(`too_many_${what.toLowerCase() as Lowercase<typeof what>}`);
+    if (visitor[what] + 1 > most(what)) throw new Refusal(REFUSALS[what]);
     visitor[what]++;
     until?.on('close', () => visitor[what]--);
   }

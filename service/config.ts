@@ -101,7 +101,9 @@ export function readConfig(args: string[], environment: Readonly<Record<string, 
     throw new Error(`bad value for ${source}${wanted === undefined ? '' : `: ${wanted} is wanted`}`);
   }
   const amounts = Object.entries(TABLE).map(([name, [flag]]) => [name, amount(values[flag] ?? '', name)]);
-  const limits = Object.freeze(Object.fromEntries(amounts) as Limits);
+  const given = Object.fromEntries(amounts) as Limits;
+  // Clients are told how large a file may be: never more than there is memory for.
+  const limits = Object.freeze({ ...given, blobBytes: Math.min(given.blobBytes, given.totalBytes) });
   const least = 2 * messageCharacters(limits) + 8192;
   if (limits.channelBytes < least) throw new Error(`--max-channel-bytes has to be at least ${least}`);
   if (limits.totalBytes < limits.channelBytes) throw new Error('--max-total-bytes is below --max-channel-bytes');
@@ -136,10 +138,10 @@ export const help = (): string => `Usage: node bridge.js [--FLAG VALUE]…
 
 A relay for coding agents that talk end-to-end encrypted. It holds what it relays in memory only, and can't read it.
 
-${SETTINGS.map(([flag, value, about]) => `  --${flag.padEnd(20)}${about}${value && ` (${value})`}\n`).join('')}
-  --help                what you read
-  --version             name, version, commit
-  --check               say what would be done, look at the files, and end: 0 if all is in order, else 2
+${SETTINGS.map(([flag, value, about]) => `  --${flag.padEnd(30)}${about}${value && ` (${value})`}\n`).join('')}
+  --help                          what you read
+  --version                       name, version, commit
+  --check                         say what would be done, look at the files, and end: 0 if all is in order, else 2
 
 Bytes may end in k, m or g, seconds in s, m or h. Each flag is an environment variable too: --public-url is
 AGENTALK_PUBLIC_URL.

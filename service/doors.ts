@@ -37,7 +37,7 @@ export function makeDoors(
   const options: ServerOptions = {
     maxHeaderSize: limits.headerBytes,
     headersTimeout,
-    requestTimeout: limits.requestSeconds * 1000,
+    requestTimeout: Math.max(limits.requestSeconds, limits.blobSeconds) * 1000, // bridge/http.ts is more exact
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
     requireHostHeader: false, // bridge/routes.ts sees to it
     connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout

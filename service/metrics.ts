@@ -4,6 +4,8 @@ export const FAMILIES = {
   channels: 'Channels now.',
   participants: 'Participants in all channels.',
   waiting_polls: 'Polls that wait.',
+  blobs: 'Blobs in all channels.',
+  blob_bytes: 'Memory that blobs count for, in agentalk_held_bytes, too.',
   held_bytes: 'Memory that the channels count for.',
   connections: 'Open connections.',
   addresses: 'Addresses for which something counts.',

@@ -13,6 +13,7 @@ import { readConfig } from '../service/config.ts';
 import type { Limits } from '../service/limits.ts';
 import { Random } from './kit/random.ts';
 
+const NOTHING = { channels: 0, participants: 0, waiting_polls: 0, blobs: 0, held_bytes: 0, blob_bytes: 0 };
 const LIMITS = readConfig([], {}).limits;
 const START = 1_767_225_600_000;
 const SECOND = 1000;
@@ -172,9 +173,13 @@ test('a name is taken while its owner is there, and the owner comes back by its 
   channel.present(a, 2);
   refuses('name_taken', () => join(channel, 'a', 'stolen'));
   refuses('participants_full', () => join(channel, 'c'));
-  assert.equal(join(channel, 'a'), a);
+  assert.equal(channel.join(a.id, 'a', a.card), a);
   assert.equal(a.fetched, 2, 'goes on where it was');
   assert.equal(channel.last, 3, 'coming back is no event');
+  const card = sealed();
+  assert.equal(channel.join(a.id, 'a', card), a);
+  assert.deepEqual([a.card, a.joined, a.fetched], [card, 4, 2], 'with another card it is another session');
+  assert.deepEqual(poll(channel, b, 2), ['join 4']);
   channel.leave(b, 0);
   join(channel, 'c');
 });
@@ -433,7 +438,7 @@ test('out after the idle window; the channel ends with the last one', () => {
   refuses('no_participant', () => enter(channel, 'b'));
   world.pass(120 * MINUTE);
   refuses('no_channel', () => world.house.get(channel.id));
-  assert.deepEqual(world.house.gauges(), { channels: 0, participants: 0, waiting_polls: 0, held_bytes: 0 });
+  assert.deepEqual(world.house.gauges(), NOTHING);
 });
 
 test('a channel that nobody joined ends after the idle window', () => {
@@ -532,7 +537,7 @@ test('all that is counted is given back', () => {
     fill(channel, a);
     channel.leave(a, 0);
   }
-  assert.deepEqual(world.house.gauges(), { channels: 0, participants: 0, waiting_polls: 0, held_bytes: 0 });
+  assert.deepEqual(world.house.gauges(), NOTHING);
 });
 
 test('when the bridge stops, every waiting poll is answered with its own cursor', () => {

@@ -17,7 +17,7 @@ set -f -o pipefail +o posix # no file patterns but in list_files
 
 # ---- programs, clock and randomness ----
 
-PROGRAMS='cat curl date mkdir mv od openssl rm sleep split stat wc'
+PROGRAMS='cat curl date mkdir mv od openssl rm sleep split stat tee wc'
 
 find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program can be found
 	local program folder IFS=:
@@ -160,7 +160,7 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 	shift
 	while [ $# -gt 0 ]; do
 		case $direction in
-			put) arguments=("${arguments[@]}" -T "$1") ;;
+			put) arguments=("${arguments[@]}" -T "$1" -o /dev/null) ;;
 			get) arguments=("${arguments[@]}" -o "$1") ;;
 			head) arguments=("${arguments[@]}" -I -o /dev/null) ;;
 		esac
@@ -243,16 +243,23 @@ file_identity() { # FILE -> IDENTITY: a copy has another one; '' where this mach
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
 
-hash_pieces() { # PASSPHRASE PIECE… -> HASH of the plaintext
+hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finish_hash waits for
 	local pass=$1
 	shift
-	HASH=$("$RUN_cat" "$@" | aes_ctr "$pass" "$NULLS" | "$RUN_openssl" dgst -sha256 -r) && HASH=${HASH:0:64}
+	{ "$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_openssl" dgst -sha256 -r >"$TMP.hash"; } &
 }
 
-join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE
+finish_hash() { # -> HASH
+	wait
+	read -r HASH _ <"$TMP.hash" && HASH=${HASH:0:64}
+}
+
+join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 	local pass=$1 file=$2
 	shift 2
-	"$RUN_cat" "$@" | aes_ctr "$pass" "$NULLS" >"$file"
+	HASH=$("$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_tee" "$file" | "$RUN_openssl" dgst -sha256 -r) || return
+	HASH=${HASH:0:64}
+	file_sizes "$file"
 }
 
 # ---- the screen, and the end ----

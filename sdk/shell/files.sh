@@ -1,7 +1,7 @@
 # ---- files: sealed pieces of 1 MiB at the bridge, named by their SHA-256 (docs/protocol.md, Files) ----
 
 # sent/X/: key, hashes, source and the encrypted pieces of a file that we sent. files/N: what message N says of its file;
-# files/N-…: its pieces.
+# files/N-I: piece I; files/N-have: the pieces that are right.
 
 PIECE_BYTES=1048576
 
@@ -69,6 +69,9 @@ encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The s
 	for facts in "${FILES[@]}"; do
 		read_file "$facts/source" && [[ -n $IDENTITY && ${BYTES[0]} = "$source" && ! -e $facts/done ]] || continue
 		SENT_FOLDER=$facts
+		list_files "$facts/piece-"
+		read_file "$facts/body"
+		hash_pieces "agentalk/1 file ${BYTES[0]%%$'\n'*}" "${FILES[@]}"
 		return
 	done
 	drop_sent_files
@@ -81,6 +84,7 @@ encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The s
 	pieces=("${FILES[@]}")
 	SIZE=0
 	HASHES=()
+	hash_pieces "agentalk/1 file $facts" "${pieces[@]}"
 	if [ ${#pieces[@]} -gt 0 ]; then
 		hash_files "${pieces[@]}" || die_disk
 		file_sizes "${pieces[${#pieces[@]} - 1]}"
@@ -89,9 +93,8 @@ encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The s
 	printf -v source '%s\n' "$facts" "${HASHES[@]}"
 	[ ${#pieces[@]} -gt 0 ] || source=$facts$'\n'
 	write_file "$SENT_FOLDER/body" "$source"
-	hash_pieces "agentalk/1 file $facts" "${pieces[@]}" || die_disk
-	write_file "$SENT_FOLDER/facts" "$SIZE $HASH"
 	write_file "$SENT_FOLDER/source" "$IDENTITY $SIZE $1"
+	write_file "$SENT_FOLDER/facts" "$SIZE"
 }
 
 drop_sent_files() { # beyond 400 MiB the oldest goes
@@ -99,7 +102,7 @@ drop_sent_files() { # beyond 400 MiB the oldest goes
 	list_files "$SESSION/sent/"
 	for ((i = ${#FILES[@]} - 1; i >= 0; i--)); do
 		folder=${FILES[i]}
-		read_file "$folder/facts" && ((total += ${BYTES[0]%% *} + 4096))
+		read_file "$folder/facts" && ((total += BYTES[0] + 4096))
 		((total <= 314572800)) || remove "$folder"
 	done
 }
@@ -111,9 +114,9 @@ upload() { # SENT_FOLDER HASH…: what the bridge lacks of these. Status 1: CODE
 	read_file "$folder/body" || return 0
 	split_lines "${BYTES[0]}"
 	hashes=("${LINES[@]:1}")
-	for ((i = 0; i < ${#pieces[@]}; i += 8)); do
+	for ((i = 0; i < ${#pieces[@]}; i += 16)); do
 		todo=()
-		for ((n = i; n < i + 8 && n < ${#pieces[@]}; n++)); do
+		for ((n = i; n < i + 16 && n < ${#pieces[@]}; n++)); do
 			hash=${hashes[n]}
 			[[ $# -gt 1 && $want != *" $hash "* ]] || todo=("${todo[@]}" "${pieces[n]}" "$hash")
 		done
@@ -189,7 +192,7 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 	add_record coming "$1" "$2" "$3" "$MESSAGES" "$MSG_size" "$MSG_time" "$MARKS" "$MSG_name"
 }
 
-fetch_files() { # what is on its way: at most 8 pieces of each. -> HAS_FILES: something may come at once
+fetch_files() { # what is on its way, for about three seconds each -> HAS_FILES: something may come at once
 	local file
 	HAS_FILES=''
 	list_files "$SESSION/files/"
@@ -199,27 +202,30 @@ fetch_files() { # what is on its way: at most 8 pieces of each. -> HAS_FILES: so
 }
 
 fetch_file() { # N. Above 16 MiB only when it was asked for
-	local facts key hashes i n todo=() pieces=() piece size file=$SESSION/files/$1
+	local facts key hashes i todo pieces=() size start=$TICKS file=$SESSION/files/$1
 	read_file "$file" || return
 	split_lines "${BYTES[0]}"
 	# shellcheck disable=SC2206
 	facts=(${LINES[0]})
 	key=${LINES[1]} hashes=("${LINES[@]:2}") size=${facts[0]}
 	[[ $size -le 16777216 || -e $file-asked ]] || return 0
-	for ((i = 0; i < ${#hashes[@]}; i++)); do
-		pieces[i]=$file-$i
-		[[ -e ${pieces[i]} || ${#todo[@]} -ge 16 ]] || todo=("${todo[@]}" "${pieces[i]}.part" "${hashes[i]}")
-	done
-	if [ ${#todo[@]} -gt 0 ]; then
+	while :; do
+		todo=()
+		read_file "$file-have"
+		for ((i = 0; i < ${#hashes[@]}; i++)); do
+			pieces[i]=$file-$i
+			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge 32 ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
+		done
+		[ ${#todo[@]} -gt 0 ] || break
+		print_progress "$i MiB to fetch"
 		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
-		[ ${#todo[@]} -lt 16 ] || { HAS_FILES=yes && return; }
-	fi
+		read_clock
+		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
+	done
 	join_pieces "agentalk/1 file $key" "$TMP.file" "${pieces[@]}" || die_disk
-	file_sizes "$TMP.file"
-	hash_files "$TMP.file"
 	while :; do
 		[ -e "$file" ] || return 0 # another process was faster
-		if [ "$SIZE:${HASHES[0]}" = "$size:${facts[1]}" ]; then
+		if [ "$SIZE:$HASH" = "$size:${facts[1]}" ]; then
 			decode_name "${facts[4]}"
 			add_move "$TMP.file" "inbox/$1-${facts[2]}-$FILE_NAME"
 			add_record file "${facts[2]}" - - "$1" "$size" "${facts[4]}"
@@ -229,15 +235,14 @@ fetch_file() { # N. Above 16 MiB only when it was asked for
 		add_move "$file" "tmp/$PROCESS_ID.done"
 		! commit_state || break
 	done
-	remove "${pieces[@]}" "$file-asked" "$file-late"
+	REMOVE=("${REMOVE[@]}" "${pieces[@]}" "$file-asked" "$file-late" "$file-have")
 }
 
 fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its sender is asked for
 	local number=$1 sid=$3 last=$2 final i n=0 files=() hashes=() lengths=() lacking=''
-	final=$SESSION/files/$1-$(((last - 1) / PIECE_BYTES)).part
+	final=$SESSION/files/$1-$(((last - 1) / PIECE_BYTES))
 	last=$((last - (last - 1) / PIECE_BYTES * PIECE_BYTES))
 	shift 3
-	print_progress "${1##*-}"
 	transfer_pieces get "$@"
 	for ((i = 0; $# > 0; i++)); do
 		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
@@ -252,7 +257,7 @@ fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its send
 	[ "$n" -eq 0 ] || { file_sizes "${files[@]}" && hash_files "${files[@]}" || die_disk; }
 	for ((i = 0; i < n; i++)); do
 		if [ "${SIZES[i]}:${HASHES[i]}" = "${lengths[i]}:${hashes[i]}" ]; then
-			rename "${files[i]}" "${files[i]%.part}" || die_disk
+			append_file "$SESSION/files/$number-have" "${files[i]##*-} " || die_disk
 			REMOVE[${#REMOVE[@]}]=$SESSION/files/$number-late
 		else
 			lacking="$lacking${hashes[i]}"$'\n'

@@ -50,13 +50,13 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 }
 
 add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key is wrong, or there are too many
-	local label=$MSG_name number=1 field
+	local label=$MSG_name number=1
 	((NOW - NEW_SINCE < 3600)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
 	((NEW_COUNT <= 100)) || { report too-many-sessions bridge && return 1; }
 	drop_peers
 	PEER=$PEERS
-	for field in $PEER_FIELDS; do printf -v "P_${field}[PEER]" %s 0; done
+	set_row "$PEER" 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
 	P_SID[PEER]=$2 P_ID[PEER]=$1 P_NAME[PEER]=$MSG_name P_KIND[PEER]=$MSG_kind P_STATE[PEER]=new P_MET[PEER]=$RECORDS
 	P_CARD[PEER]=- P_REACH[PEER]=- P_BASE[PEER]=- P_B_GAPS[PEER]=- P_D_GAPS[PEER]=- P_DUE[PEER]=- P_REPEATED[PEER]=- P_BYE[PEER]=-
 	P_FROM[PEER]=$((BROADCASTS + 1))
@@ -79,7 +79,7 @@ set_listed() { # PEER: the bridge lists it, and no other session of its name
 }
 
 drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes
-	local i field from
+	local i
 	((PEERS >= 100)) || return 0
 	for ((i = 0; i < PEERS; i++)); do is_present "$i" || break; done
 	[ "$i" -lt "$PEERS" ] || return 0
@@ -88,10 +88,9 @@ drop_peers() { # where there are a hundred rows, the oldest of those that are go
 		"$SESSION/keys/direct-$SID-${P_SID[i]}"
 	((PEERS -= 1))
 	for (( ; i < PEERS; i++)); do
-		for field in $PEER_FIELDS; do
-			from="P_${field}[i + 1]"
-			printf -v "P_${field}[i]" %s "${!from}"
-		done
+		get_row $((i + 1))
+		# shellcheck disable=SC2086
+		set_row "$i" $ROW
 	done
 }
 
@@ -112,7 +111,7 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 			set_listed "$PEER"
 			add_presence joined "${P_LABEL[PEER]}" "${P_KIND[PEER]}"
 			;;
-		join:lost)
+		join:lost | join:away)
 			P_STATE[PEER]=here
 			owe "$PEER" sync
 			add_presence back "${P_LABEL[PEER]}"

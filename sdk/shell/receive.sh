@@ -213,7 +213,10 @@ on_control() {
 			repeat_from "$PEER"
 			;;
 		ack) repeat_from "$PEER" ;;
-		want) WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}" ;;
+		want)
+			BODY[0]=${BODY[0]:0:2080} # 32 hashes
+			WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}"
+			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
 			P_BYE[PEER]=${P_BYE[PEER]/ /:}
@@ -277,18 +280,18 @@ is_turn() { # SCOPE MALFORMED: a direct message waits for its sender's broadcast
 }
 
 note_progress() { # SCOPE: one that was missing came; the others have a minute again
-	local since="P_$1_SINCE[PEER]"
-	[ "${!since}" = 0 ] || printf -v "$since" %s "$TICKS"
+	case $1:${P_B_SINCE[PEER]}:${P_D_SINCE[PEER]} in B:0:* | D:*:0) ;; B:*) P_B_SINCE[PEER]=$TICKS ;; *) P_D_SINCE[PEER]=$TICKS ;; esac
 }
 
 deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a record
 	local scope=all mark=$2 label=${P_LABEL[PEER]} place=${P_SID[PEER]:0:16}
 	[ "$2" = B ] || scope=me
-	[ -n "$5" ] || printf -v "P_$2[PEER]" %s "$3"
+	[ -n "$5" ] || raise "P_$2[PEER]" "$3"
 	[ "$2" != B ] || raise "P_B_MARK[PEER]" "$3"
 	append_file "$SESSION/digests/${P_SID[PEER]}.$2" "$3 $HASH"$'\n' || die_disk
 	[ "$DIGESTS_OF" != "$SESSION/digests/${P_SID[PEER]}.$2" ] || DIGESTS=$DIGESTS$3\ $HASH$'\n'
-	set_marks "$1" "$2" "$3" "$5"
+	(($3 % 4096)) || find_digest "$2" 0 || : # cuts what is too old
+	[ -n "$4" ] || set_marks "$1" "$2" "$3" "$5" # nothing of a malformed message was checked
 	place="$place $2 $3 ${P_B_LOST[PEER]}"
 	if [ -n "$4" ]; then
 		add_record malformed "$label" "$place"
@@ -321,7 +324,7 @@ deliver_stored() { # of PEER: what waited and is now next
 			line=($STORED)
 			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
 			is_turn "$scope" "$malformed" || break
-			REMOVE[${#REMOVE[@]}]=$PLACE
+			NEW_REMOVES[${#NEW_REMOVES[@]}]=$PLACE
 			note_progress "$scope"
 			deliver "$index" "$scope" "$seq" "$malformed" ''
 		done
@@ -355,6 +358,12 @@ find_digest() { # SCOPE SEQ -> DIGEST. Status 1: too long ago
 
 # ---- missing messages ----
 
+set_gaps() { if [ "$1" = B ]; then P_B_GAPS[PEER]=$2; else P_D_GAPS[PEER]=$2; fi; } # SCOPE LIST
+
+set_since() { # SCOPE TICKS [UPTO]: since when, and up to what, something of PEER is missing
+	if [ "$1" = B ]; then P_B_SINCE[PEER]=$2 P_B_UPTO[PEER]=${3:-0}; else P_D_SINCE[PEER]=$2 P_D_UPTO[PEER]=${3:-0}; fi
+}
+
 take_gap() { # SCOPE SEQ: was it given up? Then no longer
 	local list="P_$1_GAPS[PEER]" range from to found='' rest=''
 	for range in ${!list//,/ }; do
@@ -371,12 +380,12 @@ take_gap() { # SCOPE SEQ: was it given up? Then no longer
 	done
 	[ -n "$found" ] || return
 	rest=${rest#,}
-	printf -v "$list" %s "${rest:--}"
+	set_gaps "$1" "${rest:--}"
 	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || ((P_${1}_LOST[PEER] -= 1, 1))
 }
 
 give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
-	local list upto seq from count=0 early=0 base file files name="P_$2[$1]"
+	local list gaps upto seq from count=0 early=0 base file files name="P_$2[$1]"
 	PEER=$1
 	list="P_$2_GAPS[PEER]"
 	list_files "$SESSION/received/${P_SID[PEER]}.$2."
@@ -401,32 +410,36 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 		if [ "$from" -lt "$seq" ]; then
 			((count += seq - from))
 			[ "$2" = D ] || [ "$from" -ge "$base" ] || ((early += (seq < base ? seq : base) - from))
-			printf -v "$list" %s "${!list#-},$from-$((seq - 1))"
-			printf -v "$list" %s "${!list#,}"
-			[ ${#P_B_GAPS[PEER]} -le 500 ] || P_B_GAPS[PEER]=${P_B_GAPS[PEER]#*,}
-			[ ${#P_D_GAPS[PEER]} -le 500 ] || P_D_GAPS[PEER]=${P_D_GAPS[PEER]#*,}
-			printf -v "$name" %s $((seq - 1))
+			gaps=${!list#-},$from-$((seq - 1))
+			[ ${#gaps} -le 500 ] || gaps=${gaps#*,}
+			set_gaps "$2" "${gaps#,}"
+			raise "$name" $((seq - 1))
 		fi
 		deliver_stored
+		[ "$file" = end ] || [ "${!name}" -ge "$seq" ] || break # it waits for a broadcast
 	done
 	((P_${2}_LOST[PEER] += count - early))
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
 	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
 	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
-	printf -v "P_$2_SINCE[PEER]" %s 0
+	set_since "$2" 0
 }
 
 check_missing() { # of each session: ask for what is missing, and give it up when its time is over
 	local i scope upto top since asked
 	HAS_MISSING=''
 	for ((i = 0; i < PEERS; i++)); do
+		PEER=$i
+		if [ "${P_STATE[i]}" = lost ] && ((TICKS - EPOCH_AT > 2 * MISSING_SECONDS)); then # not seen since the bridge restarted
+			P_STATE[i]=gone
+			add_presence gone "${P_LABEL[i]}" -
+		fi
 		for scope in B D; do
 			upto="P_${scope}[i]" top="P_${scope}_TOP[i]" since="P_${scope}_SINCE[i]" asked="P_${scope}_UPTO[i]"
 			if [ "${!upto}" -ge "${!top}" ]; then
-				printf -v "$since" %s 0
+				[ "${!since}" = 0 ] || set_since "$scope" 0
 				continue
 			fi
-			PEER=$i
 			if [ "$scope" = B ] && [ "${P_FIRST[i]}" -gt $((P_B[i] + 1)) ]; then
 				give_up "$i" B $((P_FIRST[i] - 1 < P_B_TOP[i] ? P_FIRST[i] - 1 : P_B_TOP[i]))
 				[ "${!upto}" -lt "${!top}" ] || continue
@@ -439,8 +452,7 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 			fi
 			HAS_MISSING=yes
 			if [ "${!since}" = 0 ] || [ "${!since}" -gt "$TICKS" ]; then
-				printf -v "$since" %s "$TICKS"
-				printf -v "$asked" %s "${!top}"
+				set_since "$scope" "$TICKS" "${!top}"
 			elif ((TICKS - ${!since} >= MISSING_SECONDS && P_SYNC_AT[i] > 0 && POLLED_AT > P_SYNC_AT[i])); then
 				give_up "$i" "$scope" "${!asked}"
 			fi
@@ -463,12 +475,15 @@ check_unacked() { # one that has not confirmed our words for a minute is asked o
 }
 
 # What the writer of a message had not read of what stands above it (docs/protocol.md, Order) -> MARKS, words without spaces
-set_marks() { # INDEX SCOPE SEQ LATE; OWN_SEEN: what it had read of our broadcasts; of our direct messages to it
-	local i read lost entry sid rest=,$MSG_seen b=0 d=0
+set_marks() { # INDEX SCOPE SEQ LATE
+	local i read lost entry sid rest=,$MSG_seen b=$((P_FROM[PEER] - 1)) d=0
 	MARKS=''
 	# shellcheck disable=SC2206
 	entry=($MSG_received)
-	[ ${#entry[@]} -ne 3 ] || b=${entry[0]} d=${entry[1]}
+	if [ "$2" = D ]; then
+		[ "${entry[0]}" -le "$b" ] || b=${entry[0]}
+		d=${entry[1]}
+	fi
 	case $rest in *",${SID:0:16} "*) rest=${rest#*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
 	[ -z "$4" ] || MARKS=$MARKS,late
 	if [[ $2 = B && ($1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH" || ${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]}) ]]; then

@@ -59,7 +59,7 @@ describe_curl() { # CURL_EXIT -> WHY
 	esac
 }
 
-# ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME`, a line with the request, and the words for the log ----
+# ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME LENGTH`, the request of that length, a newline, the words ----
 
 # TO: * or a sid. RECORDS: how many there were. NAME: for the log. A number is one message for ever: what stands there is
 # sent until the bridge has it, as the same bytes.
@@ -118,7 +118,7 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words 
 		seal_message "$1" "$headers$HEADERS_TEXT$3" || die "the key of $4 is wrong" "tell your user; the others are not concerned"
 		[ "$LOGGED" = - ] || BODY=("$LOGGED")
 		new_temp
-		write_body "$NEW_TEMP" "$to $SEQ $NOW $RECORDS $4"$'\n'"$REQUEST"$'\n'
+		write_body "$NEW_TEMP" "$to $SEQ $NOW $RECORDS $4 ${#REQUEST}"$'\n'"$REQUEST"$'\n'
 		((OUT += 1, OUT_BYTES += ${#REQUEST}))
 		N=$OUT
 		add_move "$NEW_TEMP" "outbox/$N"
@@ -143,21 +143,22 @@ drop_outbox() { # beyond 64 MiB the oldest half is no longer repeated: its words
 		[ "$OUT_TO" != '*' ] || OLDEST_SEQ=$((OUT_SEQ + 1))
 		OLDEST=$n
 		BODY=("${BYTES[@]}")
-		write_body "$TMP.line" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME"$'\n\n'
+		write_body "$TMP.line" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME 0"$'\n\n'
 		rename "$TMP.line" "$SESSION/outbox/$n"
 	done
 	commit_state
 }
 
 read_outbox() { # N -> OUT_TO, OUT_SEQ, OUT_TIME, OUT_RECORDS, OUT_NAME, OUT_REQUEST; BYTES: the words. Status 1: it is not there
-	local line
+	local line text
 	read_file "$SESSION/outbox/$1" || return
+	text=${BYTES[0]:0:200} # cutting a long text at a pattern is slow
+	text=${text%%$'\n'*}
 	# shellcheck disable=SC2206
-	line=(${BYTES[0]%%$'\n'*})
+	line=($text)
 	OUT_TO=${line[0]} OUT_SEQ=${line[1]} OUT_TIME=${line[2]} OUT_RECORDS=${line[3]} OUT_NAME=${line[4]}
-	BYTES[0]=${BYTES[0]#*$'\n'}
-	OUT_REQUEST=${BYTES[0]%%$'\n'*}
-	BYTES[0]=${BYTES[0]#*$'\n'}
+	OUT_REQUEST=${BYTES[0]:${#text}+1:${line[5]}}
+	BYTES[0]=${BYTES[0]:${#text}+2+${line[5]}}
 }
 
 # ---- sending: in order, and again where somebody lacks it ----
@@ -322,6 +323,7 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		done
 		enter_channel || return
 		if [ "$EPOCH" != "$before" ]; then
+			EPOCH_AT=$TICKS
 			add_record resumed -
 			for ((n = OLDEST + 1; n <= SENT; n++)); do ! is_owed "$n" || break; done
 			SENT=$((n <= SENT ? n - 1 : SENT))

@@ -274,10 +274,8 @@ publish_session() { # from here on the session is there
 	shell_quote "$BASH"
 	run="$QUOTED -p"
 	shell_quote "$SESSION/agentalk.sh"
-	run="$run $QUOTED"
+	run="$run $QUOTED" CALL="bash $QUOTED"
 	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
-	shell_quote "$ENV_FILE"
-	CALL=$run
 	if [ "${0##*/}" = agentalk ] && [ -x "$0" ]; then
 		CALL=./agentalk
 		hide_from_git

@@ -7,9 +7,10 @@ sanitize() { # TEXT -> CLEAN; IS_CHANGED
 	CLEAN='' IS_CHANGED=''
 	case $rest in *$'\r\n'*) rest=${rest//$'\r\n'/$'\n'} IS_CHANGED=yes ;; esac
 	while [ -n "$rest" ]; do
-		part=${rest%%[!$'\t\n'\ -~]*}
+		part=${rest:0:256}
+		part=${part%%[!$'\t\n'\ -~]*}
 		CLEAN=$CLEAN$part rest=${rest:${#part}}
-		[ -n "$rest" ] || break
+		[[ -n $rest && ${#part} -lt 256 ]] || continue
 		printf -v byte %d "'${rest:0:1}"
 		byte=$((byte & 255)) n=1 code=0
 		if ((byte >= 0xc2 && byte <= 0xdf)); then
@@ -57,11 +58,8 @@ is_visible() { # BYTES CODE_POINT: in its shortest form, and not hidden
 }
 
 quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its first 16,000 bytes
-	local text=${BYTES[0]} changed='' IFS='?'
-	if [ ${#BYTES[@]} -gt 1 ]; then
-		text="${BYTES[*]}"
-		changed=yes
-	fi
+	local text=${BYTES[0]} changed='' piece
+	for piece in "${BYTES[@]:1}"; do text=$text?$piece changed=yes; done # NULs
 	IS_CUT=''
 	if [ ${#text} -gt 16000 ]; then
 		text=${text:0:15000}

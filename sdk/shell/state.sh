@@ -12,7 +12,7 @@
 # changes nothing.
 
 STATE_FIELDS='CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT HIGHEST BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
-	POLLED_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
 # STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
@@ -21,9 +21,26 @@ STATE_FIELDS='CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SEN
 # given up from BASE on; GAPS: what was given up. SINCE and UPTO: since when, and up to what, something is missing.
 # SHOWN: the same of what the agent was shown. ACK: what it says was shown there of ours; HAS: stored there. SEQ: our last
 # direct message to it; FROM: our first broadcast that we repeat for it. DUE: what we owe it (sync, ack), - for nothing.
-PEER_FIELDS='SID ID NAME LABEL KIND CARD STATE PAIRED MET REACH BASE FIRST B B_TOP B_MARK B_LOST B_GAPS B_SINCE B_UPTO D D_TOP
-	D_LOST D_GAPS D_SINCE D_UPTO LAST_SHOWN SHOWN_B SHOWN_MARK SHOWN_LOST SHOWN_D ACK_B ACK_D HAS_B HAS_D SEQ FROM DUE SYNC_AT ACK_AT
-	UNACKED_SINCE REPEATED BYE BYE_AT'
+
+set_row() { # PEER, and its fields in order
+	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_CARD[$1]=$7
+	P_STATE[$1]=$8 P_PAIRED[$1]=$9 P_MET[$1]=${10} P_REACH[$1]=${11} P_BASE[$1]=${12} P_FIRST[$1]=${13}
+	P_B[$1]=${14} P_B_TOP[$1]=${15} P_B_MARK[$1]=${16} P_B_LOST[$1]=${17} P_B_GAPS[$1]=${18} P_B_SINCE[$1]=${19}
+	P_B_UPTO[$1]=${20} P_D[$1]=${21} P_D_TOP[$1]=${22} P_D_LOST[$1]=${23} P_D_GAPS[$1]=${24} P_D_SINCE[$1]=${25}
+	P_D_UPTO[$1]=${26} P_LAST_SHOWN[$1]=${27} P_SHOWN_B[$1]=${28} P_SHOWN_MARK[$1]=${29} P_SHOWN_LOST[$1]=${30} P_SHOWN_D[$1]=${31}
+	P_ACK_B[$1]=${32} P_ACK_D[$1]=${33} P_HAS_B[$1]=${34} P_HAS_D[$1]=${35} P_SEQ[$1]=${36} P_FROM[$1]=${37}
+	P_DUE[$1]=${38} P_SYNC_AT[$1]=${39} P_ACK_AT[$1]=${40} P_UNACKED_SINCE[$1]=${41} P_REPEATED[$1]=${42} P_BYE[$1]=${43}
+	P_BYE_AT[$1]=${44}
+}
+
+get_row() { # PEER -> ROW
+	ROW="${P_SID[$1]} ${P_ID[$1]} ${P_NAME[$1]} ${P_LABEL[$1]} ${P_KIND[$1]} ${P_CARD[$1]} ${P_STATE[$1]} ${P_PAIRED[$1]}"
+	ROW="$ROW ${P_MET[$1]} ${P_REACH[$1]} ${P_BASE[$1]} ${P_FIRST[$1]} ${P_B[$1]} ${P_B_TOP[$1]} ${P_B_MARK[$1]} ${P_B_LOST[$1]}"
+	ROW="$ROW ${P_B_GAPS[$1]} ${P_B_SINCE[$1]} ${P_B_UPTO[$1]} ${P_D[$1]} ${P_D_TOP[$1]} ${P_D_LOST[$1]} ${P_D_GAPS[$1]} ${P_D_SINCE[$1]}"
+	ROW="$ROW ${P_D_UPTO[$1]} ${P_LAST_SHOWN[$1]} ${P_SHOWN_B[$1]} ${P_SHOWN_MARK[$1]} ${P_SHOWN_LOST[$1]} ${P_SHOWN_D[$1]} ${P_ACK_B[$1]} ${P_ACK_D[$1]}"
+	ROW="$ROW ${P_HAS_B[$1]} ${P_HAS_D[$1]} ${P_SEQ[$1]} ${P_FROM[$1]} ${P_DUE[$1]} ${P_SYNC_AT[$1]} ${P_ACK_AT[$1]} ${P_UNACKED_SINCE[$1]}"
+	ROW="$ROW ${P_REPEATED[$1]} ${P_BYE[$1]} ${P_BYE_AT[$1]}"
+}
 
 read_state() { # -> all of it, as of the newest commit
 	local tries file line field n i
@@ -39,16 +56,14 @@ read_state() { # -> all of it, as of the newest commit
 	done
 	[ "$tries" -lt 100 ] || die "the state of $SESSION is damaged" "leave it, and create or join with another session"
 	split_lines "${BYTES[0]}"
-	NEW_RECORDS=() NEW_MOVES=()
+	NEW_RECORDS=() NEW_MOVES=() NEW_REMOVES=()
 	i=0
 	# shellcheck disable=SC2206
 	line=(${LINES[0]})
 	for field in $STATE_FIELDS; do printf -v "$field" %s "${line[i++]}"; done
 	for ((n = 0; n < PEERS; n++)); do
-		# shellcheck disable=SC2206
-		line=(${LINES[n + 1]})
-		i=0
-		for field in $PEER_FIELDS; do printf -v "P_${field}[n]" %s "${line[i++]}"; done
+		# shellcheck disable=SC2086
+		set_row "$n" ${LINES[n + 1]}
 	done
 	for ((n = PEERS + 1; n < ${#LINES[@]} - 1; n++)); do finish "${LINES[n]}"; done
 }
@@ -68,14 +83,11 @@ finish() { # LINE of a commit: `record N TEXT` or `move FROM TO`. It may be done
 }
 
 commit_state() { # Status 1: another process was faster; its state is read, and what we had changed is forgotten
-	local text='' field n=$((COMMIT + 1)) i cell
+	local text='' field n=$((COMMIT + 1)) i
 	for field in $STATE_FIELDS; do text="$text${!field} "; done
 	for ((i = 0; i < PEERS; i++)); do
-		text=$text$'\n'
-		for field in $PEER_FIELDS; do
-			cell="P_${field}[i]"
-			text="$text${!cell} "
-		done
+		get_row "$i"
+		text=$text$'\n'$ROW
 	done
 	for i in "${NEW_RECORDS[@]}" "${NEW_MOVES[@]}"; do text=$text$'\n'$i; done
 	write_file "$SESSION/state/commit.$n.$PROCESS_ID" "$text"$'\nend'
@@ -86,10 +98,10 @@ commit_state() { # Status 1: another process was faster; its state is read, and 
 		read_state
 		return 1
 	fi
-	REMOVE[${#REMOVE[@]}]=$SESSION/state/commit.$COMMIT.$WRITER
+	REMOVE=("${REMOVE[@]}" "${NEW_REMOVES[@]}" "$SESSION/state/commit.$COMMIT.$WRITER")
 	COMMIT=$n WRITER=$PROCESS_ID
 	for i in "${NEW_RECORDS[@]}" "${NEW_MOVES[@]}"; do finish "$i"; done
-	NEW_RECORDS=() NEW_MOVES=()
+	NEW_RECORDS=() NEW_MOVES=() NEW_REMOVES=()
 	[ ${#REMOVE[@]} -lt 200 ] || { remove "${REMOVE[@]}" && REMOVE=(); }
 }
 
@@ -112,7 +124,8 @@ report() { # CAUSE LABEL: something that was not genuine. Told once for each; th
 	add_record tampered "$2" "$1"
 }
 
-raise() { [ "${!1}" -ge "$2" ] || printf -v "$1" %s "$2"; } # VARIABLE NUMBER: to at least that
+# shellcheck disable=SC2219 # (( )) takes no name from a variable
+raise() { let "$1 = $1 < $2 ? $2 : $1, 1"; } # VARIABLE NUMBER: to at least that
 
 die_disk() { die "can't write in $SESSION" "is the disk full or read-only? Make room and call again; nothing is lost or half-done"; }
 

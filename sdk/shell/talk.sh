@@ -60,8 +60,10 @@ cmd_send_file() { # PATH [NAME]
 	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
 	encrypt_file "$1"
 	read_file "$SENT_FOLDER/facts"
-	size=${BYTES[0]% *} hash=${BYTES[0]#* }
+	size=${BYTES[0]}
 	upload "$SENT_FOLDER" || die "the file was not sent: $WHY" "the same command again goes on where this one ended"
+	finish_hash && is_hex "$HASH" 64 || die_disk
+	hash=$HASH
 	encode_name "$1"
 	read_file "$SENT_FOLDER/body"
 	BODY=("${BYTES[@]}")
@@ -160,7 +162,8 @@ poll_or_yield() { # SECONDS: one poll; or a pause while another process of this 
 		read_clock
 		return
 	fi
-	[[ -z $HAS_MISSING && -z $HAS_FILES ]] || seconds=2
+	[ -z "$HAS_MISSING" ] || seconds=2
+	[ -z "$HAS_FILES" ] || seconds=0
 	(($1 >= seconds)) || seconds=$(($1 > 0 ? $1 : 0))
 	send_queued "$OUT" 5 || [ -z "$BLOCKED" ] || OFFLINE_REASON=$WHY
 	if poll "$seconds"; then

@@ -137,7 +137,13 @@ test('flags win over the environment, and that over the defaults', async () => {
   const env = { AGENTALK_MAX_PARTICIPANTS: '7', AGENTALK_IDLE_WINDOW: '3h', AGENTALK_MAX_MESSAGE_BYTES: '' };
   const own = await startBridge(['--max-participants', '9'], { env });
   const { json } = await new Room(own.url).create();
-  assert.deepEqual(json['limits'], { message_bytes: 65_536, participants: 9, poll_seconds: 50, idle_seconds: 10_800 });
+  assert.deepEqual(json['limits'], {
+    message_bytes: 65_536,
+    participants: 9,
+    poll_seconds: 50,
+    idle_seconds: 10_800,
+    blob_bytes: 134_217_728,
+  });
   await own.stop();
 });
 

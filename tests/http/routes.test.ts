@@ -11,13 +11,22 @@ test('create makes a channel or finds it, and tells its limits', async () => {
   assert.equal(first.status, 201);
   const { epoch } = first.json;
   assert.match(String(epoch), /^[0-9a-f]{32}$/);
-  const limits = { message_bytes: 65_536, participants: 50, poll_seconds: 50, idle_seconds: 7200 };
+  const limits = {
+    message_bytes: 65_536,
+    participants: 50,
+    poll_seconds: 50,
+    idle_seconds: 7200,
+    blob_bytes: 134_217_728,
+  };
   assert.deepEqual(first.json, { epoch, limits });
   const second = await made.create();
   assert.equal(second.status, 200);
   assert.deepEqual(second.json, first.json);
-  assert.equal((await made.create(TEXT)).text, `channel ${epoch} found 65536 50 50 7200\n`);
-  assert.match((await new Room(bridge.url).create(TEXT)).text, /^channel [0-9a-f]{32} created 65536 50 50 7200\n$/);
+  assert.equal((await made.create(TEXT)).text, `channel ${epoch} found 65536 50 50 7200 134217728\n`);
+  assert.match(
+    (await new Room(bridge.url).create(TEXT)).text,
+    /^channel [0-9a-f]{32} created 65536 50 50 7200 134217728\n$/,
+  );
 });
 
 test('only who has the key may create or join', async () => {
@@ -63,6 +72,27 @@ test('join tells who is there, where to poll from, and whether one is back', asy
   assert.match((await c.join(TEXT)).text, new RegExp(`\ncursor 0 ${epoch} new 4\n$`));
   const stolen = await b.join({}, { token: hex(32) });
   assert.deepEqual([stolen.status, stolen.code], [409, 'name_taken']);
+});
+
+test('a join with another card is another session of the participant: the others are given that card', async () => {
+  const [a, b] = await pair();
+  await b.send();
+  await a.poll(3);
+  const card = sealed(300);
+  const waits = b.poll(2, '&wait=20');
+  await waiting(1);
+  const again = await a.join({}, { card });
+  const { epoch, participants } = again.json as { epoch: string; participants: Json[] };
+  assert.deepEqual(again.json, { epoch, cursor: 3, index: 4, resumed: true, participants });
+  assert.deepEqual(participants[0]?.['card'], card);
+  const { events } = (await waits).json as { events: Json[] };
+  assert.deepEqual(events, [{ index: 4, type: 'join', at: events[0]?.['at'], from: a.id, card }]);
+  assert.deepEqual(((await b.status()).json['participants'] as Json[])[0]?.['card'], card);
+  const same = await a.join({}, { card });
+  assert.deepEqual([same.json['index'], same.json['cursor']], [4, 3]);
+  assert.deepEqual((await b.poll(4)).json['events'], [], 'the same card is no news');
+  assert.equal((await a.join({}, { card: sealed(300), token: hex(32) })).code, 'name_taken');
+  assert.deepEqual((await b.poll(4)).json['events'], []);
 });
 
 test('send says where it stands and who is listening; poll gives each what is for it', async () => {

@@ -1,0 +1,175 @@
+/**
+ * The blobs of a channel: pieces of files, encrypted by clients, each under the SHA-256 of its bytes. Every byte comes
+ * from a stranger and is only counted, hashed, stored and handed out. No HTTP and no clock here.
+ *
+ * A declared length takes nothing: memory is allocated and counted block by block, as bytes arrive. Answers share a
+ * blob's blocks, so a blob that is evicted stays whole for whoever is being sent it.
+ */
+import { createHash } from 'node:crypto';
+import { Refusal } from './errors.ts';
+import type { BlobId, ParticipantId } from './ids.ts';
+
+export const MAX_BLOB_BYTES = 1_048_576; // docs/protocol.md, Blobs
+const BLOCK_BYTES = 64 * 1024;
+/** What a blob takes besides its bytes, about, so that the limits in bytes mean memory. */
+const OVERHEAD_BYTES = 512;
+
+export interface Blob {
+  readonly id: BlobId;
+  readonly from: ParticipantId;
+  readonly blocks: readonly Buffer[];
+  readonly bytes: number;
+}
+
+/** Memory that is shared with others. */
+export interface Memory {
+  /** Counts so many bytes more. Throws bridge_full. */
+  take(bytes: number): void;
+  giveBack(bytes: number): void;
+}
+
+/** What one participant has in the store. */
+interface Holding {
+  bytes: number; // with what is arriving
+  readonly blobs: Set<Blob>; // oldest first
+}
+
+export class BlobStore {
+  readonly #blobs = new Map<BlobId, Blob>();
+  readonly #holdings = new Map<ParticipantId, Holding>();
+  #isClosed = false;
+  bytes = 0;
+
+  constructor(
+    readonly maxBytes: number,
+    readonly memory: Memory,
+  ) {}
+
+  get size(): number {
+    return this.#blobs.size;
+  }
+
+  get(id: BlobId): Blob | undefined {
+    return this.#blobs.get(id);
+  }
+
+  /** Counts memory for a participant; at the limit, whoever has most loses its oldest. Throws no_channel, bridge_full. */
+  take(from: ParticipantId, bytes: number): void {
+    if (this.#isClosed) throw new Refusal('no_channel');
+    while (this.bytes + bytes > this.maxBytes) {
+      const blob = this.#oldestOfLargest();
+      if (!blob) throw new Refusal('bridge_full');
+      this.evict(blob);
+    }
+    this.memory.take(bytes);
+    this.#count(from, bytes);
+  }
+
+  giveBack(from: ParticipantId, bytes: number): void {
+    if (this.#isClosed) return;
+    this.memory.giveBack(bytes);
+    this.#count(from, -bytes);
+  }
+
+  /** Stores bytes that are counted already. False, and they are no longer counted, if another upload was faster. */
+  add(blob: Blob): boolean {
+    if (this.#isClosed) throw new Refusal('no_channel');
+    const isNew = !this.#blobs.has(blob.id);
+    if (isNew) {
+      this.#blobs.set(blob.id, blob);
+      this.#holdings.get(blob.from)?.blobs.add(blob);
+    } else {
+      this.giveBack(blob.from, blob.bytes + OVERHEAD_BYTES);
+    }
+    return isNew;
+  }
+
+  /** The one place where a blob is given up. */
+  evict(blob: Blob): void {
+    this.#blobs.delete(blob.id);
+    this.#holdings.get(blob.from)?.blobs.delete(blob);
+    this.giveBack(blob.from, blob.bytes + OVERHEAD_BYTES);
+  }
+
+  /** The channel has ended. */
+  close(): void {
+    this.#isClosed = true;
+    this.#blobs.clear();
+    this.#holdings.clear();
+    this.memory.giveBack(this.bytes);
+    this.bytes = 0;
+  }
+
+  #count(from: ParticipantId, bytes: number): void {
+    const holding = this.#holdings.get(from) ?? { bytes: 0, blobs: new Set() };
+    holding.bytes += bytes;
+    this.bytes += bytes;
+    if (holding.bytes > 0) this.#holdings.set(from, holding);
+    else this.#holdings.delete(from);
+  }
+
+  #oldestOfLargest(): Blob | undefined {
+    let largest: Holding | undefined;
+    for (const holding of this.#holdings.values()) {
+      if (holding.blobs.size > 0 && holding.bytes > (largest?.bytes ?? 0)) largest = holding;
+    }
+    return largest?.blobs.values().next().value;
+  }
+}
+
+/** A body on its way into a store. It ends with complete() or abort(). */
+export class Upload {
+  readonly #hash = createHash('sha256');
+  readonly #blocks: Buffer[] = [];
+  #received = 0;
+  #counted = 0;
+  #isOver = false;
+
+  /** @param bytes as declared: 1 to MAX_BLOB_BYTES, and no more than that is written */
+  constructor(
+    readonly store: BlobStore,
+    readonly id: BlobId,
+    readonly from: ParticipantId,
+    readonly bytes: number,
+  ) {}
+
+  /** Copies the bytes: a sender of single bytes costs blocks, and not an object for each. Throws what take() does. */
+  write(chunk: Buffer): void {
+    this.#hash.update(chunk);
+    for (let offset = 0; offset < chunk.length;) {
+      const position = this.#received % BLOCK_BYTES;
+      const block = position === 0 ? this.#allocate() : this.#blocks.at(-1);
+      const copied = block?.length ? chunk.copy(block, position, offset) : 0;
+      if (copied === 0) throw new Refusal('bad_request', 'Content-Length');
+      this.#received += copied;
+      offset += copied;
+    }
+  }
+
+  #allocate(): Buffer {
+    const size = Math.min(BLOCK_BYTES, this.bytes - this.#received);
+    const counted = size + (this.#counted === 0 ? OVERHEAD_BYTES : 0);
+    this.store.take(this.from, counted);
+    this.#counted += counted;
+    const block = Buffer.allocUnsafeSlow(size);
+    this.#blocks.push(block);
+    return block;
+  }
+
+  /** Whether the blob is new. Throws bad_request if it is not what its name says, no_channel. */
+  complete(): boolean {
+    const isRight = this.#received === this.bytes && this.#hash.digest('hex') === this.id;
+    if (!isRight) {
+      this.abort();
+      throw new Refusal('bad_request', 'The SHA-256 of the body');
+    }
+    this.#isOver = true;
+    return this.store.add({ id: this.id, from: this.from, blocks: this.#blocks, bytes: this.bytes });
+  }
+
+  abort(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.store.giveBack(this.from, this.#counted);
+  }
+}
