@@ -40,6 +40,8 @@ export class Agent {
   /** What a person was asked, in order, and during which command. */
   readonly questions: { readonly question: Question; readonly command: string }[] = [];
   readonly home: string;
+  /** Whether the person says yes for ever where that is offered. */
+  isKeeping = true;
   /** What the person has typed or the program has printed, for the record of a failure. */
   output = '';
   readonly #record: string;
@@ -185,7 +187,7 @@ export class Agent {
   async #watch(): Promise<void> {
     let answered = '';
     for (let since = 0; this.#isWatching; await pause(250)) {
-      const question = questionOn(this.screen());
+      const question = questionOn(this.screen(), this.isKeeping);
       if (question === undefined) {
         answered = '';
         continue;

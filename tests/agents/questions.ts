@@ -3,26 +3,28 @@
 export interface Question {
   /** What stands on the screen about it. */
   readonly text: string;
+  /** The option that keeps a yes, if there is one. */
+  readonly offer: string | undefined;
   readonly answer: string;
   readonly keys: readonly string[];
   /** False for what a program asks at its first start, whatever it is used for. */
   readonly isCounted: boolean;
 }
 
-const FOR_EVER = /don't ask again|for this session|rest of the running session|always/i;
+const FOR_EVER = /don['’]t ask again|for this session|rest of the running session|always/i;
 const AT_THE_START = /Use existing model|Skip until next version/;
 
 /** A screen's line without the frame that programs draw around it. */
 const unframed = (line: string) => line.replace(/[│┃╭╮╰╯─╌━|]/g, ' ').trim();
 
-/** @returns the question that the screen shows, if it shows one */
-export function questionOn(screen: string): Question | undefined {
+/** @returns the question that the screen shows, if it shows one. @param isForEver whether yes is said for ever */
+export function questionOn(screen: string, isForEver: boolean): Question | undefined {
   const lines = screen.split('\n').map(unframed).filter(Boolean);
-  return numberedOptions(lines) ?? buttons(lines);
+  return numberedOptions(lines, isForEver) ?? buttons(lines);
 }
 
 /** Options below each other, a mark before one of them. */
-function numberedOptions(lines: readonly string[]): Question | undefined {
+function numberedOptions(lines: readonly string[], isForEver: boolean): Question | undefined {
   const marked = lines.findLastIndex((line) => /^[❯›●>] ?\d\. /.test(line));
   if (marked < 0) return undefined;
   const isOption = (line: string | undefined) => line !== undefined && /^([❯›●>] ?)?\d\. /.test(line);
@@ -36,11 +38,12 @@ function numberedOptions(lines: readonly string[]): Question | undefined {
   }
   if (options.length < 2) return undefined;
   const atTheStart = options.find((option) => AT_THE_START.test(option));
-  const answer = atTheStart ?? options.find((option) => FOR_EVER.test(option) && !/^\d\. No/.test(option)) ?? options[0]!;
+  const forEver = options.find((option) => FOR_EVER.test(option) && !/^\d\. No/.test(option));
+  const answer = atTheStart ?? (isForEver ? forEver : undefined) ?? options[0]!;
   const steps = Number(answer[0]) - first;
   const keys = [...Array<string>(Math.abs(steps)).fill(steps > 0 ? 'Down' : 'Up'), 'Enter'];
   const text = [...lines.slice(Math.max(0, from - 12), from), ...options].join('\n');
-  return { text, answer, keys, isCounted: atTheStart === undefined };
+  return { text, offer: forEver, answer, keys, isCounted: atTheStart === undefined };
 }
 
 /** Options beside each other, as opencode has them: once, always, reject; and its second question about always. */
@@ -48,9 +51,10 @@ function buttons(lines: readonly string[]): Question | undefined {
   const at = lines.findLastIndex((line) => /Allow once +Allow always +Reject/.test(line));
   if (at >= 0) {
     const text = lines.slice(Math.max(0, at - 8), at).join('\n');
-    return { text, answer: 'Allow always', keys: ['Right', 'Enter'], isCounted: true };
+    return { text, offer: 'Allow always', answer: 'Allow always', keys: ['Right', 'Enter'], isCounted: true };
   }
   const sure = lines.findLastIndex((line) => /^Confirm +Cancel/.test(line));
   if (sure < 0) return undefined;
-  return { text: lines.slice(Math.max(0, sure - 8), sure).join('\n'), answer: 'Confirm', keys: ['Enter'], isCounted: false };
+  const text = lines.slice(Math.max(0, sure - 8), sure).join('\n');
+  return { text, offer: undefined, answer: 'Confirm', keys: ['Enter'], isCounted: false };
 }
