@@ -22,6 +22,7 @@ cmd_who() {
 		print "agentalk: $line"
 	done
 	[ -z "$alone" ] || print "agentalk: nobody else is here. The link goes on working: $CALL invite prints it"
+	((TAMPERED == 0)) || print "agentalk: $TAMPERED times something was not genuine"
 	((UNREADABLE == 0)) || print "agentalk: $UNREADABLE messages could not be read"
 	print "agentalk: next: $CALL wait"
 }
@@ -84,14 +85,19 @@ cmd_leave() {
 		if has_confirmed "$i"; then read="$read, ${P_LABEL[i]}"; else unread="$unread, ${P_LABEL[i]}"; fi
 		send_control "$i" bye || :
 	done
+	rename "$SESSION/keys" "$TMP.keys" || die_left # from here on no other call can join again
+	erase_keys
 	request left POST "/leave?epoch=$EPOCH" "{\"participant_id\":\"$ID\"}" || :
-	write_file "$TMP.session" "bridge $BRIDGE"$'\n'"name $NAME"$'\n'"role $ROLE"$'\n'"made $MADE"$'\n'"call $CALL"$'\n'
-	rename "$TMP.session" "$SESSION/session" || die_disk
-	remove "$SESSION/keys" "$SESSION/sent" "$SESSION/received"
 	[ -z "$read" ] || read=". Shown there, all that you said: ${read#, }"
 	[ -z "$unread" ] || read="$read. At the bridge for those who have not read your last words: ${unread#, }"
 	print "agentalk: left$read. The keys are erased; the conversation stays in $SESSION ($CALL log shows it). Tell your user how it ended."
 	return "$status"
+}
+
+erase_keys() {
+	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'
+	rename "$TMP.session" "$SESSION/session" || die_disk
+	remove "$TMP.keys" "$SESSION/sent" "$SESSION/received"
 }
 
 has_confirmed() { # PEER: was it shown all that we said?
@@ -139,7 +145,7 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 		SESSION=${0%/*}
 		return
 	fi
-	absolute_folder "$(folder_of "$0")"
+	folder_of "$0"
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session

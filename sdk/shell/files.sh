@@ -17,7 +17,7 @@ encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with i
 		sanitize "$name" # a character may have been cut
 		name=${CLEAN%%"$REPLACEMENT"*}$ending
 	fi
-	case $name in '' | . | ..) name=file ;; esac
+	case $name in '' | . | ..) name='file' ;; esac
 	ENCODED=''
 	for ((i = 0; i < ${#name}; i++)); do
 		char=${name:i:1}
@@ -158,7 +158,7 @@ serve_wants() { # pieces that somebody lacks, each at most once in ten seconds
 		for folder in "${FILES[@]}"; do
 			last=0
 			! read_file "$folder/served" || ! is_decimal "${BYTES[0]}" || last=${BYTES[0]}
-			((TICKS - last >= 10 || last > TICKS)) && read_file "$folder/body" || continue
+			((TICKS - last >= SYNC_SECONDS || last > TICKS)) && read_file "$folder/body" || continue
 			last=()
 			for hash in ${hashes//,/ }; do
 				is_hex "$hash" 64 && [[ ${#last[@]} -lt 32 && ${BYTES[0]} = *$'\n'"$hash"* ]] && last[${#last[@]}]=$hash
@@ -239,15 +239,15 @@ fetch_file() { # N. Above 16 MiB only when it was asked for
 }
 
 fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its sender is asked for
-	local number=$1 sid=$3 last=$2 final i n=0 files=() hashes=() lengths=() lacking=''
-	final=$SESSION/files/$1-$(((last - 1) / PIECE_BYTES))
-	last=$((last - (last - 1) / PIECE_BYTES * PIECE_BYTES))
+	local number=$1 sid=$3 length=$2 final i n=0 files=() hashes=() lengths=() lacking=''
+	final=$SESSION/files/$1-$(((length - 1) / PIECE_BYTES))
+	length=$((length - (length - 1) / PIECE_BYTES * PIECE_BYTES))
 	shift 3
 	transfer_pieces get "$@"
 	for ((i = 0; $# > 0; i++)); do
 		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
 			files[n]=$1 hashes[n]=$2 lengths[n]=$PIECE_BYTES
-			[ "$1" != "$final" ] || lengths[n]=$last
+			[ "$1" != "$final" ] || lengths[n]=$length
 			((n += 1))
 		else
 			lacking="$lacking$2"$'\n'
@@ -274,7 +274,7 @@ want_pieces() { # N SID HASHES: at most once in ten seconds; after a minute the 
 		began=${BYTES[0]%% *} asked=${BYTES[0]#* }
 		asked=${asked%% *}
 	fi
-	((TICKS - asked >= 10 || asked > TICKS)) || return 0
+	((TICKS - asked >= SYNC_SECONDS || asked > TICKS)) || return 0
 	if find_peer SID "$2" && is_present "$PEER"; then send_control "$PEER" want "$3" || :; fi
 	if [[ ${BYTES[0]} != *told && $((TICKS - began)) -ge $MISSING_SECONDS ]]; then
 		add_record late-file "${P_LABEL[PEER]:-somebody}" - "$1"

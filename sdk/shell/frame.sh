@@ -49,7 +49,7 @@ check_card() { # ID it came under. Status 1: REASON
 	[[ $HASH = "$1" && $1 != "$ID" ]]
 }
 
-is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac; }
+is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac }
 
 check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malformed
 	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas=${MSG_seen//[!,]/}
