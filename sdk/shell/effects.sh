@@ -264,7 +264,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 # ---- the screen, and the end ----
 
-print() { printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
 
 print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
