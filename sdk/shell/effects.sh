@@ -37,7 +37,8 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 }
 
 read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
-	printf -v NOW '%(%s)T' -1 || NOW=$((STARTED + SECONDS)) # bash 4 only, guarded
+	NOW=$((STARTED + SECONDS))
+	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
 	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
 	TICKS=${TICKS%%.*}

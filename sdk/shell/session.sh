@@ -308,6 +308,7 @@ publish_session() { # from here on the session is there
 }
 
 # What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
+# shellcheck disable=SC2016
 RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
 printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
 
