@@ -33,6 +33,8 @@ const HOUR_MS = 3_600_000;
 const CONTROL_INTERVAL_MS = 10_000;
 const MAX_ACK_SYNCS_A_MINUTE = 10;
 const MAX_SEEN = 64;
+/** All headers together have at most 4096 bytes. */
+const MAX_SEEN_CHARACTERS = 3000;
 /** After these the client joins again, then sends again. */
 const REJOIN_CODES: readonly string[] = ['no_participant', 'no_channel', 'other_epoch'];
 
@@ -266,6 +268,7 @@ export class Client implements Context, Listener {
     const entries = named.map(({ sid, mark, skippedBroadcasts, isPresent }) => {
       return `${tagOf(sid)} ${mark} ${skippedBroadcasts}${isPresent ? '' : ' left'}`;
     });
+    while (entries.join(',').length > MAX_SEEN_CHARACTERS) entries.pop();
     return entries.length === 0 ? {} : { seen: entries.join(',') };
   }
 
@@ -444,7 +447,7 @@ export class Client implements Context, Listener {
       peer.isSyncDue = true;
       peer.lastAckAt = -Infinity;
     }
-    this.outbox.rewind([...new Set([...before, ...this.directory.present])]);
+    this.outbox.rewind(this.directory.peers, [...before, ...this.directory.present]);
   }
 
   /** Does a request; where the bridge has lost this client, joins again and does it again. */

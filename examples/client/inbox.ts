@@ -63,7 +63,7 @@ export class Inbox {
     const { body } = frame.value;
     const checked = checkMessage(frame.value, isDirect);
     const fileKey = checked.ok && checked.value.file ? parseFileBody(body, checked.value.file.size) : undefined;
-    const message = checked.ok && fileKey?.ok !== false ? checked.value : undefined;
+    const message = checked.ok ? checked.value : undefined;
     const seq = sequenceOf(frame.value);
     if (message === undefined && seq === undefined) return;
 
@@ -170,7 +170,7 @@ export class Inbox {
   private show(peer: Peer, seq: number, content: Content, isLate: boolean): void {
     const { message, problem, body, isDirect, fileKey } = content;
     const { label: name, sid } = peer;
-    if (message === undefined) {
+    if (message === undefined || problem !== undefined) {
       this.context.tell({ type: 'malformed', name, seq, reason: problem ?? '' });
       return;
     }

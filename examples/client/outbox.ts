@@ -17,11 +17,12 @@ export interface OutboxItem {
 const MAX_BYTES = 64 << 20;
 const REPEAT_INTERVAL_MS = 60_000;
 
-export const isAcknowledged = ({ peer: to, seq }: OutboxItem, peer: Peer): boolean =>
-  seq <= (to === undefined ? peer.ackedBroadcasts : peer.ackedDirects);
-
 const isOwed = ({ peer: to, seq }: OutboxItem, peer: Peer): boolean =>
   to === undefined ? seq >= peer.owedFrom : to === peer;
+
+/** What a session is not owed it does not acknowledge, whatever number it names. */
+const isAcknowledged = (item: OutboxItem, peer: Peer): boolean =>
+  isOwed(item, peer) && item.seq <= (item.peer === undefined ? peer.ackedBroadcasts : peer.ackedDirects);
 
 export class Outbox {
   items: OutboxItem[] = [];
@@ -39,12 +40,10 @@ export class Outbox {
     }
   }
 
-  /** In a new epoch: all is due from the first that nobody has acknowledged, or that somebody lacks. */
-  rewind(counted: readonly Peer[]): void {
-    const isNeeded = (item: OutboxItem) => {
-      const hasNobody = item.peer === undefined && !counted.some((peer) => isAcknowledged(item, peer));
-      return hasNobody || counted.some((peer) => isOwed(item, peer) && !isAcknowledged(item, peer));
-    };
+  /** In a new epoch: all is due from the first that none of `met` has acknowledged, or that one of `counted` lacks. */
+  rewind(met: readonly Peer[], counted: readonly Peer[]): void {
+    const isLacking = (item: OutboxItem) => counted.some((peer) => isOwed(item, peer) && !isAcknowledged(item, peer));
+    const isNeeded = (item: OutboxItem) => isLacking(item) || !met.some((peer) => isAcknowledged(item, peer));
     const start = this.items.findIndex(isNeeded);
     if (start < 0) return;
     for (const item of this.items.slice(start)) item.isDue = true;
@@ -82,7 +81,7 @@ export class Outbox {
   /** What not all of its readers have acknowledged. */
   unacknowledged(present: readonly Peer[]): readonly OutboxItem[] {
     return this.items.filter((item) => {
-      const readers = item.peer === undefined ? present : [item.peer];
+      const readers = item.peer === undefined ? present.filter((peer) => isOwed(item, peer)) : [item.peer];
       return readers.length === 0 || !readers.every((peer) => isAcknowledged(item, peer));
     });
   }

@@ -8,8 +8,9 @@ import type { Message } from './message.ts';
 /** Content that waits for its turn. */
 export interface Content {
   readonly isDirect: boolean;
-  /** The message, or why it was rejected. */
+  /** Undefined if it was rejected. */
   readonly message: Message | undefined;
+  /** Why it was rejected, or its body is bad. */
   readonly problem: string | undefined;
   readonly body: Buffer;
   readonly fileKey: FileKey | undefined;

@@ -165,7 +165,7 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 	done
 	STATUSES=()
 	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
-		run_curl "$TOKEN" 300 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
+		run_curl "$TOKEN" 60 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
 	)
 }
 
@@ -212,7 +212,7 @@ write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
-rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO, also if a signal ends mv
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 

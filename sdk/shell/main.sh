@@ -2,7 +2,7 @@
 
 is_watched() { is_process "$PPID"; } # whoever started us is still there to read
 
-on_exit() { [ -z "$NEW_SESSION" ] || REMOVE[${#REMOVE[@]}]=$NEW_SESSION; }
+on_exit() { [ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"; } # nothing half-made stays
 
 SPEED=1 # a test's build divides these timers by it
 

@@ -137,7 +137,7 @@ format_marks() { # MARKS -> NOTES: what its writer had not read; OWN_BROADCASTS,
 
 # Fields of a record: TYPE ARRIVED LABEL PLACE (SID SCOPE SEQ LOST), and what the type has. R -> TEXT; status 1: nothing to tell
 format_record() { # R
-	local words type at line path scope number size said
+	local words type at line name='' path scope number size said
 	if ! read_record "$1"; then
 		TEXT="agentalk: LOST: $SESSION/journal/$1 can't be read any more, and with it something that came."
 		[ "$1" -gt 0 ]
@@ -181,7 +181,8 @@ format_record() { # R
 		msg | coming | file)
 			if [ "$type" = file ]; then
 				decode_name "${words[7]}"
-				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as $SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME"
+				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as"
+				name=$SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME
 			else
 				scope=${words[7]} number=${words[8]} size=${words[9]} said=${words[10]}
 				format_said "$at" "$said"
@@ -191,8 +192,8 @@ format_record() { # R
 				path=$SESSION/inbox/${words[12]}
 				if [ "$type" = coming ]; then
 					decode_name "${words[12]}"
-					line="COMING $line: the file $FILE_NAME"
-					[ "$size" -le 16777216 ] || line="$line, fetched when you ask: $CALL show $number"
+					line="COMING $line: a file" name=$FILE_NAME
+					[ "$size" -le 16777216 ] || line="$line, fetched when you ask ($CALL show $number)"
 				else
 					format_words "$line" "$path" "$size"
 					return
@@ -201,7 +202,7 @@ format_record() { # R
 			;;
 		*) return 1 ;;
 	esac
-	TEXT="agentalk: $line"
+	TEXT="agentalk: $line${name:+:$'\n'  | $name}"
 }
 
 format_said() { # ARRIVED SAID_MS -> TIME

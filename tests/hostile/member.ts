@@ -20,8 +20,11 @@ export interface Peer extends protocol.Session {
   readonly first: number;
   /** Our direct messages to it. */
   directs: number;
-  /** Its broadcasts and direct messages that came. */
+  /** Its broadcasts and direct messages that came without a gap, and those that came beyond one. */
   readonly came: { broadcasts: number; directs: number };
+  readonly waiting: { readonly broadcasts: Set<number>; readonly directs: Set<number> };
+  /** Has it named the first that it repeats for us? */
+  hasBase: boolean;
   isPaired: boolean;
 }
 
@@ -366,8 +369,16 @@ export class Member {
     if (!message.ok) return;
     const { seq } = message.value;
     const scope = isDirect ? 'directs' : 'broadcasts';
-    if (seq !== undefined && seq <= session.came[scope]) return;
-    if (seq !== undefined) session.came[scope] = seq;
+    if (message.value.sent && !session.hasBase) {
+      session.hasBase = true;
+      session.came.broadcasts = Math.max(session.came.broadcasts, message.value.sent.first - 1);
+    }
+    if (seq !== undefined) {
+      if (seq <= session.came[scope] || session.waiting[scope].has(seq)) return;
+      session.waiting[scope].add(seq);
+      if (!isDirect && !session.hasBase && session.came.broadcasts === 0) session.came.broadcasts = seq - 1;
+      while (session.waiting[scope].delete(session.came[scope] + 1)) session.came[scope]++;
+    }
     const text = utf8Decode(message.value.body) ?? '';
     this.heard.push({ from: session.name, isDirect, message: message.value, text });
     if (message.value.kind === 'sync' && !this.isSilent)
@@ -380,8 +391,16 @@ export class Member {
     const known = this.peers.find(({ sid }) => sid === session.value.sid);
     if (known) return known;
     const direct = await this.directKeyTo(session.value);
-    const came = { broadcasts: 0, directs: 0 };
-    const peer: Peer = { ...session.value, direct, first: this.broadcasts + 1, directs: 0, came, isPaired: false };
+    const peer: Peer = {
+      ...session.value,
+      direct,
+      first: this.broadcasts + 1,
+      directs: 0,
+      came: { broadcasts: 0, directs: 0 },
+      waiting: { broadcasts: new Set(), directs: new Set() },
+      hasBase: false,
+      isPaired: false,
+    };
     this.peers.push(peer);
     return peer;
   }

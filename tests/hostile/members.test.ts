@@ -10,7 +10,7 @@ import * as protocol from '../../sdk/protocol.ts';
 import { concat, derToRaw, fromBase64, fromHex, rawToDer, toBase64, utf8Encode } from '../../sdk/encoding.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
-import { AttackFixture, INJECTION_STRINGS, NEXT, insertOnce, joinLine, messageLine, rewriteEvents } from './fixture.ts';
+import { AttackFixture, INJECTION_STRINGS, NEXT, insertOnce, joinLine, makeClient, messageLine, rewriteEvents } from './fixture.ts';
 import { rawFrame } from './member.ts';
 import type { Changes, SendOptions } from './member.ts';
 
@@ -449,7 +449,8 @@ describe('sessions without end', { concurrency: 3 }, () => {
   });
 
   test('a session that 100 others and a forged leave pushed out says nothing twice', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const longer = makeClient((source) => source.replace('NEW_COUNT > 100', 'NEW_COUNT > 200'));
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory'], longer);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     const all = await ada.say('said once to all');
     const direct = await ada.dm('bob', 'said once to bob');

@@ -74,7 +74,8 @@ export class Actor extends Client {
   }
 
   story(): string {
-    return this.entries.map((entry) => `  ${JSON.stringify(entry)}`).join('\n');
+    const short = (_: string, value: unknown) => (Array.isArray(value) && value.length > 64 ? value.length : value);
+    return this.entries.map((entry) => `  ${JSON.stringify(entry, short)}`).join('\n');
   }
 
   /** The newest session of a name, PAIRED or not. */
