@@ -238,7 +238,7 @@ cmd_create_or_join() { # create|join
 		make_keys
 		for tries in 1 2 3; do # with the same token: nothing is joined twice
 			! enter_channel || { joined=yes && break; }
-			case $CODE in unreachable | stopping | '') sleep_seconds "$tries" ;; *) break ;; esac
+			case $CODE:$STATUS in unreachable:* | stopping:* | :5??) sleep_seconds "$tries" ;; *) break ;; esac
 		done
 		[ -z "$joined" ] || break
 		[ "$CODE" = name_taken ] || die "$WHY" "nothing was opened; the same command again is safe"
