@@ -149,7 +149,7 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session
-		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "$FOLDER" ] || continue
+		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] || continue
 		[ -z "$1" ] || [ "$NAME" = "$1" ] || continue
 		[ -z "$found" ] || die "there are several sessions here" "say which: $0 --as NAME …; $0 sessions lists them"
 		found=$session

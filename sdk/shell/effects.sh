@@ -66,7 +66,7 @@ hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${
 hash_files() { # FILE… -> HASHES
 	local line
 	HASHES=()
-	while read -r line; do HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
+	while read -r line; do line=${line#\\} HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
@@ -212,7 +212,7 @@ write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
-rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO, also if a signal ends mv
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 

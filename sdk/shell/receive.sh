@@ -1,7 +1,7 @@
 # ---- receiving: from the bridge's answer to records ----
 
 poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
-	local began
+	local began lines
 	read_clock
 	refresh_state
 	[ "$TICKS" -ge "$POLLED_AT" ] || forget_times
@@ -10,8 +10,9 @@ poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
 	read_clock
 	CODE='' WHY="the answer of $BRIDGE makes no sense"
 	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
-	refresh_state
-	apply_answer "${LAST[1]}" "${LAST[2]}" "$began"
+	lines=("${LINES[@]}")
+	refresh_state # another process may have changed it meanwhile
+	apply_answer "${LAST[1]}" "${LAST[2]}" "$began" "${lines[@]}"
 	send_controls
 }
 
@@ -25,20 +26,20 @@ forget_times() { # the machine has started again, and its clock with it
 }
 
 ask_fetched() { # after a minute without a poll: has a copy of this session fetched more than we know of?
-	local line words
+	local line words fetched=0
 	((NOW - ASKED_AT >= 60 || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
-	refresh_state
-	ASKED_AT=$NOW
 	for line in "${LINES[@]}"; do
 		# shellcheck disable=SC2206
 		words=($line)
-		[ "${words[0]}:${words[1]:-}" = "participant:$ID" ] && is_decimal "${words[4]:-}" && [ "${words[4]}" -gt "$CURSOR" ] || continue
-		IS_COPY=yes
+		[ "${words[0]}:${words[1]:-}" != "participant:$ID" ] || ! is_decimal "${words[4]:-}" || fetched=${words[4]}
 	done
+	refresh_state
+	ASKED_AT=$NOW
+	[ "$fetched" -le "$CURSOR" ] || IS_COPY=yes
 }
 
-apply_answer() { # CURSOR EPOCH BEGAN; LINES: in portions. Where another process was faster a smaller one is tried
-	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${LINES[@]}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
+apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
+	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
 	MORE_EVENTS=yes
 	while [ "$EPOCH" = "$epoch" ]; do

@@ -303,7 +303,7 @@ publish_session() { # from here on the session is there
 	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
 	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
-	[[ $FOLDER = *[[:cntrl:]]* ]] || text="${text}FOLDER $FOLDER"$'\n'
+	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
