@@ -44,7 +44,13 @@ const blocksOf = (bytes: Uint8Array): bigint[] =>
  *
  * @param passphrase the AES key is its SHA-256
  */
-export function sealWithTag(passphrase: string, aad: Uint8Array, plaintext: Uint8Array, nonce: string, tag: string): Sealed {
+export function sealWithTag(
+  passphrase: string,
+  aad: Uint8Array,
+  plaintext: Uint8Array,
+  nonce: string,
+  tag: string,
+): Sealed {
   const key = createHash('sha256').update(passphrase).digest();
   const encrypt = (block: Uint8Array) => createCipheriv('aes-256-ecb', key, null).setAutoPadding(false).update(block);
   const h = numberOf(encrypt(Buffer.alloc(16)));

@@ -28,7 +28,20 @@ export const MISSING_SECONDS = 6;
 export const INJECTION_STRINGS: readonly string[] = [
   ...['$(>ran)', '`>ran`', 'a[$(>ran)]', 'x[`>ran`]', ';>ran;', '|>ran', '&', '$(/bin/touch${IFS}ran)', '>ran'],
   ...['BASH_VERSINFO[$(>ran)]', '1+a[$(>ran)0]', "'>ran'", '*', '?', '[a-z]*', '{a,b}', '~root', '$HOME'],
-  ...['../../ran', '/etc/passwd', '-rf', '--help', '!!', '#', '\\', '%s%n', '"', "'", '"}', '\u001b[2J\u001b]0;x\u0007'],
+  ...[
+    '../../ran',
+    '/etc/passwd',
+    '-rf',
+    '--help',
+    '!!',
+    '#',
+    '\\',
+    '%s%n',
+    '"',
+    "'",
+    '"}',
+    '\u001b[2J\u001b]0;x\u0007',
+  ],
   ...['\u0085', '\u202e', '\u0000', '\r', '\t', 'NaN', '-1', '0x10', '08', '1e9', '999999999999999'],
   ...['9223372036854775808', '99999999999999999999999999', 'PEERS', 'SECONDS', 'IFS', ''],
 ];

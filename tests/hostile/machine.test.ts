@@ -203,31 +203,38 @@ describe('a folder that is not what it was', { skip }, () => {
     rmSync(laptop.folder, { recursive: true });
     mkdirSync(laptop.folder, { mode: 0o755 });
     writeFileSync(join(laptop.folder, 'agentalk.sh'), `touch ${join(laptop.home, 'ran')}\n`, { mode: 0o755 });
-    writeFileSync(join(laptop.folder, 'session'), 'BRIDGE http://127.0.0.1:9\nNAME laptop\nMADE 1\nCALL ./ran\nKEY x\n');
+    writeFileSync(
+      join(laptop.folder, 'session'),
+      'BRIDGE http://127.0.0.1:9\nNAME laptop\nMADE 1\nCALL ./ran\nKEY x\n',
+    );
     for (const path of ['', 'agentalk.sh', 'session']) chownSync(join(laptop.folder, path), owner, owner);
   };
 
-  test('and belongs to another user now is not entered: by the .env file, by name, by sessions', { skip: !isRoot && 'needs root' }, async () => {
-    const laptop = unprivileged('laptop');
-    await laptop.create(bridge.url);
-    chmodSync(laptop.home, 0o777);
-    replaceFolder(laptop, 0);
-    for (const command of ['say x', 'wait 0', 'leave', 'log', 'who', 'invite']) {
-      const { status, stdout } = await laptop.shell(`agentalk_${command}`).ended;
-      assert.notEqual(status, 0, command);
-      assert.equal(stdout, '');
-    }
-    assert.doesNotMatch((await laptop.run(['sessions'])).stdout, /\.\/ran|laptop/);
-    assert.notEqual((await laptop.run(['--as', 'laptop', 'wait', '0'])).status, 0);
-    // The same behind a symlink.
-    const elsewhere = makeFolder();
-    chmodSync(elsewhere, 0o755);
-    writeFileSync(join(elsewhere, 'agentalk.sh'), `touch ${join(laptop.home, 'ran')}\n`, { mode: 0o755 });
-    rmSync(laptop.folder, { recursive: true });
-    symlinkSync(elsewhere, laptop.folder);
-    assert.notEqual((await laptop.shell('agentalk_say x').ended).status, 0);
-    assert.ok(!existsSync(join(laptop.home, 'ran')));
-  });
+  test(
+    'and belongs to another user now is not entered: by the .env file, by name, by sessions',
+    { skip: !isRoot && 'needs root' },
+    async () => {
+      const laptop = unprivileged('laptop');
+      await laptop.create(bridge.url);
+      chmodSync(laptop.home, 0o777);
+      replaceFolder(laptop, 0);
+      for (const command of ['say x', 'wait 0', 'leave', 'log', 'who', 'invite']) {
+        const { status, stdout } = await laptop.shell(`agentalk_${command}`).ended;
+        assert.notEqual(status, 0, command);
+        assert.equal(stdout, '');
+      }
+      assert.doesNotMatch((await laptop.run(['sessions'])).stdout, /\.\/ran|laptop/);
+      assert.notEqual((await laptop.run(['--as', 'laptop', 'wait', '0'])).status, 0);
+      // The same behind a symlink.
+      const elsewhere = makeFolder();
+      chmodSync(elsewhere, 0o755);
+      writeFileSync(join(elsewhere, 'agentalk.sh'), `touch ${join(laptop.home, 'ran')}\n`, { mode: 0o755 });
+      rmSync(laptop.folder, { recursive: true });
+      symlinkSync(elsewhere, laptop.folder);
+      assert.notEqual((await laptop.shell('agentalk_say x').ended).status, 0);
+      assert.ok(!existsSync(join(laptop.home, 'ran')));
+    },
+  );
 
   test('a file called session beside the client makes no session of its folder', async () => {
     const laptop = new Agent({ name: 'laptop' });
@@ -296,10 +303,16 @@ describe('a folder whose name is code', () => {
       const run = (...args: readonly string[]) =>
         agent.start(BASH, ['./agentalk', ...args], { cwd: folder, env: { PWD: folder } }).ended;
       const created = await run('create', bridge.url, '--name', 'laptop');
-      const outputs = [created, await run('sessions'), await run('say', 'x'), await run('wait', '0'), await run('leave'), await run('sessions')];
+      const outputs = [
+        created,
+        await run('sessions'),
+        await run('say', 'x'),
+        await run('wait', '0'),
+        await run('leave'),
+        await run('sessions'),
+      ];
       for (const { stdout, stderr } of outputs)
-        for (const line of (stdout + stderr).split('\n'))
-          assert.doesNotMatch(line, HIDDEN, JSON.stringify(name));
+        for (const line of (stdout + stderr).split('\n')) assert.doesNotMatch(line, HIDDEN, JSON.stringify(name));
       for (const each of [folder, parent, home]) assert.ok(!existsSync(join(each, 'ran')), JSON.stringify(name));
     }
   });

@@ -180,7 +180,11 @@ export class Member {
     return this.send(this.peer(name), 'text', { ...options, body: text });
   }
   control(name: string, kind: string, options: SendOptions = {}): Promise<Sent> {
-    return this.send(this.peer(name), kind, { isCounted: false, ...options, headers: { seq: null, ...options.headers } });
+    return this.send(this.peer(name), kind, {
+      isCounted: false,
+      ...options,
+      headers: { seq: null, ...options.headers },
+    });
   }
 
   /** Seals a message to all or to a session, and posts it. */
@@ -267,7 +271,9 @@ export class Member {
   }
 
   async paired(name: string): Promise<void> {
-    await until(`${this.name} pairs with ${name}`, () => this.peers.some((peer) => peer.name === name && peer.isPaired));
+    await until(`${this.name} pairs with ${name}`, () =>
+      this.peers.some((peer) => peer.name === name && peer.isPaired),
+    );
   }
 
   /** The control messages that came. */
@@ -317,7 +323,8 @@ export class Member {
   }
 
   async leave(isSaid = true): Promise<void> {
-    if (isSaid) for (const peer of this.peers) await this.send(peer, 'bye', { isCounted: false, headers: { seq: null } });
+    if (isSaid)
+      for (const peer of this.peers) await this.send(peer, 'bye', { isCounted: false, headers: { seq: null } });
     await this.request('POST', '/leave', { participant_id: this.id });
     await this.stop();
   }
@@ -329,7 +336,10 @@ export class Member {
     assert.equal(status, 200, JSON.stringify(json));
     this.epoch = String(json['epoch']);
     this.#cursor = Number(json['cursor']);
-    for (const { participant_id, card } of json['participants'] as { participant_id: string; card: protocol.Sealed }[]) {
+    for (const { participant_id, card } of json['participants'] as {
+      participant_id: string;
+      card: protocol.Sealed;
+    }[]) {
       const peer = await this.#meet(participant_id, card);
       if (peer) await this.send(peer, 'sync', { isCounted: false, headers: { seq: null } });
     }
@@ -413,14 +423,4 @@ export class Member {
 }
 
 type MemberFields =
-  | 'bridge'
-  | 'name'
-  | 'channelKey'
-  | 'access'
-  | 'channelId'
-  | 'id'
-  | 'token'
-  | 'keys'
-  | 'sid'
-  | 'roomKey'
-  | 'card';
+  'bridge' | 'name' | 'channelKey' | 'access' | 'channelId' | 'id' | 'token' | 'keys' | 'sid' | 'roomKey' | 'card';

@@ -36,7 +36,10 @@ describe('two messages under one number', { concurrency: 3 }, () => {
       const fixture = await open(t);
       const mallory = fixture.member('mallory');
       const send = (text: string, seq: number, kind = 'text') =>
-        mallory.send(to === 'all' ? BROADCAST : mallory.peer('bob'), kind, { body: text, headers: { seq: String(seq) } });
+        mallory.send(to === 'all' ? BROADCAST : mallory.peer('bob'), kind, {
+          body: text,
+          headers: { seq: String(seq) },
+        });
       await send('first', 1);
       for (const text of ['second', 'third', 'first ', 'First']) await send(text, 1);
       await send('first', 1, 'unknown-kind');
@@ -72,13 +75,17 @@ describe('two messages under one number', { concurrency: 3 }, () => {
     const mallory = fixture.member('mallory');
     const bob = mallory.peer('bob');
     const first = await mallory.sealMessage(bob, 'text', { body: 'the first of two' });
-    const text = Buffer.from(first.frame).toString().replace('the first of two', `the second, and a free block${'.'.repeat(32)}`);
+    const text = Buffer.from(first.frame)
+      .toString()
+      .replace('the first of two', `the second, and a free block${'.'.repeat(32)}`);
     const aad = mallory.aad(bob.participantId);
     const { nonce, tag } = first.sealed;
     const second = sealWithTag(await directPassphrase(mallory), aad, utf8Encode(text), nonce, tag);
     assert.notEqual(second.ciphertext, first.sealed.ciphertext);
     assert.ok((await protocol.unseal(bob.direct, aad, second)).ok, 'both are genuine');
-    insertOnce(fixture, () => [first.sealed, second, first.sealed].map((each) => messageLine(mallory.id, bob.participantId, each)));
+    insertOnce(fixture, () =>
+      [first.sealed, second, first.sealed].map((each) => messageLine(mallory.id, bob.participantId, each)),
+    );
     await fixture.sendMarker();
     fixture.check(['the first of two']);
     assert.deepEqual(fixture.tampered(), ['sequence-reused mallory']);
@@ -91,7 +98,15 @@ describe('two messages under one number', { concurrency: 3 }, () => {
     const room = protocol.broadcastPassphrase(mallory.channelKey);
     insertOnce(fixture, (line) => {
       const [, , , from = '', to = '', nonce = '', , tag = ''] = line.split(' ');
-      const frame = rawFrame([['kind', 'text'], ['seq', '1'], ['time', '1'], ['signature', 'AAAA']], `forged ${'.'.repeat(40)}`);
+      const frame = rawFrame(
+        [
+          ['kind', 'text'],
+          ['seq', '1'],
+          ['time', '1'],
+          ['signature', 'AAAA'],
+        ],
+        `forged ${'.'.repeat(40)}`,
+      );
       return [messageLine(from, to, sealWithTag(room, aad, frame, nonce, tag))];
     });
     await fixture.sendMarker();
@@ -128,7 +143,19 @@ describe('a number of a member', { concurrency: 3 }, () => {
   test('that is none is ignored, and does not become code', async (t) => {
     const fixture = await open(t);
     const mallory = fixture.member('mallory');
-    const bad = ['0', '-1', '+1', '01', '1.5', '1e3', '0x1', '1000000000000000', '9'.repeat(400), '1 1', ...INJECTION_STRINGS];
+    const bad = [
+      '0',
+      '-1',
+      '+1',
+      '01',
+      '1.5',
+      '1e3',
+      '0x1',
+      '1000000000000000',
+      '9'.repeat(400),
+      '1 1',
+      ...INJECTION_STRINGS,
+    ];
     for (const to of [BROADCAST, mallory.peer('bob')] as const)
       for (const seq of bad) await mallory.send(to, 'text', { headers: { seq }, body: 'under no number' });
     for (const to of [BROADCAST, mallory.peer('bob')] as const)
@@ -148,7 +175,9 @@ describe('a number of a member', { concurrency: 3 }, () => {
       { kind: null },
       ...['Text', 'text!', 'x'.repeat(17), '-text', '$(>ran)'].map((kind) => ({ kind })),
       ...['', 'x', 'LISTENING', 'listening reads', 'x[$(>ran)]'].map((reach) => ({ reach })),
-      ...['', 'x', `${'0'.repeat(16)} 1`, `${'0'.repeat(16)} 1 x[$(>ran)]`, `${'0'.repeat(15)}g 1 1`].map((seen) => ({ seen })),
+      ...['', 'x', `${'0'.repeat(16)} 1`, `${'0'.repeat(16)} 1 x[$(>ran)]`, `${'0'.repeat(15)}g 1 1`].map((seen) => ({
+        seen,
+      })),
       { seen: `${'0'.repeat(16)} 1 1,` },
       { seen: `${'0'.repeat(16)} 1 1 Left` },
       { seen: `${'0'.repeat(16)} 1 1  left` },
@@ -172,7 +201,10 @@ describe('a number of a member', { concurrency: 3 }, () => {
       }
     await fixture.sendMarker('mallory');
     fixture.check();
-    assert.deepEqual(fixture.tampered().filter((cause) => cause !== 'bad-header mallory'), []);
+    assert.deepEqual(
+      fixture.tampered().filter((cause) => cause !== 'bad-header mallory'),
+      [],
+    );
     assert.ok(fixture.count('MALFORMED') > 0);
     assert.ok(fixture.count('MALFORMED') <= count);
     assert.equal(fixture.count('LEFT'), 0);
@@ -185,7 +217,11 @@ describe('a number of a member', { concurrency: 3 }, () => {
     await fixture.call('say', 'one');
     await mallory.hears('one');
     const bob = mallory.peer('bob');
-    await mallory.send(BROADCAST, 'later-kind', { body: 'not shown', headers: { seen: `${bob.sid.slice(0, 16)} 1 0` }, isCounted: true });
+    await mallory.send(BROADCAST, 'later-kind', {
+      body: 'not shown',
+      headers: { seen: `${bob.sid.slice(0, 16)} 1 0` },
+      isCounted: true,
+    });
     await mallory.send(bob, 'x', { body: 'not shown', isCounted: true });
     await mallory.send(bob, 'later-kind', { body: 'not shown', headers: { seq: null }, isCounted: false });
     await fixture.sendMarker('mallory');
@@ -200,7 +236,11 @@ describe('a number of a member', { concurrency: 3 }, () => {
     const bob = mallory.peer('bob');
     const control = (kind: string, headers: Changes) => mallory.control('bob', kind, { headers });
     await control('sync', { sent: `1 ${HUGE} ${HUGE}` });
-    await mallory.send(bob, 'text', { body: 'waits for all of them', headers: { sent: `1 ${HUGE} 1` }, isCounted: true });
+    await mallory.send(bob, 'text', {
+      body: 'waits for all of them',
+      headers: { sent: `1 ${HUGE} 1` },
+      isCounted: true,
+    });
     await mallory.send(BROADCAST, 'text', { body: 'the last that there is', headers: { seq: HUGE } });
     await mallory.send(bob, 'text', { body: 'the last to one', headers: { seq: HUGE } });
     const began = Date.now();
@@ -242,7 +282,9 @@ describe('counts of what bob sealed', { concurrency: 3 }, () => {
     'broadcasts in `received`': (mallory) => mallory.control('bob', 'ack', { headers: { received: `${HUGE} 0 0` } }),
     'direct messages in `received`': (mallory) => mallory.control('bob', 'sync', { headers: { received: '0 7 0' } }),
     'broadcasts in the `seen` of a broadcast': (mallory) =>
-      mallory.say(`with lie ${mallory.broadcasts + 1}`, { headers: { seen: `${mallory.peer('bob').sid.slice(0, 16)} 2 0` } }),
+      mallory.say(`with lie ${mallory.broadcasts + 1}`, {
+        headers: { seen: `${mallory.peer('bob').sid.slice(0, 16)} 2 0` },
+      }),
   };
   for (const [what, lie] of Object.entries(lies))
     test(`that were never sealed (${what}) begin one new session of bob, and no second`, async (t) => {
@@ -264,7 +306,11 @@ describe('counts of what bob sealed', { concurrency: 3 }, () => {
       await until('ada pairs again', () => ada.peer('bob').isPaired);
       await fixture.sendMarker();
       fixture.check(['with lie 1', 'with lie 2']);
-      assert.match(await fixture.call('who'), /^agentalk: mallory .* has not confirmed your last 1 yet$/m, 'a lie confirms nothing');
+      assert.match(
+        await fixture.call('who'),
+        /^agentalk: mallory .* has not confirmed your last 1 yet$/m,
+        'a lie confirms nothing',
+      );
     });
 
   test('that fall, and `stored` beyond what there is, change nothing', async (t) => {
@@ -354,11 +400,16 @@ describe('a message of bob that the bridge refuses', { concurrency: 3 }, () => {
         bodies.push({ to, sealed: { nonce, ciphertext, tag } });
         if (!isFirst || refused >= 3) return answer;
         refused++;
-        return { ...answer, status, body: Buffer.from(`error ${code} words of the bridge\nhint words of the bridge\n`) };
+        return {
+          ...answer,
+          status,
+          body: Buffer.from(`error ${code} words of the bridge\nhint words of the bridge\n`),
+        };
       };
       const drop = fixture.adversary.usurp;
       fixture.adversary.usurp = (asked, response) => {
-        const isNew = asked.kind === 'send' && !bodies.some(({ sealed }) => asked.body.toString().includes(sealed.nonce));
+        const isNew =
+          asked.kind === 'send' && !bodies.some(({ sealed }) => asked.body.toString().includes(sealed.nonce));
         if (!isNew || refused !== 0) return drop(asked, response);
         refused++;
         const { to, nonce, ciphertext, tag } = JSON.parse(asked.body.toString()) as protocol.Sealed & { to: string };
@@ -393,4 +444,3 @@ describe('a message of bob that the bridge refuses', { concurrency: 3 }, () => {
       fixture.check();
     });
 });
-
