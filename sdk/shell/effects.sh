@@ -37,7 +37,8 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 }
 
 read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
-	printf -v NOW '%(%s)T' -1 || NOW=$((STARTED + SECONDS)) # bash 4 only, guarded
+	NOW=$((STARTED + SECONDS))
+	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
 	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
 	TICKS=${TICKS%%.*}
@@ -262,7 +263,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 # ---- the screen, and the end ----
 
-print() { printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
 
 print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 

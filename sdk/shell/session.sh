@@ -295,7 +295,7 @@ publish_session() { # from here on the session is there
 	shell_quote "$SESSION"
 	run="$run $QUOTED"
 	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
-	if [[ ${0##*/} = agentalk && -x $0 && $FOLDER != *[[:cntrl:]]* ]]; then
+	if [[ (${0##*/} = agentalk || ${0##*/} = agentalk.sh) && -x $FOLDER/agentalk && $FOLDER != *[[:cntrl:]]* ]]; then
 		CALL=./agentalk
 		hide_from_git
 	fi
@@ -313,13 +313,14 @@ publish_session() { # from here on the session is there
 }
 
 # What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
+# shellcheck disable=SC2016
 RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
 printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
 
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude
 	[[ -w $exclude && ! -L $exclude ]] && read_file "$exclude" && [[ ${BYTES[0]} != *$'\n/agentalk\n'* ]] || return 0
-	append_file "$exclude" $'/agentalk\n/.agentalk/\n' || :
+	append_file "$exclude" $'/agentalk\n/agentalk.sh\n/.agentalk/\n' || :
 }
 
 make_invite() { # -> INVITE_LINK: with the start of this script's SHA-256, so that who joins can compare

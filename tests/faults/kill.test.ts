@@ -84,7 +84,9 @@ async function checkSame(ada: Session, bob: Session): Promise<string> {
       `what ada said to ${to}`,
     );
   }
-  const trouble = readLog(bob.folder).filter(({ type }) => ['tampered', 'missed', 'copied', 'malformed'].includes(type));
+  const trouble = readLog(bob.folder).filter(({ type }) =>
+    ['tampered', 'missed', 'copied', 'malformed'].includes(type),
+  );
   assert.deepEqual(trouble, []);
   return output;
 }
@@ -308,7 +310,9 @@ describe('calls of one session at a time', { concurrency: 3 }, () => {
       await near.says(`#${i} from bob`);
     }
     assert.deepEqual(
-      [...readLog(ada.folder), ...readLog(bob.folder)].filter(({ type }) => ['copied', 'new', 'tampered'].includes(type)),
+      [...readLog(ada.folder), ...readLog(bob.folder)].filter(({ type }) =>
+        ['copied', 'new', 'tampered'].includes(type),
+      ),
       [],
     );
   });

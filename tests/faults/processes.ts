@@ -269,7 +269,8 @@ export class Processes {
     const found: string[] = [];
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {
-        if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`AGENTALK_TEST_PROCESSES=${this.folder}\0`)) continue;
+        if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`AGENTALK_TEST_PROCESSES=${this.folder}\0`))
+          continue;
         found.push(`${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ')}`);
       } catch {
         // It has just ended, or is not ours.

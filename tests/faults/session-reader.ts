@@ -95,7 +95,11 @@ export function readLog(folder: string): Entry[] {
     const line = pending.get(String(record)) ?? readFileSync(path, 'latin1').replace(/\n$/, '');
     const [type = '', , name = '', ...words] = line.split(' ');
     const file =
-      type === 'msg' ? words[9] : type === 'file' ? `${words[2]}-${name}-${decodeURIComponent(words[4] ?? '')}` : undefined;
+      type === 'msg'
+        ? words[9]
+        : type === 'file'
+          ? `${words[2]}-${name}-${decodeURIComponent(words[4] ?? '')}`
+          : undefined;
     entries.push({ record, type, name, words, body: file === undefined ? undefined : readInbox(folder, file, moves) });
   }
   return [...entries, ...readOutbox(folder)].sort((a, b) => a.record - b.record);
@@ -115,7 +119,10 @@ export function readOutbox(folder: string, last = Infinity): Entry[] {
   return names.slice(-last).map((number) => {
     const bytes = readFileSync(join(folder, 'outbox', String(number)));
     const end = bytes.indexOf('\n');
-    const [to = '', seq = '', , record = '', name = '', length = ''] = bytes.subarray(0, end).toString('latin1').split(' ');
+    const [to = '', seq = '', , record = '', name = '', length = ''] = bytes
+      .subarray(0, end)
+      .toString('latin1')
+      .split(' ');
     const body = bytes.subarray(end + 2 + Number(length));
     return { record: Number(record), type: 'said', name, words: [to, seq], body };
   });
@@ -158,7 +165,11 @@ export function checkInbox(folder: string): Entry[] {
   );
   const isPending = readState(folder).unfinished.some((line) => line.startsWith('move '));
   const there = readdirSync(join(folder, 'inbox')).sort();
-  if (isPending) assert(there.every((name) => named.includes(name)), `${folder}: files in inbox/ and in the log`);
+  if (isPending)
+    assert(
+      there.every((name) => named.includes(name)),
+      `${folder}: files in inbox/ and in the log`,
+    );
   else assert.deepEqual(there, named.sort(), `${folder}: files in inbox/ and in the log`);
   return entries;
 }
