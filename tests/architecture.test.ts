@@ -37,7 +37,7 @@ test('a file uses only what stands below it in the list, and no two use each oth
   const order = house
     .split('\n')
     .filter((line) => line.startsWith('bridge'))
-    .flatMap((line) => [...(line.split(/ {3,}/)[0] ?? '').matchAll(/[\w/]+\.ts/g)].map(([name]) => name))
+    .flatMap((line) => [...(line.split(/ {3,}/)[0] ?? '').matchAll(/[\w/-]+\.ts/g)].map(([name]) => name))
     .map((name) => (name.startsWith('bridge') ? name : `bridge/${name}`));
   assert.deepEqual([...order].sort(), ['bridge.ts', ...files('bridge')].sort(), 'every file is listed');
   for (const path of order) {

@@ -36,9 +36,9 @@ test('bridge.js runs alone in an empty folder, and requires nothing but node', a
   for (const name of required) assert.ok(builtinModules.includes(name.replace(/^node:/, '')), name);
 });
 
-test('bridge.js is small: below 300 KB; the documents, below 120', () => {
+test('bridge.js is small: below 400 KB; the documents, below 120', () => {
   const bytes = Buffer.byteLength(dist('bridge.js'));
-  assert.ok(bytes < 300_000, `bridge.js has ${bytes} bytes`);
+  assert.ok(bytes < 400_000, `bridge.js has ${bytes} bytes`);
   const documents = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md') && name !== 'performance.md');
   const words = documents.reduce((sum, name) => sum + readFileSync(join(ROOT, 'docs', name)).length, 0);
   assert.ok(words < 120_000, `the documents have ${words} bytes`);
