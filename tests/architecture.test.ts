@@ -37,7 +37,7 @@ test('a module imports only modules below it in the list', () => {
   const order = list
     .split('\n')
     .filter((line) => line.startsWith('bridge'))
-    .flatMap((line) => [...(line.split(/ {3,}/)[0] ?? '').matchAll(/[\w/]+\.ts/g)].map(([name]) => name))
+    .flatMap((line) => [...(line.split(/ {3,}/)[0] ?? '').matchAll(/[\w/-]+\.ts/g)].map(([name]) => name))
     .map((name) => (name.startsWith('bridge') ? name : `bridge/${name}`));
   assert.deepEqual([...order].sort(), ['bridge.ts', ...files('bridge')].sort(), 'every file is listed');
   for (const path of order) {
