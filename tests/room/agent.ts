@@ -27,9 +27,17 @@ export class Agent extends Client {
     for (;;) {
       const found = find(this);
       if (found !== undefined && found !== false) return found;
-      if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${JSON.stringify(this.entries, null, 1)}`);
+      if (Date.now() > end)
+        throw new Error(`not within ${timeoutMs} ms; the last of what was told:\n${this.#lastEntries()}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  #lastEntries(): string {
+    return this.entries
+      .slice(-12)
+      .map((entry) => JSON.stringify(entry).slice(0, 160))
+      .join('\n');
   }
 
   /** The texts of one session, in order. */
