@@ -188,7 +188,7 @@ export class Client implements Context, Listener {
         await this.poll(waitSeconds);
       } catch (error) {
         if (this.isClosed) return;
-        if (!(error instanceof BridgeError) || !error.isTemporary) throw error;
+        if (!(error instanceof BridgeError) || (!error.isTemporary && !isRejoinError(error))) throw error;
         const delayMs = error.retryAfterSeconds * 1000;
         await new Promise((resolve) => setTimeout(resolve, delayMs));
       }
