@@ -180,7 +180,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
     );
     await fixture.call('who');
     await fixture.call('say', 'said to values');
-    await fixture.call('dm', 'ada', 'said to ada');
+    console.log((await fixture.call('dm', 'ada', 'said to ada')).slice(-1500));
     await fixture.member('ada').hears('said to ada');
     fixture.honest();
     await fixture.sendMarker();
