@@ -26,7 +26,7 @@ export const MESSAGES: readonly string[] = [
 ];
 
 /** A reply that fills what our client shows of one message. */
-export const LONG_REPLY = Array.from({ length: 300 }, (_, n) => `line ${n + 1} of 300: ${'x'.repeat(32)}`).join('\n');
+export const LONG_REPLY = Array.from({ length: 240 }, (_, n) => `line ${n + 1} of 240: ${'x'.repeat(32)}`).join('\n');
 
 /** What a shell makes of one of MESSAGES. */
 export const spoken = (quoted: string) => quoted.slice(1, -1);
