@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import docs from 'agentalk:docs';
 import agentalk from '../dist/agentalk.sh';
+import launcher from '../sdk/launcher.sh';
 import join from '../sdk/pages/join.md';
 import llms from '../sdk/pages/llms.md';
 import skill from '../sdk/pages/skill.md';
@@ -32,7 +33,8 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const documents = Object.entries(docs).flatMap(([name, { text }]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
   );
-  const sums = `${sha256(bundle)}  bridge.js\n${sha256(client)}  agentalk.sh\n`;
+  const start = Buffer.from(launcher);
+  const sums = `${sha256(bundle)}  bridge.js\n${sha256(client)}  agentalk.sh\n${sha256(start)}  agentalk\n`;
   return {
     '/': page(llms, '/'),
     '/llms.txt': page(llms, '/llms.txt', PLAIN),
@@ -40,6 +42,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     '/c/:id': page(join, '/c/:id'),
     ...Object.fromEntries(documents),
     '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN)),
+    '/agentalk': (exchange) => exchange.answer(200, start, utf8(PLAIN)),
     '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript')),
     '/SHA256SUMS': (exchange) => exchange.answer(200, sums, utf8(PLAIN)),
   };

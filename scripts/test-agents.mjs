@@ -45,7 +45,16 @@ function installPrograms(/** @type {Versions} */ versions) {
     rmSync(unfinished, { recursive: true, force: true });
     mkdirSync(unfinished, { recursive: true });
     console.log(`installing ${from} ${version}`);
-    const args = ['install', '--prefix', unfinished, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel', 'error'];
+    const args = [
+      'install',
+      '--prefix',
+      unfinished,
+      '--ignore-scripts',
+      '--no-audit',
+      '--no-fund',
+      '--loglevel',
+      'error',
+    ];
     const { status } = spawnSync('npm', [...args, `${from}@${version}`], {
       stdio: ['ignore', 'ignore', 'inherit'],
       timeout: INSTALL_TIMEOUT_MS,
@@ -84,7 +93,8 @@ function runTests(names, /** @type {Versions} */ versions) {
     ...names.map((name) => join(relative(process.cwd(), BUNDLES), bundleOf(name))),
   ];
   const inside = 'ip link set lo up && exec "$@"';
-  return spawnSync('unshare', ['--net', '--', 'sh', '-c', inside, 'sh', ...node], { stdio: 'inherit', env: own }).status;
+  return spawnSync('unshare', ['--net', '--', 'sh', '-c', inside, 'sh', ...node], { stdio: 'inherit', env: own })
+    .status;
 }
 
 if (options.includes('--table')) {
@@ -98,10 +108,14 @@ const missing = NEEDED.filter((tool) => spawnSync('sh', ['-c', `command -v ${too
 if (missing.length > 0) skip(`it needs ${missing.join(', ')}`);
 
 const isWeekly = options.includes('--weekly');
-const files = readdirSync(join(SOURCES, 'agents')).filter((name) => name.endsWith('.test.ts')).sort();
+const files = readdirSync(join(SOURCES, 'agents'))
+  .filter((name) => name.endsWith('.test.ts'))
+  .sort();
 const wanted = words.filter((word) => !(word in pinned));
 const chosen = files
-  .filter((name) => (wanted.length === 0 ? isWeekly || !name.includes('.weekly.') : wanted.some((word) => name.includes(word))))
+  .filter((name) =>
+    wanted.length === 0 ? isWeekly || !name.includes('.weekly.') : wanted.some((word) => name.includes(word)),
+  )
   .map((name) => `agents/${name}`);
 if (chosen.length === 0) {
   console.error(`no test file has that in its name; there are: ${files.join(' ')}`);

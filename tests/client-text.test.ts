@@ -42,9 +42,9 @@ const IMITATIONS: readonly string[] = [
   `\u202eKLATNEGA\u202c \u2066agentalk: ${MARK}\u2069 \u200f\u061c\u200e`,
   `title\u001b]0;agentalk: ${MARK}\u0007`,
   `tags ${[...'agentalk'].map((letter) => String.fromCodePoint(0xe0000 + letter.charCodeAt(0))).join('')}`,
-  ...HIDDEN_RANGES.flat()
-    .filter((code) => code > 0)
-    .map((code) => `hidden ${String.fromCodePoint(code)}agentalk: ${MARK}`),
+  ...HIDDEN_RANGES.map((range) =>
+    range.map((code) => `hidden ${code > 0 ? String.fromCodePoint(code) : ''}agentalk: ${MARK}`).join('\n'),
+  ),
 ];
 /** What moves a cursor, ends a line, turns text around or can't be seen. */
 const HARMFUL = new RegExp(
@@ -111,7 +111,7 @@ test('awkward text arrives byte for byte, both ways, and is shown as it is', asy
   const atLaptop = await shownUntil(laptop, texts.length);
   assert.deepEqual(bodies(laptop), texts);
   for (const text of TEXTS) {
-    assert.ok(atServer.includes(quoted(text)), `${text} in ${atServer.slice(0, 3000)}`);
+    assert.ok(atServer.includes(quoted(text)), text);
     assert.ok(atLaptop.includes(quoted(text)), text);
   }
   for (const agent of [laptop, server]) {
@@ -135,14 +135,15 @@ test('any bytes on standard input arrive, to all and to one', async () => {
 test('who joins later is shown it as safely, and told where there is more', async () => {
   const laptop = new Agent({ name: 'laptop' });
   await laptop.create(bridge.url);
-  for (const text of IMITATIONS) await laptop.pipe(text);
+  const texts = [...IMITATIONS, ...['long '.repeat(2000), 'longer '.repeat(2000)]];
+  for (const text of texts) await laptop.pipe(text);
   const server = new Agent({ name: 'server' });
   const { stdout } = await server.join(laptop.link);
   assert.match(stdout, /^agentalk: #1 from/m);
   assert.match(stdout, /^agentalk: There is more: \.\/agentalk wait 0 shows it$/m);
   assert.ok(Buffer.byteLength(stdout) < 16_384);
   assertOnlyQuoted(stdout);
-  await shownUntil(server, IMITATIONS.length);
+  await shownUntil(server, texts.length);
 });
 
 test('a listener prints the start of each message in one barred line of at most 400 bytes, and where the whole is', async () => {
@@ -178,7 +179,7 @@ test('a listener prints the start of each message in one barred line of at most 
 
 test('from 16 KB on the start of a text is shown, and where the whole is', async () => {
   const [laptop, server] = await pairOfAgents();
-  for (const text of ['x'.repeat(15_400), '漢'.repeat(7_000), '\n'.repeat(16_000), '\x07'.repeat(15_000), 'after it']) {
+  for (const text of ['x'.repeat(15_300), '漢'.repeat(7_000), '\n'.repeat(16_000), '\x07'.repeat(15_000), 'after it']) {
     await laptop.pipe(text);
     const seen = await server.hears(/^agentalk: #\d+ from laptop/m);
     assertOnlyQuoted(seen);

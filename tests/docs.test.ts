@@ -88,6 +88,16 @@ test('README: its commands and words, run on two machines, print its transcript'
   }
 });
 
+test('README, docs/agents.md and the start page name the same commands that save questions', () => {
+  const commands = SHELL_BLOCKS.map((block) => block.trim()).filter((block) => /^(?:claude|codex) /.test(block));
+  assert.equal(commands.length, 2);
+  const startPage = read('sdk/web/start.html').replace(/\s+/g, ' ');
+  for (const command of commands) {
+    assert.ok(read('docs/agents.md').includes(`\`${command}\``), command);
+    assert.ok(startPage.includes(`<code>${command}</code>`), command);
+  }
+});
+
 // ---- links ----
 
 const slug = (heading: string) =>

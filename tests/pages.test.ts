@@ -73,7 +73,7 @@ test('every command that /llms.txt names is one of the client, and the other way
 
 test('purpose, permissions and files stand in the first lines of /llms.txt and of the join page', async () => {
   for (const path of ['/llms.txt', `/c/${'0'.repeat(32)}`]) {
-    const start = (await page(path)).split('\n').slice(0, 9).join('\n');
+    const start = (await page(path)).split('\n').slice(0, 10).join('\n');
     assert.match(start, /end-to-end encrypted|encrypted channel/);
     assert.match(start, /It needs: network access/);
     assert.match(start, /It writes: /);
@@ -94,7 +94,8 @@ test('the pages say where part 1 of the client ends', async () => {
 });
 
 const LONGEST: Readonly<Record<string, number>> = {
-  '/llms.txt': 5000,
+  '/llms.txt': 4095, // Gemini CLI loses what follows
+
   '/c/0123456789abcdef0123456789abcdef': 3000,
   '/skill.md': 2500,
 };

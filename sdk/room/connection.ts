@@ -175,9 +175,7 @@ async function pollLoop(room: Room): Promise<void> {
       mustCheckCopy = false;
       if (!checkCopy(room)) await pollOnce(room, stop);
       failures = 0;
-      room.trouble = '';
-      room.setConnection('online');
-      scheduleControl(room);
+      markOnline(room);
       room.outgoing.notify();
     } catch (error) {
       // Another request found a new epoch, and ended this poll.
@@ -204,7 +202,7 @@ function pollSeconds(room: Room): number {
 
 async function sendLoop(room: Room): Promise<void> {
   for (let failures = 0; !room.isClosed;) {
-    if (!hasOutgoing(room) || room.connection !== 'online') {
+    if (!hasOutgoing(room) || room.connection === 'joining') {
       await room.outgoing.wait(BLOCKED_RETRY_MS);
       continue;
     }
@@ -212,11 +210,18 @@ async function sendLoop(room: Room): Promise<void> {
     try {
       await postNext(room);
       failures = 0;
+      markOnline(room);
     } catch (error) {
       if (reportBlocked(room, error)) await room.retry.wait(BLOCKED_RETRY_MS);
       else if (!(await recover(room, error, epoch))) await backOff(room, error, ++failures);
     }
   }
+}
+
+function markOnline(room: Room): void {
+  room.trouble = '';
+  room.setConnection('online');
+  scheduleControl(room);
 }
 
 /** Waits before another try: as long as the bridge wants, or longer with each failure. */
@@ -259,8 +264,7 @@ async function rejoin(room: Room): Promise<void> {
   if (epoch !== '' && epoch !== room.position.epoch) room.addEntry('resumed');
   save(room);
   room.pollAbort.abort();
-  room.setConnection('online');
-  scheduleControl(room);
+  markOnline(room);
   room.outgoing.notify();
 }
 
@@ -292,7 +296,8 @@ export async function replaceCopy(room: Room, link: Link): Promise<void> {
   const { name, isWatching, token, formerSids, sid } = room.me;
   const { me, storedKeys } = await newIdentity(link, name, isWatching, token, [...formerSids, sid].slice(-8));
   const next = await makeRoom(link, me);
-  room.storage.clear();
+  // What of the old session still runs must not store anything over the new one.
+  room.storage.disable();
   await room.pieces.clear();
   next.position = { ...room.position, broadcasts: 0, posted: 0, isJoined: false };
   next.limits = room.limits;
@@ -334,7 +339,7 @@ export async function leaveRoom(room: Room): Promise<void> {
   if (room.connection === 'online') await sayBye(room);
   room.setConnection('left');
   stopLoops(room);
-  room.storage.clear();
+  room.storage.disable();
   await room.pieces.clear();
   await room.api.leave(room.position.epoch, 0).catch(() => undefined);
 }

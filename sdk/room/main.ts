@@ -20,6 +20,7 @@ import { deliveryText, renderEntry, renderKey, saveAs, updateTransfer } from './
 import type { EntryActions } from './transcript-entry.ts';
 
 const REFRESH_MS = 15_000;
+const PAIRED_REFRESH_MS = 500;
 /** A person who looks away for a moment still reads at once. */
 const REACH_DELAY_MS = 10_000;
 const NOTICE_MS = 5_000;
@@ -78,6 +79,8 @@ function mount(room: Room): void {
     if (wasAtEnd || isFirst || fresh.some(({ isMine }) => isMine)) scrollToEnd();
     else if (others.length > 0) showNews(others.length);
     if (!isFirst) notify(others);
+    // By then it listens, and is shown so.
+    if (fresh.some(({ type }) => type === 'paired')) setTimeout(refresh, PAIRED_REFRESH_MS);
     renderMembers(room);
     renderStatus();
     if (fresh.length > 0) renderTimelineIfShown();

@@ -141,7 +141,7 @@ cmd_sessions() {
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	local session found=''
-	if [ -f "${0%/*}/session" ] && [[ $0 = */* ]]; then
+	if [[ $0 = */agentalk-session-*/agentalk.sh && -f ${0%/*}/session ]]; then
 		SESSION=${0%/*}
 		return
 	fi
@@ -149,7 +149,7 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session
-		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "$FOLDER" ] || continue
+		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] || continue
 		[ -z "$1" ] || [ "$NAME" = "$1" ] || continue
 		[ -z "$found" ] || die "there are several sessions here" "say which: $0 --as NAME …; $0 sessions lists them"
 		found=$session

@@ -150,13 +150,14 @@ upload_some() { # FILE HASH…: in a first try all, else those that are not ther
 	return 1
 }
 
-serve_wants() { # pieces that somebody lacks, each at most once in ten seconds
-	local want folder hash hashes last
+serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, of files that were sent to all or to it
+	local want sid folder hash hashes last
 	for want in $WANTED; do
-		hashes=${want#*:}
+		hashes=${want#*:} sid=${want%%:*}
 		list_files "$SESSION/sent/"
 		for folder in "${FILES[@]}"; do
 			last=0
+			read_file "$folder/done" && is_decimal "${BYTES[0]}" && read_outbox "${BYTES[0]}" && [[ $OUT_TO = '*' || $OUT_TO = "$sid" ]] || continue
 			! read_file "$folder/served" || ! is_decimal "${BYTES[0]}" || last=${BYTES[0]}
 			((TICKS - last >= SYNC_SECONDS || last > TICKS)) && read_file "$folder/body" || continue
 			last=()
@@ -192,17 +193,26 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 	add_record coming "$1" "$2" "$3" "$MESSAGES" "$MSG_size" "$MSG_time" "$MARKS" "$MSG_name"
 }
 
-fetch_files() { # what is on its way, for about three seconds each -> HAS_FILES: something may come at once
-	local file
+fetch_files() { # what is on its way, for about three seconds in all -> HAS_FILES: something may come at once
+	local file start=$TICKS
 	HAS_FILES=''
 	list_files "$SESSION/files/"
 	for file in "${FILES[@]}"; do
-		[[ ${file##*/} = *[!0-9]* ]] || fetch_file "${file##*/}" || :
+		[[ ${file##*/} = *[!0-9]* ]] || was_asked "$file" || fetch_file "${file##*/}" || :
+		read_clock
+		((TICKS - start < 3)) || break
 	done
 }
 
+was_asked() { # FILE: its sender, for pieces, in the last ten seconds
+	local asked
+	read_file "$1-late" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER ]] || return
+	asked=${BASH_REMATCH[2]}
+	((TICKS - asked < SYNC_SECONDS && asked <= TICKS))
+}
+
 fetch_file() { # N. Above 16 MiB only when it was asked for
-	local facts key hashes i todo pieces=() size start=$TICKS file=$SESSION/files/$1
+	local facts key hashes i todo pieces=() size start=$TICKS most=1 file=$SESSION/files/$1
 	read_file "$file" || return
 	split_lines "${BYTES[0]}"
 	# shellcheck disable=SC2206
@@ -214,13 +224,14 @@ fetch_file() { # N. Above 16 MiB only when it was asked for
 		read_file "$file-have"
 		for ((i = 0; i < ${#hashes[@]}; i++)); do
 			pieces[i]=$file-$i
-			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge 32 ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
+			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge $most ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
 		done
 		[ ${#todo[@]} -gt 0 ] || break
 		print_progress "$i MiB to fetch"
 		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
 		read_clock
 		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
+		((most = most < 16 ? 4 * most : 64)) # so that a slow bridge holds up nothing for long
 	done
 	join_pieces "agentalk/1 file $key" "$TMP.file" "${pieces[@]}" || die_disk
 	while :; do

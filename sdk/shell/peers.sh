@@ -40,7 +40,8 @@ find_recipient() { # NAME or NAME~N -> PEER, else an error. Of several sessions 
 read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. Status 1: no card of its
 	local label=bridge
 	if find_peer ID "$1"; then
-		[ "${P_CARD[PEER]}" != "$2$4" ] || return 0
+		# Nonce and tag alone don't tell two cards apart: who has the room key can make another one with the same.
+		[ "${P_CARD[PEER]}" != "$2$4" ] || ! read_file "$SESSION/keys/card-${P_SID[PEER]}" || [ "${BYTES[0]}" != "$3" ] || return 0
 		label=${P_LABEL[PEER]}
 	fi
 	set_aad "$1" '*' card
@@ -49,8 +50,12 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 		return 1
 	fi
 	short_id session "$KEY" "$MSG_kind $MSG_name $MSG_pub $MSG_sign"
-	find_peer SID "$HASH" || add_peer "$1" "$HASH" || return
+	if ! find_peer SID "$HASH"; then
+		! read_file "$SESSION/keys/dropped" || [[ ${BYTES[0]} != *" $HASH "* ]] || return # what it said is not shown again
+		add_peer "$1" "$HASH" || return
+	fi
 	P_CARD[PEER]=$2$4
+	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$3"
 }
 
 add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key is wrong, or there are too many
@@ -91,17 +96,22 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 
 set_listed() { # PEER: the bridge lists it, and no other session of its name
 	local i
+	[ "${P_STATE[$1]}" != left ] || return 0 # its goodbye is for good, whatever the bridge says
 	for ((i = 0; i < PEERS; i++)); do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
 	P_STATE[$1]=here
 }
 
-drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes
-	local i
+drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes for good, those never PAIRED first
+	local i found=-1
 	((PEERS >= 100)) || return 0
-	for ((i = 0; i < PEERS; i++)); do is_present "$i" || break; done
-	[ "$i" -lt "$PEERS" ] || return 0
+	for ((i = PEERS - 1; i >= 0; i--)); do
+		is_present "$i" || [[ $found -ge 0 && ${P_PAIRED[i]} != 0 && ${P_PAIRED[found]} = 0 ]] || found=$i
+	done
+	i=$found
+	[ "$i" -ge 0 ] || return 0
+	append_file "$SESSION/keys/dropped" " ${P_SID[i]} "
 	list_files "$SESSION/received/${P_SID[i]}"
-	remove_later "${FILES[@]}" "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
+	remove_later "${FILES[@]}" "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
 	list_files "$SESSION/digests/${P_SID[i]}"
 	remove_later "${FILES[@]}"
 	((PEERS -= 1))

@@ -1,7 +1,7 @@
 # ---- receiving: from the bridge's answer to records ----
 
 poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
-	local began
+	local began lines
 	read_clock
 	refresh_state
 	[ "$TICKS" -ge "$POLLED_AT" ] || forget_times
@@ -10,8 +10,9 @@ poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
 	read_clock
 	CODE='' WHY="the answer of $BRIDGE makes no sense"
 	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
-	refresh_state
-	apply_answer "${LAST[1]}" "${LAST[2]}" "$began"
+	lines=("${LINES[@]}")
+	refresh_state # another process may have changed it meanwhile
+	apply_answer "${LAST[1]}" "${LAST[2]}" "$began" "${lines[@]}"
 	send_controls
 }
 
@@ -25,20 +26,20 @@ forget_times() { # the machine has started again, and its clock with it
 }
 
 ask_fetched() { # after a minute without a poll: has a copy of this session fetched more than we know of?
-	local line words
+	local line words fetched=0
 	((NOW - ASKED_AT >= 60 || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
-	refresh_state
-	ASKED_AT=$NOW
 	for line in "${LINES[@]}"; do
 		# shellcheck disable=SC2206
 		words=($line)
-		[ "${words[0]}:${words[1]:-}" = "participant:$ID" ] && is_decimal "${words[4]:-}" && [ "${words[4]}" -gt "$CURSOR" ] || continue
-		IS_COPY=yes
+		[ "${words[0]}:${words[1]:-}" != "participant:$ID" ] || ! is_decimal "${words[4]:-}" || fetched=${words[4]}
 	done
+	refresh_state
+	ASKED_AT=$NOW
+	[ "$fetched" -le "$CURSOR" ] || IS_COPY=yes
 }
 
-apply_answer() { # CURSOR EPOCH BEGAN; LINES: in portions. Where another process was faster a smaller one is tried
-	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${LINES[@]}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
+apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
+	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
 	MORE_EVENTS=yes
 	while [ "$EPOCH" = "$epoch" ]; do
@@ -256,7 +257,7 @@ on_control() {
 		ack) repeat_from "$PEER" ;;
 		want)
 			BODY[0]=${BODY[0]:0:2080} # 32 hashes
-			WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}"
+			WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
 			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
@@ -280,12 +281,14 @@ place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its tur
 }
 
 on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
-	local scope=B upto
+	local scope=B upto top
 	hash_files "$TMP.signed"
 	HASH=${HASHES[0]}
 	[ -z "$2" ] || scope=D
 	upto="P_${scope}[PEER]"
 	upto=${!upto}
+	top="P_${scope}_TOP[PEER]"
+	top=${!top}
 	raise "P_${scope}_TOP[PEER]" "$3"
 	if [ "$3" -le "$upto" ]; then
 		if take_gap "$scope" "$3"; then
@@ -296,19 +299,18 @@ on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 		return
 	fi
 	[ "${P_STATE[PEER]}" != gone ] || P_STATE[PEER]=here # something new of it was proved
+	[ "$3" -gt "$top" ] || note_progress "$scope"
 	place_of "$scope" "$3"
 	if [ -e "$PLACE" ]; then
 		read_file "$PLACE"
 		[ "${BYTES[0]%%" "*}" = "$HASH" ] || report sequence-reused "${P_LABEL[PEER]}"
 	elif [ "$3" -eq $((upto + 1)) ] && is_turn "$scope" "$4"; then
-		note_progress "$scope"
 		deliver "$1" "$scope" "$3" "$4" ''
 		deliver_stored
 	elif [ "$3" -le $((upto + 2000)) ]; then
 		new_temp
 		write_body "$NEW_TEMP" "$HASH $1 ${4:--}"$'\n'"$UNSIGNED"
 		rename "$NEW_TEMP" "$PLACE" || die_disk
-		note_progress "$scope"
 	fi
 }
 
@@ -363,7 +365,6 @@ deliver_stored() { # of PEER: what waited and is now next
 			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
 			is_turn "$scope" "$malformed" || break
 			remove_later "$PLACE"
-			note_progress "$scope"
 			deliver "$index" "$scope" "$seq" "$malformed" ''
 		done
 	done

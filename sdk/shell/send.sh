@@ -40,7 +40,7 @@ describe_code() { # CODE STATUS -> WHY
 		no_recipient) WHY="its recipient is not in the channel" ;;
 		bad_token | wrong_key | no_token) WHY="the bridge no longer knows this session" ;;
 		'') WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble" ;;
-		*) WHY="the bridge answered with an error ($STATUS $CODE)" ;;
+		*) WHY="the bridge answered with an error that this client does not know ($STATUS)" ;;
 	esac
 	case $STATUS:$CODE in 50[234]:) WHY="a proxy before $BRIDGE says that the bridge does not answer ($STATUS); it may be restarting" ;; esac
 	[ "$STATUS" != 407 ] || WHY="a proxy before the bridge wants a password (407): in a sandbox, ask your user to allow the network"
@@ -235,9 +235,9 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 		if is_owed "$n"; then
 			[ "$TICKS" -le "$end" ] || return
 			if ! post "$n"; then
-				case $CODE in
-					no_recipient) ABSENT=yes ;;
-					bad_request | too_large | nonce_reused)
+				case $CODE:$OUT_TO in
+					no_recipient:[!*]*) ABSENT=yes ;;
+					bad_request:* | too_large:* | nonce_reused:*)
 						BLOCKED=yes
 						return 1
 						;;

@@ -26,8 +26,10 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) CALL=${line#* } ;;
 		esac
 	done
-	[[ $BRIDGE && $NAME ]] && is_decimal "$MADE"
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]]
 }
+
+is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
 open_session() { # COMMAND: of a session that is there
 	read_session || die "this is no session of yours: $SESSION" "which there are: bash '$0' sessions"
@@ -81,12 +83,13 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		[ -d "$folder" ] || make_folder -p "$folder" || continue
+		[[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } || continue # or a path would be a line of its own
 		[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
-		absolute_folder "$folder" && [ -w "$FOLDER" ] && HOME_FOLDER=$FOLDER && return
+		absolute_folder "$folder" && [[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]] && HOME_FOLDER=$FOLDER && return
 		[ "$folder" != "${AGENTALK_HOME:-}" ] || break
 	done
-	die "no folder for sessions can be written: ${AGENTALK_HOME:-/tmp, \$TMPDIR and $PWD}" "set AGENTALK_HOME to one of yours"
+	sanitize "${AGENTALK_HOME:-/tmp, \$TMPDIR and $PWD}"
+	die "no folder for sessions can be written: ${CLEAN//$'\n'/ }" "set AGENTALK_HOME to one of yours, without control characters in its path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -156,7 +159,7 @@ parse_bridge() { # URL as a person gives it -> BRIDGE
 		127.0.0.1* | localhost* | '[::1]'*) BRIDGE=http://$BRIDGE ;;
 		*) BRIDGE=https://$BRIDGE ;;
 	esac
-	[[ $BRIDGE =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]] || die "that is no bridge URL" "it looks like https://bridge.example"
+	is_bridge "$BRIDGE" || die "that is no bridge URL" "it looks like https://bridge.example"
 }
 
 parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVITE_FILE
@@ -280,20 +283,22 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 publish_session() { # from here on the session is there
 	local run text key
 	folder_of "$0"
-	shell_quote "$BASH"
-	run="$QUOTED -p"
 	shell_quote "$SESSION/agentalk.sh"
-	run="$run $QUOTED" CALL="bash $QUOTED"
+	CALL="bash $QUOTED"
+	shell_quote "$BASH"
+	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
+	shell_quote "$SESSION"
+	run="$run $QUOTED"
 	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
-	if [ "${0##*/}" = agentalk ] && [ -x "$0" ]; then
+	if [[ (${0##*/} = agentalk || ${0##*/} = agentalk.sh) && -x $FOLDER/agentalk && $FOLDER != *[[:cntrl:]]* ]]; then
 		CALL=./agentalk
 		hide_from_git
 	fi
 	text="BRIDGE $BRIDGE"$'\n'"KEY $KEY"$'\n'"CHANNEL $CHANNEL"$'\n'"ACCESS $ACCESS"$'\n'"NAME $NAME"$'\n'"ID $ID"$'\n'
 	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
-	[[ -z $CACERT || $CACERT = *$'\n'* ]] || text="${text}CACERT $CACERT"$'\n'
-	[[ $FOLDER = *$'\n'* ]] || text="${text}FOLDER $FOLDER"$'\n'
+	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
+	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
@@ -302,10 +307,15 @@ publish_session() { # from here on the session is there
 	write_new_file "$ENV_FILE" "$text" || die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
+# What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
+# shellcheck disable=SC2016
+RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
+printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude
-	[ -w "$exclude" ] && read_file "$exclude" && [[ ${BYTES[0]} != *$'\n/agentalk\n'* ]] || return 0
-	append_file "$exclude" $'/agentalk\n/.agentalk/\n' || :
+	[[ -w $exclude && ! -L $exclude ]] && read_file "$exclude" && [[ ${BYTES[0]} != *$'\n/agentalk\n'* ]] || return 0
+	append_file "$exclude" $'/agentalk\n/agentalk.sh\n/.agentalk/\n' || :
 }
 
 make_invite() { # -> INVITE_LINK: with the start of this script's SHA-256, so that who joins can compare

@@ -2,15 +2,16 @@
 
 # Nothing that a peer wrote can move the cursor, turn text around, hide, or pass for a line of agentalk's: only well-formed
 # UTF-8 of visible characters is shown, behind a bar. The bytes in the inbox are exact.
-sanitize() { # TEXT -> CLEAN; IS_CHANGED
-	local rest=$1 part n i code byte
+sanitize() { # TEXT [BYTES] -> CLEAN, not much more than BYTES of it; IS_CHANGED
+	local rest=$1 limit=${2:-${#1}} part n i code byte
 	CLEAN='' IS_CHANGED=''
 	case $rest in *$'\r\n'*) rest=${rest//$'\r\n'/$'\n'} IS_CHANGED=yes ;; esac
-	while [ -n "$rest" ]; do
-		part=${rest:0:256}
-		part=${part%%[!$'\t\n'\ -~]*}
-		CLEAN=$CLEAN$part rest=${rest:${#part}}
-		[[ -n $rest && ${#part} -lt 256 ]] || continue
+	while [[ -n $rest && ${#CLEAN} -le $limit ]]; do
+		if [[ ${rest:0:256} =~ $VISIBLE ]]; then
+			part=${BASH_REMATCH[0]}
+			CLEAN=$CLEAN$part rest=${rest:${#part}}
+			continue
+		fi
 		printf -v byte %d "'${rest:0:1}"
 		byte=$((byte & 255)) n=1 code=0
 		if ((byte >= 0xc2 && byte <= 0xdf)); then
@@ -39,6 +40,8 @@ sanitize() { # TEXT -> CLEAN; IS_CHANGED
 }
 
 REPLACEMENT=$'\357\277\275' # U+FFFD
+# A start of characters from blocks without hidden ones: most of what people write, at once.
+VISIBLE=$'^([\t\n -~]|[\303-\314\316-\327\331][\200-\277]|\342\200[\220-\247]|\342[\202-\277][\200-\277]|\343[\200-\203][\200-\277]|[\344-\354][\200-\277][\200-\277]|\360\237[\200-\277][\200-\277])+'
 # Controls, format, tag, variation and filler characters, line and paragraph separators; surrogates.
 HIDDEN='0080-009F 00AD-00AD 034F-034F 0600-0605 061C-061C 06DD-06DD 070F-070F 0890-0891 08E2-08E2 115F-1160 17B4-17B5 180B-180F
 	200B-200F 2028-202E 2060-206F 3164-3164 D800-DFFF FE00-FE0F FEFF-FEFF FFA0-FFA0 FFF0-FFFB 110BD-110BD 110CD-110CD
@@ -65,23 +68,24 @@ cut_text() { # TEXT BYTES -> CUT: its start, up to a whole character
 
 OUTPUT_BYTES=15500 # what one call shows of others' words: less than any agent program's limit
 
-quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its start, as it would be too long
-	local text changed='' limit=$OUTPUT_BYTES IFS='?'
+quote_body() { # BYTES -> QUOTED, a bar before each line; CLEAN, IS_CHANGED; IS_CUT: only its start, as it would be too long
+	local rest part changed='' IFS='?'
 	[ ${#BYTES[@]} -eq 1 ] || changed=yes
-	text="${BYTES[*]}"
+	rest="${BYTES[*]}"
 	IFS=$' \t\n'
-	IS_CUT=''
-	while :; do
-		if [ ${#text} -gt "$limit" ]; then
-			cut_text "$text" "$limit"
-			text=$CUT IS_CUT=yes
-		fi
-		sanitize "${text%$'\n'}"
-		QUOTED="  | ${CLEAN//$'\n'/$'\n'  | }"
-		[ ${#QUOTED} -gt "$OUTPUT_BYTES" ] || break
-		limit=$((${#text} * (OUTPUT_BYTES - 500) / ${#QUOTED})) # bars and replaced characters made it longer
-	done
+	sanitize "${rest%$'\n'}" "$OUTPUT_BYTES"
 	IS_CHANGED=$IS_CHANGED$changed
+	rest=$CLEAN QUOTED='  | ' IS_CUT=''
+	while [ -n "$rest" ]; do
+		if [ ${#QUOTED} -gt $((OUTPUT_BYTES - 160)) ]; then
+			cut_text "$QUOTED" ${#QUOTED}
+			QUOTED=$CUT IS_CUT=yes
+			break
+		fi
+		part=${rest:0:32}
+		rest=${rest:${#part}}
+		QUOTED=$QUOTED${part//$'\n'/$'\n'  | }
+	done
 }
 
 format_time() { # UNIX_SECONDS -> TIME, with its date where that is not today's
@@ -133,7 +137,7 @@ format_marks() { # MARKS -> NOTES: what its writer had not read; OWN_BROADCASTS,
 
 # Fields of a record: TYPE ARRIVED LABEL PLACE (SID SCOPE SEQ LOST), and what the type has. R -> TEXT; status 1: nothing to tell
 format_record() { # R
-	local words type at line path scope number size said
+	local words type at line name='' path scope number size said
 	if ! read_record "$1"; then
 		TEXT="agentalk: LOST: $SESSION/journal/$1 can't be read any more, and with it something that came."
 		[ "$1" -gt 0 ]
@@ -177,7 +181,8 @@ format_record() { # R
 		msg | coming | file)
 			if [ "$type" = file ]; then
 				decode_name "${words[7]}"
-				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as $SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME"
+				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as"
+				name=$SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME
 			else
 				scope=${words[7]} number=${words[8]} size=${words[9]} said=${words[10]}
 				format_said "$at" "$said"
@@ -187,8 +192,8 @@ format_record() { # R
 				path=$SESSION/inbox/${words[12]}
 				if [ "$type" = coming ]; then
 					decode_name "${words[12]}"
-					line="COMING $line: the file $FILE_NAME"
-					[ "$size" -le 16777216 ] || line="$line, fetched when you ask: $CALL show $number"
+					line="COMING $line: a file" name=$FILE_NAME
+					[ "$size" -le 16777216 ] || line="$line, fetched when you ask ($CALL show $number)"
 				else
 					format_words "$line" "$path" "$size"
 					return
@@ -197,7 +202,7 @@ format_record() { # R
 			;;
 		*) return 1 ;;
 	esac
-	TEXT="agentalk: $line"
+	TEXT="agentalk: $line${name:+:$'\n'  | $name}"
 }
 
 format_said() { # ARRIVED SAID_MS -> TIME

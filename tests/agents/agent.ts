@@ -52,7 +52,10 @@ export class Agent {
   #turn!: Turn;
   #isWatching = true;
 
-  private constructor(readonly name: ProgramName, label: string) {
+  private constructor(
+    readonly name: ProgramName,
+    label: string,
+  ) {
     this.program = PROGRAMS[name];
     this.home = mkdtempSync(join(tmpdir(), `agentalk-${name}-`));
     mkdirSync(RECORDS, { recursive: true });
@@ -92,7 +95,7 @@ export class Agent {
     this.#command = command;
     let turn = await this.use(this.program.shell(command, options), options.seconds);
     let all = turn.results.join('\n');
-    for (let call = this.program.goOn?.(all); call !== undefined; ) {
+    for (let call = this.program.goOn?.(all); call !== undefined;) {
       turn = await this.use(call, 180);
       const more = turn.results.join('\n');
       all += `\n${more}`;
@@ -212,5 +215,6 @@ function fail(message: string): never {
 /** The cell's user owns its HOME. */
 function giveTo(folder: string): void {
   chownSync(folder, DEV, DEV);
-  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) chownSync(join(folder, entry), DEV, DEV);
+  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
+    chownSync(join(folder, entry), DEV, DEV);
 }

@@ -68,7 +68,8 @@ const dataOnly = (data: unknown) => `data: ${JSON.stringify(data)}\n\n`;
 const responses: Dialect = {
   matches: (path) => path.endsWith('/responses'),
   read(body) {
-    const items = typeof body['input'] === 'string' ? [{ role: 'user', content: body['input'] }] : objects(body['input']);
+    const items =
+      typeof body['input'] === 'string' ? [{ role: 'user', content: body['input'] }] : objects(body['input']);
     const messages = items.flatMap((item: Json): Message[] => {
       const type = string(item['type']);
       if (type.endsWith('_call_output')) return [{ role: 'tool', text: textOf(item['output']) }];
@@ -89,19 +90,44 @@ const responses: Dialect = {
     const said = text === undefined ? [] : [{ type: 'message', id: `msg_${id}`, status, role: 'assistant', content }];
     const used = calls.map(({ name, args, input }, n) =>
       input === undefined
-        ? { type: 'function_call', id: `fc_${id}_${n}`, call_id: `call_${id}_${n}`, status, name, arguments: JSON.stringify(args) }
+        ? {
+            type: 'function_call',
+            id: `fc_${id}_${n}`,
+            call_id: `call_${id}_${n}`,
+            status,
+            name,
+            arguments: JSON.stringify(args),
+          }
         : { type: 'custom_tool_call', id: `ctc_${id}_${n}`, call_id: `call_${id}_${n}`, status, name, input },
     );
     const output = [...said, ...used];
-    const response = { id: `resp_${id}`, object: 'response', created_at: 1700000000, model: 'scripted', status, output };
+    const response = {
+      id: `resp_${id}`,
+      object: 'response',
+      created_at: 1700000000,
+      model: 'scripted',
+      status,
+      output,
+    };
     const details = { input_tokens_details: { cached_tokens: 0 }, output_tokens_details: { reasoning_tokens: 0 } };
     const whole = { ...response, usage: { input_tokens: 100, output_tokens: 10, total_tokens: 110, ...details } };
     const events = [
-      event('response.created', { type: 'response.created', response: { ...response, status: 'in_progress', output: [] } }),
+      event('response.created', {
+        type: 'response.created',
+        response: { ...response, status: 'in_progress', output: [] },
+      }),
       ...output.flatMap((item, output_index) => [
         event('response.output_item.added', { type: 'response.output_item.added', output_index, item }),
         ...(text !== undefined && item.type === 'message'
-          ? [event('response.output_text.delta', { type: 'response.output_text.delta', item_id: item.id, output_index, content_index: 0, delta: text })]
+          ? [
+              event('response.output_text.delta', {
+                type: 'response.output_text.delta',
+                item_id: item.id,
+                output_index,
+                content_index: 0,
+                delta: text,
+              }),
+            ]
           : []),
         event('response.output_item.done', { type: 'response.output_item.done', output_index, item }),
       ]),
@@ -114,7 +140,10 @@ const responses: Dialect = {
 const chatCompletions: Dialect = {
   matches: (path) => path.endsWith('/chat/completions'),
   read(body) {
-    const messages = objects(body['messages']).map((each) => ({ role: roleOf(each['role']), text: textOf(each['content'] ?? '') }));
+    const messages = objects(body['messages']).map((each) => ({
+      role: roleOf(each['role']),
+      text: textOf(each['content'] ?? ''),
+    }));
     const tools = objects(body['tools']).map((tool) => {
       const { name, description } = (tool['function'] ?? tool) as Json;
       return { name: string(name), description: string(description) };
@@ -140,7 +169,10 @@ const chatCompletions: Dialect = {
       dataOnly({ ...base, object: 'chat.completion.chunk', choices: [], usage }),
       'data: [DONE]\n\n',
     ];
-    return { whole: { ...base, object: 'chat.completion', choices: [{ index: 0, message, finish_reason }], usage }, events };
+    return {
+      whole: { ...base, object: 'chat.completion', choices: [{ index: 0, message, finish_reason }], usage },
+      events,
+    };
   },
 };
 
@@ -154,7 +186,10 @@ const anthropicMessages: Dialect = {
         return { role: roleOf(each['role']), text: part['type'] === 'text' ? string(part['text']) : '' };
       });
     });
-    const tools = objects(body['tools']).map(({ name, description }) => ({ name: string(name), description: string(description) }));
+    const tools = objects(body['tools']).map(({ name, description }) => ({
+      name: string(name),
+      description: string(description),
+    }));
     const system: Message = { role: 'system', text: textOf(body['system'] ?? '') };
     return { tools, messages: [system, ...messages], isStream: body['stream'] === true };
   },
@@ -181,7 +216,11 @@ const anthropicMessages: Dialect = {
     const events = [
       event('message_start', { type: 'message_start', message: { ...base, content: [], stop_reason: null } }),
       ...blocks,
-      event('message_delta', { type: 'message_delta', delta: { stop_reason, stop_sequence: null }, usage: { output_tokens: 10 } }),
+      event('message_delta', {
+        type: 'message_delta',
+        delta: { stop_reason, stop_sequence: null },
+        usage: { output_tokens: 10 },
+      }),
       event('message_stop', { type: 'message_stop' }),
     ];
     return { whole: { ...base, content, stop_reason }, events };
@@ -200,7 +239,11 @@ const generateContent: Dialect = {
       }),
     );
     const tools = objects(body['tools'])
-      .flatMap((tool) => (tool['functionDeclarations'] === undefined ? Object.keys(tool).map((name) => ({ name })) : objects(tool['functionDeclarations'])))
+      .flatMap((tool) =>
+        tool['functionDeclarations'] === undefined
+          ? Object.keys(tool).map((name) => ({ name }))
+          : objects(tool['functionDeclarations']),
+      )
       .map((tool: Json) => ({ name: string(tool['name']), description: string(tool['description']) }));
     const system: Message = { role: 'system', text: textOf(body['systemInstruction'] ?? '') };
     return { tools, messages: [system, ...messages], isStream: /stream/i.test(path) };
@@ -208,7 +251,10 @@ const generateContent: Dialect = {
   write({ text, calls = [] }, id) {
     const parts = [
       ...(text === undefined ? [] : [{ text }]),
-      ...calls.map(({ name, args }, n) => ({ functionCall: { id: `call_${id}_${n}`, name, args }, thoughtSignature: 'c2NyaXB0ZWQ=' })),
+      ...calls.map(({ name, args }, n) => ({
+        functionCall: { id: `call_${id}_${n}`, name, args },
+        thoughtSignature: 'c2NyaXB0ZWQ=',
+      })),
     ];
     const usageMetadata = { promptTokenCount: 100, candidatesTokenCount: 10, totalTokenCount: 110 };
     const candidates = [{ content: { role: 'model', parts }, finishReason: 'STOP', index: 0 }];

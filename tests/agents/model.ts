@@ -133,7 +133,14 @@ function answerOther(path: string, response: ServerResponse): void {
   response.setHeader('Content-Type', 'application/json');
   if (/count_?tokens/i.test(path)) return void response.end('{"input_tokens":100,"totalTokens":100}');
   if (/\/models(\/[^/]+)?$/.test(path)) {
-    const model = { id: 'scripted', object: 'model', type: 'model', display_name: 'scripted', created: 1, owned_by: 'tests' };
+    const model = {
+      id: 'scripted',
+      object: 'model',
+      type: 'model',
+      display_name: 'scripted',
+      created: 1,
+      owned_by: 'tests',
+    };
     return void response.end(JSON.stringify({ object: 'list', data: [model], models: [] }));
   }
   response.statusCode = 404;

@@ -17,7 +17,6 @@ export interface ShellOptions {
   readonly outside?: readonly string[];
 }
 
-
 export interface Program {
   readonly title: string;
   /** Below the folder of its installation. */

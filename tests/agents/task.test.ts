@@ -75,7 +75,12 @@ for (const name of names()) {
       test(`${mode} mode: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
         const options: TaskOptions = shell === undefined ? {} : { shell };
         const prompt = `Talk to the agent on my server over ${bridge.url}.`;
-        const agent = await Agent.start(name, `task-${name}-${mode}`, { mode, isInteractive, prompt, prepare: prepareProject });
+        const agent = await Agent.start(name, `task-${name}-${mode}`, {
+          mode,
+          isInteractive,
+          prompt,
+          prepare: prepareProject,
+        });
         const peer = new Peer();
         let ran = 'no';
         try {
@@ -101,7 +106,9 @@ for (const name of names()) {
           await finish(agent, options);
           await answering;
           for (const message of MESSAGES) {
-            const lines = spoken(message).split('\n').map((line) => `  | ${line}\n`);
+            const lines = spoken(message)
+              .split('\n')
+              .map((line) => `  | ${line}\n`);
             assert.ok(peer.shown.includes(lines.join('')), `the peer was shown ${message}`);
           }
           ran = 'all';

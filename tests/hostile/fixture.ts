@@ -28,7 +28,20 @@ export const MISSING_SECONDS = 6;
 export const INJECTION_STRINGS: readonly string[] = [
   ...['$(>ran)', '`>ran`', 'a[$(>ran)]', 'x[`>ran`]', ';>ran;', '|>ran', '&', '$(/bin/touch${IFS}ran)', '>ran'],
   ...['BASH_VERSINFO[$(>ran)]', '1+a[$(>ran)0]', "'>ran'", '*', '?', '[a-z]*', '{a,b}', '~root', '$HOME'],
-  ...['../../ran', '/etc/passwd', '-rf', '--help', '!!', '#', '\\', '%s%n', '"', "'", '"}', '\u001b[2J\u001b]0;x\u0007'],
+  ...[
+    '../../ran',
+    '/etc/passwd',
+    '-rf',
+    '--help',
+    '!!',
+    '#',
+    '\\',
+    '%s%n',
+    '"',
+    "'",
+    '"}',
+    '\u001b[2J\u001b]0;x\u0007',
+  ],
   ...['\u0085', '\u202e', '\u0000', '\r', '\t', 'NaN', '-1', '0x10', '08', '1e9', '999999999999999'],
   ...['9223372036854775808', '99999999999999999999999999', 'PEERS', 'SECONDS', 'IFS', ''],
 ];
@@ -45,16 +58,16 @@ export const LINE =
   // eslint-disable-next-line no-control-regex
   /^(agentalk: [ -~…—]*|  \| [^\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]*)?$/;
 
-/** The client with a shorter wait for what is missing. */
-function makeClient(): string {
+/** The client with a shorter wait for what is missing; or with another change, too. */
+export function makeClient(change: (source: string) => string = (source) => source): string {
   const source = readFileSync(CLIENT, 'utf8');
-  const changed = source.replace('MISSING_SECONDS=60', `MISSING_SECONDS=${MISSING_SECONDS}`);
-  assert.notEqual(changed, source, 'the client has no MISSING_SECONDS=60');
+  const changed = source.replace(/^SPEED=1(?= )/m, `SPEED=${60 / MISSING_SECONDS}`);
+  assert.notEqual(changed, source, 'the client has no SPEED');
   const path = join(makeFolder(), 'agentalk.sh');
-  writeFileSync(path, changed, { mode: 0o755 });
+  writeFileSync(path, change(changed), { mode: 0o755 });
   return path;
 }
-let client: string | undefined;
+let fastClient: string | undefined;
 
 export class AttackFixture {
   readonly folder = makeFolder();
@@ -62,6 +75,8 @@ export class AttackFixture {
   readonly members = new Map<string, Member>();
   /** What the bridge gives out as pieces of files, by their SHA-256. */
   readonly blobs = new Map<string, Buffer>();
+  /** The client that bob joins with. */
+  client: string | undefined;
   /** All that bob has printed. */
   screen = '';
   /** The most that bob's home took on disk. */
@@ -82,9 +97,15 @@ export class AttackFixture {
   }
 
   /** The members in one channel; then bob, paired with each. */
-  static async open(t: TestContext | undefined, bridge: string, names: readonly string[] = ['ada']): Promise<AttackFixture> {
+  static async open(
+    t: TestContext | undefined,
+    bridge: string,
+    names: readonly string[] = ['ada'],
+    client?: string,
+  ): Promise<AttackFixture> {
     const fixture = new AttackFixture(await Adversary.start(bridge), bridge);
     t?.after(() => fixture.close());
+    if (client !== undefined) fixture.client = client;
     for (const name of names) await fixture.enter(name);
     await fixture.call('join', fixture.linkOfBob, '--name', 'bob');
     for (const name of names) {
@@ -127,9 +148,9 @@ export class AttackFixture {
 
   /** Starts a command of bob's. */
   start(args: readonly string[], input: string | Uint8Array = ''): Running {
-    client ??= makeClient();
+    this.client ??= fastClient ??= makeClient();
     const own = join(this.session, 'agentalk.sh');
-    const script = existsSync(own) && !['join', 'create'].includes(args[0] ?? '') ? own : client;
+    const script = existsSync(own) && !['join', 'create'].includes(args[0] ?? '') ? own : this.client;
     const code = `ulimit -v ${MEMORY_KIB} && exec "$@"`;
     const env = { PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8', HOME: this.home, AGENTALK_HOME: this.home };
     const running = new Running(BASH, ['-c', code, BASH, BASH, script, ...args], { env, cwd: this.home, input });

@@ -20,8 +20,11 @@ export interface Peer extends protocol.Session {
   readonly first: number;
   /** Our direct messages to it. */
   directs: number;
-  /** Its broadcasts and direct messages that came. */
+  /** Its broadcasts and direct messages that came without a gap, and those that came beyond one. */
   readonly came: { broadcasts: number; directs: number };
+  readonly waiting: { readonly broadcasts: Set<number>; readonly directs: Set<number> };
+  /** Has it named the first that it repeats for us? */
+  hasBase: boolean;
   isPaired: boolean;
 }
 
@@ -177,7 +180,11 @@ export class Member {
     return this.send(this.peer(name), 'text', { ...options, body: text });
   }
   control(name: string, kind: string, options: SendOptions = {}): Promise<Sent> {
-    return this.send(this.peer(name), kind, { isCounted: false, ...options, headers: { seq: null, ...options.headers } });
+    return this.send(this.peer(name), kind, {
+      isCounted: false,
+      ...options,
+      headers: { seq: null, ...options.headers },
+    });
   }
 
   /** Seals a message to all or to a session, and posts it. */
@@ -264,7 +271,9 @@ export class Member {
   }
 
   async paired(name: string): Promise<void> {
-    await until(`${this.name} pairs with ${name}`, () => this.peers.some((peer) => peer.name === name && peer.isPaired));
+    await until(`${this.name} pairs with ${name}`, () =>
+      this.peers.some((peer) => peer.name === name && peer.isPaired),
+    );
   }
 
   /** The control messages that came. */
@@ -314,7 +323,8 @@ export class Member {
   }
 
   async leave(isSaid = true): Promise<void> {
-    if (isSaid) for (const peer of this.peers) await this.send(peer, 'bye', { isCounted: false, headers: { seq: null } });
+    if (isSaid)
+      for (const peer of this.peers) await this.send(peer, 'bye', { isCounted: false, headers: { seq: null } });
     await this.request('POST', '/leave', { participant_id: this.id });
     await this.stop();
   }
@@ -326,7 +336,10 @@ export class Member {
     assert.equal(status, 200, JSON.stringify(json));
     this.epoch = String(json['epoch']);
     this.#cursor = Number(json['cursor']);
-    for (const { participant_id, card } of json['participants'] as { participant_id: string; card: protocol.Sealed }[]) {
+    for (const { participant_id, card } of json['participants'] as {
+      participant_id: string;
+      card: protocol.Sealed;
+    }[]) {
       const peer = await this.#meet(participant_id, card);
       if (peer) await this.send(peer, 'sync', { isCounted: false, headers: { seq: null } });
     }
@@ -366,8 +379,16 @@ export class Member {
     if (!message.ok) return;
     const { seq } = message.value;
     const scope = isDirect ? 'directs' : 'broadcasts';
-    if (seq !== undefined && seq <= session.came[scope]) return;
-    if (seq !== undefined) session.came[scope] = seq;
+    if (message.value.sent && !session.hasBase) {
+      session.hasBase = true;
+      session.came.broadcasts = Math.max(session.came.broadcasts, message.value.sent.first - 1);
+    }
+    if (seq !== undefined) {
+      if (seq <= session.came[scope] || session.waiting[scope].has(seq)) return;
+      session.waiting[scope].add(seq);
+      if (!isDirect && !session.hasBase && session.came.broadcasts === 0) session.came.broadcasts = seq - 1;
+      while (session.waiting[scope].delete(session.came[scope] + 1)) session.came[scope]++;
+    }
     const text = utf8Decode(message.value.body) ?? '';
     this.heard.push({ from: session.name, isDirect, message: message.value, text });
     if (message.value.kind === 'sync' && !this.isSilent)
@@ -380,8 +401,16 @@ export class Member {
     const known = this.peers.find(({ sid }) => sid === session.value.sid);
     if (known) return known;
     const direct = await this.directKeyTo(session.value);
-    const came = { broadcasts: 0, directs: 0 };
-    const peer: Peer = { ...session.value, direct, first: this.broadcasts + 1, directs: 0, came, isPaired: false };
+    const peer: Peer = {
+      ...session.value,
+      direct,
+      first: this.broadcasts + 1,
+      directs: 0,
+      came: { broadcasts: 0, directs: 0 },
+      waiting: { broadcasts: new Set(), directs: new Set() },
+      hasBase: false,
+      isPaired: false,
+    };
     this.peers.push(peer);
     return peer;
   }
@@ -394,14 +423,4 @@ export class Member {
 }
 
 type MemberFields =
-  | 'bridge'
-  | 'name'
-  | 'channelKey'
-  | 'access'
-  | 'channelId'
-  | 'id'
-  | 'token'
-  | 'keys'
-  | 'sid'
-  | 'roomKey'
-  | 'card';
+  'bridge' | 'name' | 'channelKey' | 'access' | 'channelId' | 'id' | 'token' | 'keys' | 'sid' | 'roomKey' | 'card';

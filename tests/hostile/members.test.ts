@@ -10,7 +10,16 @@ import * as protocol from '../../sdk/protocol.ts';
 import { concat, derToRaw, fromBase64, fromHex, rawToDer, toBase64, utf8Encode } from '../../sdk/encoding.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
-import { AttackFixture, INJECTION_STRINGS, NEXT, insertOnce, joinLine, messageLine, rewriteEvents } from './fixture.ts';
+import {
+  AttackFixture,
+  INJECTION_STRINGS,
+  NEXT,
+  insertOnce,
+  joinLine,
+  makeClient,
+  messageLine,
+  rewriteEvents,
+} from './fixture.ts';
 import { rawFrame } from './member.ts';
 import type { Changes, SendOptions } from './member.ts';
 
@@ -122,12 +131,26 @@ describe('a message of a member', { concurrency: 3 }, () => {
   test('signed over another sid is not shown', async (t) => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
-    for (const sid of [ada.sid, mallory.peer('bob').sid, mallory.sid.toUpperCase(), '0'.repeat(32), '', mallory.sid.slice(0, 16)])
+    for (const sid of [
+      ada.sid,
+      mallory.peer('bob').sid,
+      mallory.sid.toUpperCase(),
+      '0'.repeat(32),
+      '',
+      mallory.sid.slice(0, 16),
+    ])
       await mallory.say('over another sid', { sid, isCounted: false });
     await mallory.say('in another channel', { isCounted: false, from: mallory.channelId });
     await mallory.say('as a card', { isCounted: false, type: 'card' });
     await mallory.say('without a signature', { isCounted: false, signature: () => 'none' });
-    const unsigned = rawFrame([['kind', 'text'], ['seq', '1'], ['time', '1']], 'without a signature');
+    const unsigned = rawFrame(
+      [
+        ['kind', 'text'],
+        ['seq', '1'],
+        ['time', '1'],
+      ],
+      'without a signature',
+    );
     await mallory.post(BROADCAST, await mallory.seal(BROADCAST, unsigned));
     await fixture.sendMarker();
     await fixture.sendMarker('mallory');
@@ -223,7 +246,13 @@ describe('a card of a member', { concurrency: 3 }, () => {
     for (const key of [bob.direct, mallory.roomKey, await mallory.directKeyTo(bob, ada.sid)]) {
       const body = 'sealed by mallory';
       for (const seq of ['1', '2'])
-        lines.push(messageLine(mallory.id, bob.participantId, (await mallory.sealMessage(bob, 'text', { key, body, headers: { seq } })).sealed));
+        lines.push(
+          messageLine(
+            mallory.id,
+            bob.participantId,
+            (await mallory.sealMessage(bob, 'text', { key, body, headers: { seq } })).sealed,
+          ),
+        );
     }
     insertOnce(fixture, () => lines);
     await fixture.sendMarker();
@@ -315,7 +344,16 @@ describe('a card of a member', { concurrency: 3 }, () => {
       await inject(await idOf(`eve${i}`), { name: `eve${i}`, ...changes });
     }
     for (const name of protocol.RESERVED_NAMES) await inject(await idOf(name), { name });
-    for (const name of ['Eve', 'eve..x', '-eve', 'e'.repeat(33), 'eve~2', 'ada.', 'ev e', ...INJECTION_STRINGS.slice(0, 8)])
+    for (const name of [
+      'Eve',
+      'eve..x',
+      '-eve',
+      'e'.repeat(33),
+      'eve~2',
+      'ada.',
+      'ev e',
+      ...INJECTION_STRINGS.slice(0, 8),
+    ])
       await inject(await idOf('eve'), { name });
     await inject(await idOf('mallory'), { name: 'eve' });
     await inject('0'.repeat(32), { name: 'eve' });
@@ -336,7 +374,14 @@ describe('a card of a member', { concurrency: 3 }, () => {
     const eve = await fixture.enter('eve', { kind: 'human' });
     await fixture.sees(/JOINED eve, a person/);
     const { pub, sign } = await protocol.makeKeys();
-    const headers = [['kind', 'agent'], ['x-y', '$(>ran)'], ['name', 'eve'], ['pub', pub], ['seq', 'x'], ['sign', sign]] as const;
+    const headers = [
+      ['kind', 'agent'],
+      ['x-y', '$(>ran)'],
+      ['name', 'eve'],
+      ['pub', pub],
+      ['seq', 'x'],
+      ['sign', sign],
+    ] as const;
     await eve.present(await eve.sealCard(rawFrame(headers, 'a body $(>ran)')));
     await fixture.sees(/NEW eve~2/);
     await fixture.sendMarker();
@@ -378,7 +423,9 @@ describe('sessions without end', { concurrency: 3 }, () => {
     const lines: string[] = [];
     for (let i = 0; i < 7; i++) {
       const { pub, sign } = await protocol.makeKeys();
-      lines.push(joinLine(eve.id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: 'eve', pub, sign }), eve.id)));
+      lines.push(
+        joinLine(eve.id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: 'eve', pub, sign }), eve.id)),
+      );
     }
     rewriteEvents(fixture, (events) => [...lines, ...events]);
     await fixture.sendMarker();
@@ -397,7 +444,9 @@ describe('sessions without end', { concurrency: 3 }, () => {
     for (let i = 0; i < 120; i++) {
       const { pub, sign } = await protocol.makeKeys();
       const id = await protocol.deriveParticipantId(mallory.channelKey, `eve${i}`);
-      lines.push(joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)));
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)),
+      );
     }
     insertOnce(fixture, () => lines);
     await fixture.sendMarker();
@@ -421,7 +470,9 @@ describe('sessions without end', { concurrency: 3 }, () => {
     for (let i = 0; i < 400; i++) {
       const { pub, sign } = await protocol.makeKeys();
       const id = await protocol.deriveParticipantId(mallory.channelKey, `eve${i}`);
-      lines.push(joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)));
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)),
+      );
       lines.push(`leave ${NEXT} 1 ${id} left`);
     }
     insertOnce(fixture, () => lines);
@@ -449,7 +500,8 @@ describe('sessions without end', { concurrency: 3 }, () => {
   });
 
   test('a session that 100 others and a forged leave pushed out says nothing twice', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const longer = makeClient((source) => source.replace('NEW_COUNT > 100', 'NEW_COUNT > 200'));
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory'], longer);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     const all = await ada.say('said once to all');
     const direct = await ada.dm('bob', 'said once to bob');
@@ -459,7 +511,9 @@ describe('sessions without end', { concurrency: 3 }, () => {
     for (let i = 0; i < 100; i++) {
       const { pub, sign } = await protocol.makeKeys();
       const id = await protocol.deriveParticipantId(mallory.channelKey, `eve${i}`);
-      lines.push(joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)));
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)),
+      );
     }
     lines.push(joinLine(ada.id, ada.card));
     lines.push(messageLine(ada.id, BROADCAST, all.sealed), messageLine(ada.id, bob, direct.sealed));
@@ -470,4 +524,3 @@ describe('sessions without end', { concurrency: 3 }, () => {
     assert.equal(fixture.count('PAIRED with ada'), 1);
   });
 });
-

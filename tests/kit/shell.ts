@@ -66,7 +66,7 @@ export function makeFolder(): string {
 
 /** What POSIX has (XCU 3) of the tools that a client may use; curl and openssl are all that it wants besides. */
 export const POSIX_TOOLS: readonly string[] =
-  'cat chmod cp cut date dd df du env fold grep head id kill ln ls mkdir mv printf rm rmdir sed sh sleep sort tr uname wc'.split(
+  'cat chmod cp cut date dd df du env fold grep head id kill ln ls mkdir mv od printf rm rmdir sed sh sleep sort split tee tr uname wc'.split(
     ' ',
   );
 
@@ -320,7 +320,7 @@ export function expectDone(result: Result): Result {
 /** What each failure has to look like: what failed, what to do, nothing else, and a status that shows it. */
 export function expectFailure(result: Result, words: RegExp): void {
   assert.match(result.stderr, /^agentalk: error: [^\n]+\nagentalk: hint: [^\n]+\n$/);
-  assert.match(result.stderr, words);
+  assert.match(result.stderr.replaceAll('\n', ' '), words);
   assert.ok(result.status !== 0 && result.status !== null, `status ${result.status}`);
 }
 

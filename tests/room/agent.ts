@@ -27,9 +27,17 @@ export class Agent extends Client {
     for (;;) {
       const found = find(this);
       if (found !== undefined && found !== false) return found;
-      if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${JSON.stringify(this.entries, null, 1)}`);
+      if (Date.now() > end)
+        throw new Error(`not within ${timeoutMs} ms; the last of what was told:\n${this.#lastEntries()}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  #lastEntries(): string {
+    return this.entries
+      .slice(-12)
+      .map((entry) => JSON.stringify(entry).slice(0, 160))
+      .join('\n');
   }
 
   /** The texts of one session, in order. */
@@ -50,7 +58,7 @@ export class Agent extends Client {
   }
 
   peer(label: string): Peer {
-    const found = this.peers.find((peer) => peer.label === label);
+    const found = this.directory.peers.find((peer) => peer.label === label);
     if (!found) throw new Error(`${label} was not met`);
     return found;
   }
@@ -72,7 +80,7 @@ export class Agent extends Client {
   }
 
   async postSealed(to: Peer | undefined, sealed: Sealed): Promise<void> {
-    await this.post(to, sealed);
+    await this.post(to?.id ?? '*', sealed);
   }
 
   /** Seals and posts any headers and body. */
