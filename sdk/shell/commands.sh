@@ -95,7 +95,7 @@ cmd_leave() {
 }
 
 erase_keys() {
-	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'
+	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'"FOLDER $FOLDER_OF_CALLS"$'\n'
 	rename "$TMP.session" "$SESSION/session" || die_disk
 	remove "$TMP.keys" "$SESSION/sent" "$SESSION/received"
 }
@@ -140,7 +140,7 @@ cmd_sessions() {
 }
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
-	local session found=''
+	local session found='' left='' newest=-1
 	if [[ $0 = */agentalk-session-*/agentalk.sh && -f ${0%/*}/session ]]; then
 		SESSION=${0%/*}
 		return
@@ -149,11 +149,15 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session
-		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] || continue
-		[ -z "$1" ] || [ "$NAME" = "$1" ] || continue
+		read_session && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] && [[ -z $1 || $NAME = "$1" ]] || continue
+		if [ -z "$KEY" ]; then
+			[ "$MADE" -le "$newest" ] || newest=$MADE left=$session
+			continue
+		fi
 		[ -z "$found" ] || die "there are several sessions here" "say which: $0 --as NAME …; $0 sessions lists them"
 		found=$session
 	done
+	found=${found:-$left} # of those that have left the newest: log shows what was said
 	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$0 sessions lists those of this machine"
 	SESSION=$found
 }

@@ -3,7 +3,7 @@
 is_watched() { is_process "$PPID"; } # whoever started us is still there to read
 
 on_exit() {
-	[ -z "$NEW_SESSION" ] || REMOVE[${#REMOVE[@]}]=$NEW_SESSION
+	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"                             # nothing half-made stays
 	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
 }
 

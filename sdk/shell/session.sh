@@ -90,10 +90,9 @@ find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be w
 			HOME_FOLDER=$FOLDER
 			return
 		fi
-		[ "$folder" != "${AGENTALK_HOME:-}" ] || break
 	done
-	sanitize "${AGENTALK_HOME:-/tmp, \$TMPDIR and $PWD}"
-	die "no folder for sessions can be written: ${CLEAN//$'\n'/ }" "set AGENTALK_HOME to one of yours, without control characters in its path"
+	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
+		"set AGENTALK_HOME to one of yours, without control characters in its path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -244,7 +243,7 @@ cmd_create_or_join() { # create|join
 		make_keys
 		for tries in 1 2 3; do # with the same token: nothing is joined twice
 			! enter_channel || { joined=yes && break; }
-			case $CODE in unreachable | stopping | '') sleep_seconds "$tries" ;; *) break ;; esac
+			case $CODE:$STATUS in unreachable:* | stopping:* | :5??) sleep_seconds "$tries" ;; *) break ;; esac
 		done
 		[ -z "$joined" ] || break
 		[ "$CODE" = name_taken ] || die "$WHY" "nothing was opened; the same command again is safe"
