@@ -57,11 +57,11 @@ export const MUTATIONS = {
     test: 'hostile/members',
     named: 'of every malformed kind',
   },
-  'client: a rejected card counts the second time': {
-    promise: 'each malformed card is rejected',
-    file: sh('state'),
-    old: '[[ $REPORT_COUNT -lt 60 && ,$REPORTED, != *",$1:$2,"* ]] || return 0',
-    new: '[[ $REPORT_COUNT -lt 60 && ,$REPORTED, != *",$1:$2,"* ]] || return',
+  'client: a key off the curve': {
+    promise: 'a key that is no point of the curve makes no session',
+    file: sh('peers'),
+    old: 'if ! direct_key_of "$PEER"; then',
+    new: 'if ! direct_key_of "$PEER" && false; then',
     test: 'hostile/members',
     named: 'of every malformed kind',
   },
