@@ -263,6 +263,7 @@ fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its send
 	length=$((length - (length - 1) / PIECE_BYTES * PIECE_BYTES))
 	shift 3
 	transfer_pieces get "$@"
+	read_clock
 	for ((i = 0; $# > 0; i++)); do
 		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
 			files[n]=$1 hashes[n]=$2 lengths[n]=$PIECE_BYTES

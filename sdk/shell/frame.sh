@@ -52,6 +52,10 @@ check_card() { # ID it came under. Status 1: REASON
 is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac }
 
 check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malformed
+	# A header counts only where the protocol has it.
+	! is_control || MSG_seen=''
+	[[ $MSG_kind = sync || $MSG_kind = ack ]] || MSG_stored=''
+	[ -n "$1" ] || MSG_sent='' MSG_received=''
 	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas=${MSG_seen//[!,]/}
 	[[ -z $MSG_seq || $MSG_seq =~ ^[1-9][0-9]{0,14}$ ]] || return
 	[[ $MSG_kind =~ ^[a-z][a-z-]{0,15}$ && $MSG_time =~ ^$NUMBER$ ]] || return
