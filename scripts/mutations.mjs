@@ -209,14 +209,6 @@ export const MUTATIONS = {
     test: 'hostile/control',
     named: 'with headers of other messages',
   },
-  'client: received may be anything in a broadcast': {
-    promise: 'no unchecked word comes near arithmetic',
-    file: sh('receive'),
-    old: '\tif [ "$2" = D ]; then\n\t\t[ "${entry[0]}" -le "$b" ] || b=${entry[0]}',
-    new: '\tif [ -n "${entry[0]:-}" ]; then\n\t\tb=${entry[0]}',
-    test: 'hostile/frames',
-    named: 'evaluates nothing',
-  },
   'client: any epoch will do': {
     promise: 'an answer of another incarnation of the channel counts for nothing',
     file: sh('receive'),
