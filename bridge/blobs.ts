@@ -6,19 +6,34 @@
  * blob's blocks, so a blob that is evicted stays whole for whoever is being sent it.
  */
 import { createHash } from 'node:crypto';
+import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
 import { Refusal } from './errors.ts';
 import type { BlobId, ParticipantId } from './ids.ts';
 
 export const MAX_BLOB_BYTES = 1_048_576; // docs/protocol.md, Blobs
-const BLOCK_BYTES = 64 * 1024;
 /** What a blob takes besides its bytes, about, so that the limits in bytes mean memory. */
 const OVERHEAD_BYTES = 512;
 
-export interface Blob {
-  readonly id: BlobId;
-  readonly from: ParticipantId;
-  readonly blocks: readonly Buffer[];
-  readonly bytes: number;
+/** Its memory is used again when the store and all answers have let go of it. */
+export class Blob {
+  #references = 1;
+
+  constructor(
+    readonly id: BlobId,
+    readonly from: ParticipantId,
+    readonly blocks: readonly Buffer[],
+    readonly bytes: number,
+  ) {}
+
+  /** Returns what lets go of it, to be called once. */
+  share(): () => void {
+    this.#references++;
+    return () => this.release();
+  }
+
+  release(): void {
+    if (--this.#references === 0) giveBack(this.blocks);
+  }
 }
 
 /** Memory that is shared with others. */
@@ -80,6 +95,7 @@ export class BlobStore {
       this.#holdings.get(blob.from)?.blobs.add(blob);
     } else {
       this.giveBack(blob.from, blob.bytes + OVERHEAD_BYTES);
+      blob.release();
     }
     return isNew;
   }
@@ -89,11 +105,13 @@ export class BlobStore {
     this.#blobs.delete(blob.id);
     this.#holdings.get(blob.from)?.blobs.delete(blob);
     this.giveBack(blob.from, blob.bytes + OVERHEAD_BYTES);
+    blob.release();
   }
 
   /** The channel has ended. */
   close(): void {
     this.#isClosed = true;
+    for (const blob of this.#blobs.values()) blob.release();
     this.#blobs.clear();
     this.#holdings.clear();
     this.memory.giveBack(this.bytes);
@@ -151,7 +169,7 @@ export class Upload {
     const counted = size + (this.#counted === 0 ? OVERHEAD_BYTES : 0);
     this.store.take(this.from, counted);
     this.#counted += counted;
-    const block = Buffer.allocUnsafeSlow(size);
+    const block = takeBlock(size);
     this.#blocks.push(block);
     return block;
   }
@@ -164,12 +182,13 @@ export class Upload {
       throw new Refusal('bad_request', 'The SHA-256 of the body');
     }
     this.#isOver = true;
-    return this.store.add({ id: this.id, from: this.from, blocks: this.#blocks, bytes: this.bytes });
+    return this.store.add(new Blob(this.id, this.from, this.#blocks, this.bytes));
   }
 
   abort(): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.store.giveBack(this.from, this.#counted);
+    giveBack(this.#blocks);
   }
 }

@@ -34,6 +34,7 @@ export interface Participant {
   card: Kept;
   joined: number; // the index of the join that brought its card
   readonly waiters: Set<Waiter>;
+  polls: number; // that wait, or whose answer it has not read
   uploads: number; // blobs that it is sending
   fetched: number; // the highest `since` that it presented
   next: number; // no event visible to it lies between `fetched` and this: what it still has to fetch starts here or later
@@ -60,6 +61,7 @@ export class Channel {
   bytes = 0;
   usedAt = 0;
   #dueAt = 0; // before then time changes nothing
+  #polls = 0; // of all participants
   readonly blobs: BlobStore;
 
   constructor(
@@ -88,7 +90,14 @@ export class Channel {
     this.house.use(this);
     this.#reserve(PARTICIPANT_BYTES + sizeOf(card));
     const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
-    const presence = { waiters: new Set<Waiter>(), uploads: 0, seenAt: now(), isAway: false, leaveAt: Infinity };
+    const presence = {
+      waiters: new Set<Waiter>(),
+      polls: 0,
+      uploads: 0,
+      seenAt: now(),
+      isAway: false,
+      leaveAt: Infinity,
+    };
     const participant: Participant = { id, token, card, ...cursors, ...presence };
     this.participants.set(id, participant);
     this.#push('join', id, EVERYBODY, card);
@@ -157,9 +166,21 @@ export class Channel {
     return { since, gap, events, cursor };
   }
 
-  /** Throws too_many_polls. */
+  /** A poll is there, and counts until endPoll(): while it waits, and while its answer is not read. Throws too_many_polls. */
+  beginPoll(participant: Participant): void {
+    const { waitingPolls, channelPolls } = this.house.limits;
+    const isFull = participant.polls >= waitingPolls || this.#polls >= (channelPolls || Infinity);
+    if (isFull) throw new Refusal('too_many_polls');
+    participant.polls++;
+    this.#polls++;
+  }
+
+  endPoll(participant: Participant): void {
+    participant.polls--;
+    this.#polls--;
+  }
+
   wait({ waiters }: Participant, waiter: Waiter): void {
-    if (waiters.size >= this.house.limits.waitingPolls) throw new Refusal('too_many_polls');
     waiters.add(waiter);
   }
 

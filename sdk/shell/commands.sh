@@ -1,7 +1,7 @@
 # ---- the other commands ----
 
 cmd_who() {
-	local line words rows alone=yes owed
+	local line words rows alone=yes owed listed=' '
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || die "$WHY" "$CALL wait comes back to the channel where that is possible"
 	rows=("${LINES[@]}")
 	format_fingerprint "$SID"
@@ -10,8 +10,8 @@ cmd_who() {
 	for line in "${rows[@]}"; do
 		# shellcheck disable=SC2206
 		words=($line)
-		[ "${words[0]}" = participant ] && [ "${words[1]:-}" != "$ID" ] || continue
-		alone=''
+		[[ ${words[0]} = participant && ${words[1]:-} != "$ID" && $listed != *" ${words[1]:-} "* && ${#listed} -lt 10000 ]] || continue
+		alone='' listed="$listed${words[1]:-} "
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || continue
 		owed=$((BROADCASTS - P_ACK_B[PEER] + P_SEQ[PEER] - P_ACK_D[PEER]))
 		((P_FROM[PEER] <= P_ACK_B[PEER] + 1)) || owed=$((BROADCASTS - P_FROM[PEER] + 1 + P_SEQ[PEER] - P_ACK_D[PEER]))

@@ -147,9 +147,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	while read -r line; do
 		case $line in [Rr]etry-[Aa]fter:\ *) RETRY_AFTER=${line#*: } RETRY_AFTER=${RETRY_AFTER%$'\r'} ;; esac
 	done <"$TMP.headers"
-	read_file "$TMP.response"
-	RESPONSE=${BYTES[0]}
-	[ ${#BYTES[@]} -eq 1 ] || RESPONSE=''
+	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
 transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT

@@ -3,7 +3,7 @@
 is_watched() { [ -z "$HAS_OWN_PARENT" ] || is_process "$PPID"; } # who started us, if it is no other user, is there to read
 
 on_exit() {
-	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION" # nothing half-made stays
+	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"                             # nothing half-made stays
 	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
 }
 

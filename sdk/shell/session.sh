@@ -26,7 +26,7 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) CALL=${line#* } ;;
 		esac
 	done
-	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]]
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
 }
 
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
@@ -83,9 +83,13 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		[[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } || continue # or a path would be a line of its own
-		[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
-		absolute_folder "$folder" && [[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]] && HOME_FOLDER=$FOLDER && return
+		# A control character in a path would make lines of its own, in our files and on the screen.
+		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
+			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
+			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
+			HOME_FOLDER=$FOLDER
+			return
+		fi
 	done
 	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
 		"set AGENTALK_HOME to one of yours, without control characters in its path"
@@ -228,7 +232,8 @@ cmd_create_or_join() { # create|join
 	while [ -z "$joined" ]; do
 		make_folders
 		ID=''
-		[ -n "$KEY" ] || { random_hex 32 && KEY=$HEX; } # of a channel that is created
+		[ -n "$KEY" ] || { random_hex 32 && KEY=$HEX; } # which a link has
+		is_hex "$KEY" 64 || die "no key could be made" "call again; nothing was opened"
 		derive_ids
 		make_key room "agentalk/1 room $KEY"
 		test_cryptography

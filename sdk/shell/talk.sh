@@ -104,7 +104,8 @@ describe_hearers() { # HEARERS, lines of the bridge -> RECIPIENTS; NOBODY_LISTEN
 		[ "${words[0]}" = recipient ] || continue
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || { PRESENCE='one that has just joined' && words[3]=0; }
 		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || NOBODY_LISTENS=''
-		RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name as many as it likes
 	done
 }
 

@@ -131,13 +131,9 @@ export class Session {
   }
 
   /** Starts a command: of the session where there is one, else of the client that makes it. */
-  start(
-    args: readonly string[],
-    input?: string | Buffer,
-    other: { script?: string; env?: NodeJS.ProcessEnv } = {},
-  ): Running {
+  start(args: readonly string[], input?: string | Buffer, other: { env?: NodeJS.ProcessEnv } = {}): Running {
     const own = join(this.folder, 'agentalk.sh');
-    const script = other.script ?? (existsSync(own) ? own : this.#processes.client);
+    const script = existsSync(own) ? own : this.#processes.client;
     return this.#processes.spawn(BASH, [script, ...args], { AGENTALK_HOME: this.home, ...other.env }, input);
   }
 
