@@ -35,7 +35,8 @@ async function two(url = bridge.url): Promise<[Agent, Agent]> {
 
 /** Where the agent was told that file number `n` is, which must be in its inbox. */
 function savedAs(agent: Agent, heard: string, n: number): string {
-  const path = new RegExp(`^agentalk: FILE #${n} from .* saved as (.*)$`, 'm').exec(heard)?.[1] ?? assert.fail(heard);
+  const path =
+    new RegExp(`^agentalk: FILE #${n} from .* saved as:\\n  \\| (.*)$`, 'm').exec(heard)?.[1] ?? assert.fail(heard);
   assert.equal(dirname(path), join(agent.folder, 'inbox'));
   assert.ok(lstatSync(path).isFile());
   return path;
