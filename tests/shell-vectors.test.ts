@@ -116,7 +116,8 @@ const driver: Driver = {
   additionalData: (channel, ...where) => printed(`CHANNEL=${channel}; ${call('set_aad', ...where)}; printf %s "$AAD"`),
   checkName: (name) => outcome(call('is_name', name), () => true),
   isDecimal: async (text) => (await run(call('is_decimal', text))).isOk,
-  encodeFileName: (name) => printed(`${call('encode_name', name)}; printf %s "$ENCODED"`),
+  // What is given is a path: its last part has neither a slash nor a NUL.
+  encodeFileName: (name) => printed(`${call('encode_name', name.replace(/[/\0]/g, '_'))}; printf %s "$ENCODED"`),
   decodeFileName: (encoded) => outcome(`${call('decode_name', encoded)} && printf %s "$FILE_NAME"`, utf8),
   parseFrame(frame) {
     const code = `${reading(frame)} parse_frame && write_body "$TMP.body" '' && write_body "$TMP.unsigned" "$UNSIGNED" &&

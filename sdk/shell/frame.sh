@@ -54,6 +54,8 @@ is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac
 check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malformed
 	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas=${MSG_seen//[!,]/}
 	[[ $MSG_kind =~ ^[a-z][a-z-]{0,15}$ && $MSG_time =~ ^$NUMBER$ ]] || return
+	! is_control || MSG_seen='' # a header that has no place in a message is ignored
+	case $MSG_kind in sync | ack) ;; *) MSG_stored='' ;; esac
 	[[ -z $MSG_reach || $MSG_reach = listening || $MSG_reach = wakes || $MSG_reach = reads ]] || return
 	[[ -z $MSG_seen || ${#commas} -lt 64 && $MSG_seen =~ ^$entry(,$entry)*$ ]] || return
 	[[ -z $MSG_stored || $MSG_stored =~ ^$NUMBER\ $NUMBER$ ]] || return
