@@ -1,6 +1,6 @@
 # ---- main ----
 
-is_watched() { is_process "$PPID"; } # whoever started us is still there to read
+is_watched() { [ -z "$HAS_OWN_PARENT" ] || is_process "$PPID"; } # who started us, if it is no other user, is there to read
 
 on_exit() {
 	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"                             # nothing half-made stays
@@ -15,6 +15,8 @@ main() {
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
 	start_part_1
+	HAS_OWN_PARENT=''
+	! is_process "$PPID" || HAS_OWN_PARENT=yes
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
 	[ $# -eq 0 ] || shift

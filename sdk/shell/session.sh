@@ -114,7 +114,7 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 make_keys() { # -> SID: new key pairs, and their card
 	local pub sign card
 	make_key_pair "$TMP.sign" && sign=$PUBLIC && make_key_pair "$TMP.ecdh" && pub=$PUBLIC && is_public_key "$sign" && is_public_key "$pub" ||
-		die "openssl can't make a P-256 key here" "check what 'openssl version' says"
+		die "openssl can't make a P-256 key here" "check what 'openssl version' says, and whether the disk is full"
 	short_id session "$KEY" "agent $NAME $pub $sign"
 	SID=$HASH
 	rename "$TMP.sign" "$SESSION/keys/sign-$SID" && rename "$TMP.ecdh" "$SESSION/keys/ecdh-$SID" || die_disk
