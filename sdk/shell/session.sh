@@ -114,7 +114,7 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 make_keys() { # -> SID: new key pairs, and their card
 	local pub sign card
 	make_key_pair "$TMP.sign" && sign=$PUBLIC && make_key_pair "$TMP.ecdh" && pub=$PUBLIC && is_public_key "$sign" && is_public_key "$pub" ||
-		die "openssl can't make a P-256 key here" "check what 'openssl version' says"
+		die "openssl can't make a P-256 key here" "check what 'openssl version' says, and whether the disk is full"
 	short_id session "$KEY" "agent $NAME $pub $sign"
 	SID=$HASH
 	rename "$TMP.sign" "$SESSION/keys/sign-$SID" && rename "$TMP.ecdh" "$SESSION/keys/ecdh-$SID" || die_disk
@@ -142,6 +142,10 @@ make_state() { # commit 0
 parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
 	local text=${1//[[:space:]]/}
 	text=${text//%23/#}
+	case $text in # the words before it are no part of it
+		*https://*) text=https://${text##*https://} ;;
+		*http://*) text=http://${text##*http://} ;;
+	esac
 	[[ $text =~ (https?://)?([]A-Za-z0-9._~:/%[-]+)/c/([0-9a-f]{32})\#([a-z]=[A-Za-z0-9_-]+(&[a-z]=[A-Za-z0-9_-]+)*) ]] || return
 	CHANNEL=${BASH_REMATCH[3]}
 	text="&${BASH_REMATCH[4]}"

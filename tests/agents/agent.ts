@@ -20,7 +20,7 @@ import { Terminal } from './terminal.ts';
 import { installedAt } from './versions.ts';
 
 const DEV = 1000;
-const RECORDS = join(ROOT, 'dist', 'agents', 'records');
+export const RECORDS = join(ROOT, 'dist', 'agents', 'records');
 const CELL = join(ROOT, 'tests', 'agents', 'cell.sh');
 
 export interface StartOptions {
@@ -195,11 +195,11 @@ export class Agent {
         answered = '';
         continue;
       }
-      if (question.text === answered && Date.now() - since < 5000) continue;
+      if (question.id === answered && Date.now() - since < 5000) continue;
       if (question.isCounted) this.questions.push({ question, command: this.#command });
       this.note(`??? ${question.text}\n    answered: ${question.answer}`);
       await this.press(...question.keys);
-      answered = question.text;
+      answered = question.id;
       since = Date.now();
     }
   }

@@ -37,6 +37,7 @@ export class Peer {
     for (let all = ''; ;) {
       all += await this.run('wait', '10');
       if (pattern.test(all)) return all;
+      if (!peers.has(this)) throw new Error('the peer was stopped');
       if (Date.now() > end) throw new Error(`the peer was not shown ${pattern} within ${seconds} s, but:\n${all}`);
     }
   }

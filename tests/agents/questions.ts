@@ -1,8 +1,9 @@
 /** What a program asks on its screen, and how a person who wants to go on answers: with yes, and for ever where offered. */
 
 export interface Question {
-  /** What stands on the screen about it. */
+  /** What the screen says about it, and what of that tells it from others: what stands above may still move. */
   readonly text: string;
+  readonly id: string;
   /** The option that keeps a yes, if there is one. */
   readonly offer: string | undefined;
   readonly answer: string;
@@ -43,7 +44,8 @@ function numberedOptions(lines: readonly string[], isForEver: boolean): Question
   const steps = Number(answer[0]) - first;
   const keys = [...Array<string>(Math.abs(steps)).fill(steps > 0 ? 'Down' : 'Up'), 'Enter'];
   const text = [...lines.slice(Math.max(0, from - 12), from), ...options].join('\n');
-  return { text, offer: forEver, answer, keys, isCounted: atTheStart === undefined };
+  const id = [...lines.slice(Math.max(0, from - 3), from), ...options.slice(0, -1)].join('\n');
+  return { text, id, offer: forEver, answer, keys, isCounted: atTheStart === undefined };
 }
 
 /** Options beside each other, as opencode has them: once, always, reject; and its second question about always. */
@@ -51,10 +53,10 @@ function buttons(lines: readonly string[]): Question | undefined {
   const at = lines.findLastIndex((line) => /Allow once +Allow always +Reject/.test(line));
   if (at >= 0) {
     const text = lines.slice(Math.max(0, at - 8), at).join('\n');
-    return { text, offer: 'Allow always', answer: 'Allow always', keys: ['Right', 'Enter'], isCounted: true };
+    return { text, id: text, offer: 'Allow always', answer: 'Allow always', keys: ['Right', 'Enter'], isCounted: true };
   }
   const sure = lines.findLastIndex((line) => /^Confirm +Cancel/.test(line));
   if (sure < 0) return undefined;
   const text = lines.slice(Math.max(0, sure - 8), sure).join('\n');
-  return { text, offer: undefined, answer: 'Confirm', keys: ['Enter'], isCounted: false };
+  return { text, id: text, offer: undefined, answer: 'Confirm', keys: ['Enter'], isCounted: false };
 }

@@ -1,9 +1,11 @@
 /** The whole task in each program, in the mode in which people start it and with everything allowed. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
-import { Agent } from './agent.ts';
+import { Agent, RECORDS } from './agent.ts';
 import { Peer } from './peer.ts';
 import type { ProgramName } from './programs.ts';
 import { names, record } from './results.ts';
@@ -11,8 +13,11 @@ import { LONG_REPLY, MESSAGES, finish, joinBy, open, prepareProject, say, spoken
 import type { TaskOptions } from './task.ts';
 
 let bridge: TestBridge;
-before(async () => void (bridge = await startBridge()));
-after(() => bridge.stop());
+before(async () => void (bridge = await startBridge(['--log-requests', 'yes'])));
+after(async () => {
+  await bridge.stop();
+  writeFileSync(join(RECORDS, 'bridge-task.txt'), bridge.logs());
+});
 
 interface Row {
   readonly mode: string;

@@ -1,5 +1,7 @@
 /** examples/client.ts as the other end of a room: it listens, tests wait for what it was told, and it can misbehave. */
 import { Client } from '../../examples/client.ts';
+import type { OwnSession } from '../../examples/client.ts';
+import { sessionId } from '../../examples/client/crypto.ts';
 import type { Entry } from '../../examples/client/entries.ts';
 import type { Headers } from '../../examples/client/message.ts';
 import type { Peer } from '../../examples/client/peer.ts';
@@ -73,6 +75,12 @@ export class Agent extends Client {
   /** A control message's headers. */
   controlHeaders(kind: string, to: Peer): Headers {
     return { kind, ...this.stateHeaders(to) };
+  }
+
+  /** Presents another card than its own: the sid is that of the card. */
+  useCard(card: OwnSession['card']): this {
+    this.session = { ...this.session, card, sid: sessionId(this.k, card), sealedCard: this.sealCard(card) };
+    return this;
   }
 
   sealFrame(to: Peer | undefined, headers: Headers, body: string | Uint8Array = ''): Sealed {
