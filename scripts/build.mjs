@@ -78,7 +78,7 @@ function fingerprint() {
 }
 
 export function isBuilt() {
-  const outputs = ['bridge.js', 'agentalk.sh', 'package.json'].map((name) => at('dist', name));
+  const outputs = ['bridge.js', 'agentalk.sh', 'agentalk', 'package.json'].map((name) => at('dist', name));
   return [STAMP, ...outputs].every(existsSync) && readFileSync(STAMP, 'utf8') === fingerprint();
 }
 
@@ -159,6 +159,7 @@ export async function build() {
   // bridge.js is CommonJS, so that it runs alone wherever it is copied; this says so next to our own package.json.
   put('package.json', '{ "type": "commonjs" }\n');
   put('agentalk.sh', joinClient(), 0o755);
+  put('agentalk', readFileSync(at('sdk', 'launcher.sh'), 'utf8'), 0o755);
   const { outputFiles } = await bundle({
     entryPoints: [at('bridge.ts')],
     bundle: true,

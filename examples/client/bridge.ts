@@ -53,7 +53,16 @@ export interface Status {
   readonly participants: readonly Participant[];
 }
 
-/** A request without success: `code` is the bridge's, or `unreachable`, `bad_response` or `unknown`. */
+/** The error codes of docs/protocol.md. No other word of a bridge gets out of this file. */
+const CODES = new Set(
+  'bad_request no_token bad_token no_participant wrong_key not_invited no_channel no_recipient no_blob not_found'
+    .concat(' method_not_allowed other_epoch name_taken nonce_reused too_large not_json channel_full participants_full')
+    .concat(' too_many_polls too_many_requests too_many_joins too_many_channels too_many_connections internal')
+    .concat(' bridge_full stopping')
+    .split(' '),
+);
+
+/** A request without success: `code` is one of CODES, or `unreachable`, `bad_response` or `unknown`. */
 export class BridgeError extends Error {
   constructor(
     readonly status: number,
@@ -195,7 +204,7 @@ export class Bridge {
     const retryAfter = response.headers.get('Retry-After') ?? '';
     throw new BridgeError(
       response.status,
-      /^[a-z_]{1,32}$/.test(code) ? code : 'unknown',
+      CODES.has(code) ? code : 'unknown',
       /^[0-9]{1,4}$/.test(retryAfter) ? Number(retryAfter) : 1,
     );
   }

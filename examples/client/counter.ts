@@ -1,157 +1,156 @@
 /** What a reader has of one counter of one session: which numbers came, which are missing, and what is next. */
 
-/** Missing numbers, both ends included. */
-interface Gap {
-  first: number;
-  last: number;
-  /** When the message after them came, or the numbers were named. */
-  since: number;
-  /** Whether a message after them came. */
-  isFollowed: boolean;
-  isGivenUp: boolean;
-}
+/** Numbers from first to last, both included. */
+export type Range = { readonly first: number; readonly last: number };
+type Gap = Range & {
+  /** When the message after it came, or else when it was named. */
+  readonly since: number;
+  /** Whether a message after it came. */
+  readonly isFollowed: boolean;
+  readonly isGivenUp: boolean;
+};
 
 const DIGESTS = 4096;
 const MAX_WAITING = 2000;
 
-export type Place = 'waiting' | 'late' | 'duplicate' | 'conflict' | 'dropped';
-
 export class Counter<Item> {
   /** Every number up to here was shown, consumed or given up. */
   processed = 0;
-  /** The highest number that was shown or consumed, and the lowest. */
+  /** The highest number that was shown or consumed. */
   lastShown = 0;
-  firstShown = 0;
   /** The highest number that came or was named. */
   highest = 0;
+  private firstShown = Infinity;
+  private highestCame = 0;
   /** When a missing number last came. */
-  lastFoundAt = 0;
-  #highestCame = 0;
-  readonly #waiting = new Map<number, Item>();
-  readonly #digests = new Map<number, string>();
+  private lastFoundAt = -Infinity;
+  private readonly waiting = new Map<number, Item>();
+  private readonly digests = new Map<number, string>();
   /** In ascending order. */
-  #gaps: Gap[] = [];
+  private gaps: readonly Gap[] = [];
 
-  /** Takes a message in. `late` is to be shown now; `waiting` comes out of `next`. */
-  add(seq: number, digest: string, item: Item, now: number): Place {
+  /** Takes a message in: `late` is to be shown now, `waiting` comes out of next(). */
+  add(seq: number, digest: string, item: Item, now: number): 'waiting' | 'late' | 'duplicate' | 'conflict' | 'dropped' {
     const isProcessed = seq <= this.processed;
-    if (isProcessed && seq <= this.#highestCame - DIGESTS) return 'duplicate';
-    const known = this.#digests.get(seq);
+    if (isProcessed && seq <= this.highestCame - DIGESTS) return 'duplicate';
+    const known = this.digests.get(seq);
     if (known !== undefined) return known === digest ? 'duplicate' : 'conflict';
-    const gap = this.#gaps.find(({ first, last }) => first <= seq && seq <= last);
+    const gap = this.gaps.find(({ first, last }) => first <= seq && seq <= last);
     const isLate = isProcessed || gap?.isGivenUp === true;
-    if (!isLate && this.#waiting.size >= MAX_WAITING && seq !== this.processed + 1) {
+    if (!isLate && this.waiting.size >= MAX_WAITING && seq !== this.processed + 1) {
       this.name(seq, now);
       return 'dropped';
     }
-    this.#remember(seq, digest);
+    this.remember(seq, digest);
     if (isLate) {
-      this.#noteShown(seq);
+      this.noteShown(seq);
       return 'late';
     }
-    this.#waiting.set(seq, item);
-    if (gap === undefined) this.#extend(seq, now);
-    else this.#split(gap, seq, now);
+    this.waiting.set(seq, item);
+    if (gap === undefined) this.extend(seq, now);
+    else this.fill(gap, seq, now);
     return 'waiting';
   }
 
-  /** The session said that it has numbers up to this one. */
+  /** The session said that it has sent numbers up to this one. */
   name(upTo: number, now: number): void {
     if (upTo <= this.highest) return;
-    this.#gaps.push({ first: this.highest + 1, last: upTo, since: now, isFollowed: false, isGivenUp: false });
+    const gap = { first: this.highest + 1, last: upTo, since: now, isFollowed: false, isGivenUp: false };
+    this.gaps = [...this.gaps, gap];
     this.highest = upTo;
   }
 
-  /** Takes out the next message in order, unless it is missing or `isReady` is false for it. */
-  next(isReady: (item: Item) => boolean): { readonly seq: number; readonly item: Item } | undefined {
-    this.#passGivenUp();
+  /** Takes out the message that is next in order, unless it is missing or not ready. */
+  next(isReady: (item: Item) => boolean = () => true): { readonly seq: number; readonly item: Item } | undefined {
     const seq = this.processed + 1;
-    const item = this.#waiting.get(seq);
+    const item = this.waiting.get(seq);
     if (item === undefined || !isReady(item)) return undefined;
-    this.#waiting.delete(seq);
+    this.waiting.delete(seq);
     this.processed = seq;
-    this.#noteShown(seq);
-    this.#passGivenUp();
+    this.noteShown(seq);
+    this.passGivenUp();
     return { seq, item };
   }
 
   get isMissing(): boolean {
-    return this.#gaps.some(({ isGivenUp }) => !isGivenUp);
-  }
-
-  /** The lowest number that waits to be shown. */
-  get firstWaiting(): number | undefined {
-    return this.#waiting.size === 0 ? undefined : Math.min(...this.#waiting.keys());
+    return this.gaps.some(({ isGivenUp }) => !isGivenUp);
   }
 
   /** How far messages are stored without a missing one. */
   get stored(): number {
-    const gap = this.#gaps.find(({ isGivenUp }) => !isGivenUp);
+    const gap = this.gaps.find(({ isGivenUp }) => !isGivenUp);
     return gap === undefined ? this.highest : gap.first - 1;
   }
 
-  /** Gives up on missing numbers. Returns their ranges. */
-  giveUp(isDue: (since: number) => boolean): readonly { readonly first: number; readonly last: number }[] {
-    const due = this.#gaps.filter(({ isGivenUp, since }) => !isGivenUp && isDue(since));
-    for (const gap of due) gap.isGivenUp = true;
-    this.#passGivenUp();
-    return due.map(({ first, last }) => ({ first, last }));
+  /** The first number that was or will be shown, as far as is known. */
+  get firstToShow(): number {
+    return Math.min(this.firstShown, ...this.waiting.keys(), this.highest + 1);
   }
 
-  /** The same for missing numbers below one. */
-  giveUpBelow(limit: number): readonly { readonly first: number; readonly last: number }[] {
-    this.#gaps = this.#gaps.flatMap((gap) => {
-      if (gap.isGivenUp || gap.first >= limit || gap.last < limit) return [gap];
+  /** Gives up on missing numbers that are due. */
+  giveUp(isDue: (since: number, lastFoundAt: number) => boolean): readonly Range[] {
+    return this.giveUpGaps(({ since }) => isDue(since, this.lastFoundAt));
+  }
+
+  /** Gives up on missing numbers below one. */
+  giveUpBelow(limit: number): readonly Range[] {
+    this.gaps = this.gaps.flatMap((gap) => {
+      if (gap.first >= limit || gap.last < limit) return [gap];
       return [
-        { ...gap, last: limit - 1, isFollowed: false },
+        { ...gap, last: limit - 1 },
         { ...gap, first: limit },
       ];
     });
-    const due = this.#gaps.filter(({ isGivenUp, last }) => !isGivenUp && last < limit);
-    for (const gap of due) gap.isGivenUp = true;
-    this.#passGivenUp();
-    return due.map(({ first, last }) => ({ first, last }));
+    return this.giveUpGaps(({ last }) => last < limit);
   }
 
-  #passGivenUp(): void {
+  private giveUpGaps(isDue: (gap: Gap) => boolean): readonly Range[] {
+    const due = this.gaps.filter((gap) => !gap.isGivenUp && isDue(gap));
+    if (due.length === 0) return due;
+    this.gaps = this.gaps.map((gap) => (due.includes(gap) ? { ...gap, isGivenUp: true } : gap));
+    this.passGivenUp();
+    return due;
+  }
+
+  private passGivenUp(): void {
     for (;;) {
-      const [gap] = this.#gaps;
+      const [gap, ...rest] = this.gaps;
       if (gap === undefined || !gap.isGivenUp || gap.first !== this.processed + 1) return;
       this.processed = gap.last;
-      this.#gaps.shift();
+      this.gaps = rest;
     }
   }
 
-  #noteShown(seq: number): void {
+  private noteShown(seq: number): void {
+    this.firstShown = Math.min(this.firstShown, seq);
     this.lastShown = Math.max(this.lastShown, seq);
-    this.firstShown = this.firstShown === 0 ? seq : Math.min(this.firstShown, seq);
   }
 
-  #extend(seq: number, now: number): void {
+  /** A number above all that are known came. */
+  private extend(seq: number, now: number): void {
     this.name(seq - 1, now);
     this.highest = seq;
-    for (const gap of this.#gaps) {
-      if (gap.isFollowed) continue;
-      gap.isFollowed = true;
-      gap.since = now;
-    }
+    this.gaps = this.gaps.map((gap) => (gap.isFollowed ? gap : { ...gap, since: now, isFollowed: true }));
   }
 
-  #split(gap: Gap, seq: number, now: number): void {
+  /** A missing number came. */
+  private fill(gap: Gap, seq: number, now: number): void {
     this.lastFoundAt = now;
-    const below: Gap = { ...gap, last: seq - 1, since: now, isFollowed: true };
-    const above: Gap = { ...gap, first: seq + 1 };
-    const parts = [below, above].filter(({ first, last }) => first <= last);
-    this.#gaps.splice(this.#gaps.indexOf(gap), 1, ...parts);
+    const parts: readonly Gap[] = [
+      { ...gap, last: seq - 1, since: now, isFollowed: true },
+      { ...gap, first: seq + 1 },
+    ];
+    const rest = parts.filter(({ first, last }) => first <= last);
+    this.gaps = this.gaps.flatMap((each) => (each === gap ? rest : [each]));
   }
 
-  #remember(seq: number, digest: string): void {
-    this.#digests.set(seq, digest);
-    this.#highestCame = Math.max(this.#highestCame, seq);
-    if (this.#digests.size <= 2 * DIGESTS + MAX_WAITING) return;
-    const oldest = Math.min(this.processed, this.#highestCame - DIGESTS);
-    for (const each of this.#digests.keys()) {
-      if (each <= oldest) this.#digests.delete(each);
+  private remember(seq: number, digest: string): void {
+    this.digests.set(seq, digest);
+    this.highestCame = Math.max(this.highestCame, seq);
+    if (this.digests.size <= 2 * DIGESTS + MAX_WAITING) return;
+    const last = Math.min(this.processed, this.highestCame - DIGESTS);
+    for (const each of this.digests.keys()) {
+      if (each <= last) this.digests.delete(each);
     }
   }
 }

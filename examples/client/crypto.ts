@@ -19,7 +19,12 @@ export const accept = <T>(value: T): Result<T> => ({ ok: true, value });
 export const reject = (reason: string): Result<never> => ({ ok: false, reason });
 
 export type Sealed = { readonly nonce: string; readonly ciphertext: string; readonly tag: string };
-export type Card = { readonly kind: string; readonly name: string; readonly pub: string; readonly sign: string };
+export type Card = {
+  readonly kind: 'agent' | 'human';
+  readonly name: string;
+  readonly pub: string;
+  readonly sign: string;
+};
 /** A private key, and its public key as cards have it: base64 of DER SPKI. */
 export type KeyPair = { readonly private: KeyObject; readonly public: string };
 

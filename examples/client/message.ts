@@ -70,6 +70,7 @@ export type Seen = {
   readonly skipped: number;
   readonly left: boolean;
 };
+export type FileHeaders = { readonly name: string; readonly size: number; readonly sha256: string };
 export interface Message {
   readonly kind: string;
   /** Undefined in control messages. */
@@ -80,7 +81,7 @@ export interface Message {
   readonly stored: { readonly broadcasts: number; readonly directs: number } | undefined;
   readonly seen: readonly Seen[];
   readonly reach: string | undefined;
-  readonly file: { readonly name: string; readonly size: number; readonly sha256: string } | undefined;
+  readonly file: FileHeaders | undefined;
 }
 
 export const isDecimal = (text: string): boolean => /^(?:0|[1-9][0-9]{0,14})$/.test(text);
@@ -158,7 +159,7 @@ export function checkMessage(frame: Frame, isDirect: boolean): Result<Message> {
   return accept({ kind, seq, time, sent, received, stored, seen, reach, file: file.value });
 }
 
-function checkFileHeaders({ headers }: Frame): Result<Message['file']> {
+function checkFileHeaders({ headers }: Frame): Result<FileHeaders> {
   const name = headers.get('name');
   const size = headers.get('size');
   const digest = headers.get('sha256');
@@ -200,6 +201,6 @@ export function unsealCard(
   if (participantId(k, name) !== from) return reject('id-mismatch');
   if (kind !== 'agent' && kind !== 'human') return reject('bad-header-value');
   if (!isKeyShape(pub) || !isKeyShape(sign) || !isOnCurve(pub)) return reject('bad-key');
-  const card = { kind, name, pub, sign };
+  const card: Card = { kind, name, pub, sign };
   return accept({ card, sid: sessionId(k, card) });
 }

@@ -1,7 +1,7 @@
 # ---- the other commands ----
 
 cmd_who() {
-	local line words rows alone=yes owed
+	local line words rows alone=yes owed listed=' '
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || die "$WHY" "$CALL wait comes back to the channel where that is possible"
 	rows=("${LINES[@]}")
 	format_fingerprint "$SID"
@@ -10,8 +10,8 @@ cmd_who() {
 	for line in "${rows[@]}"; do
 		# shellcheck disable=SC2206
 		words=($line)
-		[ "${words[0]}" = participant ] && [ "${words[1]:-}" != "$ID" ] || continue
-		alone=''
+		[[ ${words[0]} = participant && ${words[1]:-} != "$ID" && $listed != *" ${words[1]:-} "* && ${#listed} -lt 10000 ]] || continue
+		alone='' listed="$listed${words[1]:-} "
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || continue
 		owed=$((BROADCASTS - P_ACK_B[PEER] + P_SEQ[PEER] - P_ACK_D[PEER]))
 		((P_FROM[PEER] <= P_ACK_B[PEER] + 1)) || owed=$((BROADCASTS - P_FROM[PEER] + 1 + P_SEQ[PEER] - P_ACK_D[PEER]))
@@ -22,6 +22,7 @@ cmd_who() {
 		print "agentalk: $line"
 	done
 	[ -z "$alone" ] || print "agentalk: nobody else is here. The link goes on working: $CALL invite prints it"
+	((TAMPERED == 0)) || print "agentalk: $TAMPERED times something was not genuine"
 	((UNREADABLE == 0)) || print "agentalk: $UNREADABLE messages could not be read"
 	print "agentalk: next: $CALL wait"
 }
@@ -84,14 +85,19 @@ cmd_leave() {
 		if has_confirmed "$i"; then read="$read, ${P_LABEL[i]}"; else unread="$unread, ${P_LABEL[i]}"; fi
 		send_control "$i" bye || :
 	done
+	rename "$SESSION/keys" "$TMP.keys" || die_left # from here on no other call can join again
+	erase_keys
 	request left POST "/leave?epoch=$EPOCH" "{\"participant_id\":\"$ID\"}" || :
-	write_file "$TMP.session" "bridge $BRIDGE"$'\n'"name $NAME"$'\n'"role $ROLE"$'\n'"made $MADE"$'\n'"call $CALL"$'\n'
-	rename "$TMP.session" "$SESSION/session" || die_disk
-	remove "$SESSION/keys" "$SESSION/sent" "$SESSION/received"
 	[ -z "$read" ] || read=". Shown there, all that you said: ${read#, }"
 	[ -z "$unread" ] || read="$read. At the bridge for those who have not read your last words: ${unread#, }"
 	print "agentalk: left$read. The keys are erased; the conversation stays in $SESSION ($CALL log shows it). Tell your user how it ended."
 	return "$status"
+}
+
+erase_keys() {
+	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'"FOLDER $FOLDER_OF_CALLS"$'\n'
+	rename "$TMP.session" "$SESSION/session" || die_disk
+	remove "$TMP.keys" "$SESSION/sent" "$SESSION/received"
 }
 
 has_confirmed() { # PEER: was it shown all that we said?
@@ -134,20 +140,24 @@ cmd_sessions() {
 }
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
-	local session found=''
-	if [ -f "${0%/*}/session" ] && [[ $0 = */* ]]; then
+	local session found='' left='' newest=-1
+	if [[ $0 = */agentalk-session-*/agentalk.sh && -f ${0%/*}/session ]]; then
 		SESSION=${0%/*}
 		return
 	fi
-	absolute_folder "$(folder_of "$0")"
+	folder_of "$0"
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session
-		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "$FOLDER" ] || continue
-		[ -z "$1" ] || [ "$NAME" = "$1" ] || continue
+		read_session && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] && [[ -z $1 || $NAME = "$1" ]] || continue
+		if [ -z "$KEY" ]; then
+			[ "$MADE" -le "$newest" ] || newest=$MADE left=$session
+			continue
+		fi
 		[ -z "$found" ] || die "there are several sessions here" "say which: $0 --as NAME …; $0 sessions lists them"
 		found=$session
 	done
+	found=${found:-$left} # of those that have left the newest: log shows what was said
 	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$0 sessions lists those of this machine"
 	SESSION=$found
 }

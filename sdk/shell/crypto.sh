@@ -47,13 +47,13 @@ gcm_tag() { # H AAD, and BLOCKS: E(K, J0), then the ciphertext, as lines of 32 h
 		[ ${#block} -eq 32 ] || block=${block}00000000000000000000000000000000
 		printf -v y %016x%016x $((high ^ 0x${block:0:16})) $((low ^ 0x${block:16:16}))
 		high=$((u0${y:0:1} ^ u1${y:1:1} ^ u2${y:2:1} ^ u3${y:3:1} ^ u4${y:4:1} ^ u5${y:5:1} ^ u6${y:6:1} ^ u7${y:7:1} ^ \
-u8${y:8:1} ^ u9${y:9:1} ^ ua${y:10:1} ^ ub${y:11:1} ^ uc${y:12:1} ^ ud${y:13:1} ^ ue${y:14:1} ^ uf${y:15:1} ^ \
-ug${y:16:1} ^ uh${y:17:1} ^ ui${y:18:1} ^ uj${y:19:1} ^ uk${y:20:1} ^ ul${y:21:1} ^ um${y:22:1} ^ un${y:23:1} ^ \
-uo${y:24:1} ^ up${y:25:1} ^ uq${y:26:1} ^ ur${y:27:1} ^ us${y:28:1} ^ ut${y:29:1} ^ uu${y:30:1} ^ uv${y:31:1}))
+			u8${y:8:1} ^ u9${y:9:1} ^ ua${y:10:1} ^ ub${y:11:1} ^ uc${y:12:1} ^ ud${y:13:1} ^ ue${y:14:1} ^ uf${y:15:1} ^ \
+			ug${y:16:1} ^ uh${y:17:1} ^ ui${y:18:1} ^ uj${y:19:1} ^ uk${y:20:1} ^ ul${y:21:1} ^ um${y:22:1} ^ un${y:23:1} ^ \
+			uo${y:24:1} ^ up${y:25:1} ^ uq${y:26:1} ^ ur${y:27:1} ^ us${y:28:1} ^ ut${y:29:1} ^ uu${y:30:1} ^ uv${y:31:1}))
 		low=$((l0${y:0:1} ^ l1${y:1:1} ^ l2${y:2:1} ^ l3${y:3:1} ^ l4${y:4:1} ^ l5${y:5:1} ^ l6${y:6:1} ^ l7${y:7:1} ^ \
-l8${y:8:1} ^ l9${y:9:1} ^ la${y:10:1} ^ lb${y:11:1} ^ lc${y:12:1} ^ ld${y:13:1} ^ le${y:14:1} ^ lf${y:15:1} ^ \
-lg${y:16:1} ^ lh${y:17:1} ^ li${y:18:1} ^ lj${y:19:1} ^ lk${y:20:1} ^ ll${y:21:1} ^ lm${y:22:1} ^ ln${y:23:1} ^ \
-lo${y:24:1} ^ lp${y:25:1} ^ lq${y:26:1} ^ lr${y:27:1} ^ ls${y:28:1} ^ lt${y:29:1} ^ lu${y:30:1} ^ lv${y:31:1}))
+			l8${y:8:1} ^ l9${y:9:1} ^ la${y:10:1} ^ lb${y:11:1} ^ lc${y:12:1} ^ ld${y:13:1} ^ le${y:14:1} ^ lf${y:15:1} ^ \
+			lg${y:16:1} ^ lh${y:17:1} ^ li${y:18:1} ^ lj${y:19:1} ^ lk${y:20:1} ^ ll${y:21:1} ^ lm${y:22:1} ^ ln${y:23:1} ^ \
+			lo${y:24:1} ^ lp${y:25:1} ^ lq${y:26:1} ^ lr${y:27:1} ^ ls${y:28:1} ^ lt${y:29:1} ^ lu${y:30:1} ^ lv${y:31:1}))
 	done
 	block=${BLOCKS[0]}
 	printf -v TAG %016x%016x $((high ^ 0x${block:0:16})) $((low ^ 0x${block:16}))
@@ -82,11 +82,16 @@ unseal() { # KEY_NAME AAD NONCE CIPHERTEXT TAG -> BYTES. Status 1: REASON
 }
 
 # A key is a file keys/NAME: H, which is the encrypted zero block, and the passphrase.
+read_key() { # NAME -> HASH_KEY, PASSPHRASE
+	read_line "$SESSION/keys/$1" || die_left
+	HASH_KEY=${LINE%% *} PASSPHRASE=${LINE#* }
+}
+
 make_key() { # NAME PASSPHRASE
 	BODY=('')
 	seal_bytes "$2" "$NULLS" ''
 	is_hex "${BLOCKS[0]:-}" 32 || die "openssl can't encrypt here" "check what 'openssl version' says; agentalk needs AES-256-CTR"
-	write_file "$TMP.key" "${BLOCKS[0]}"$'\n'"$2"$'\n'
+	write_file "$TMP.key" "${BLOCKS[0]} $2"$'\n'
 	rename "$TMP.key" "$SESSION/keys/$1" || die_disk
 }
 
@@ -102,7 +107,7 @@ direct_key_of() { # PEER -> KEY_NAME; made once. Status 1: its key is no point o
 	KEY_NAME=direct-$SID-$sid
 	[ ! -e "$SESSION/keys/$KEY_NAME" ] || return 0
 	[[ $first < $second ]] || first=$sid second=$SID
-	ecdh "$SESSION/keys/ecdh.pem" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
+	read_public_keys "$1" && ecdh "$SESSION/keys/ecdh-$SID" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
 	make_key "$KEY_NAME" "agentalk/1 direct $KEY $first $second $HEX"
 }
 

@@ -32,19 +32,16 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 		folder=RUN_$program
 		[[ ${!folder} || $program = stat ]] || MISSING="$MISSING $program"
 	done
+	# shellcheck disable=SC2123
 	PATH=/dev/null # an empty one would mean the working folder
 }
 
 read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
-	printf -v NOW '%(%s)T' -1 || NOW=$((STARTED + SECONDS))
+	NOW=$((STARTED + SECONDS))
+	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
 	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
 	TICKS=${TICKS%%.*}
-}
-
-start_clock() { # -> STARTED
-	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 3.2 has no such format
-	read_clock
 }
 
 sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS, and a random part of one
@@ -61,7 +58,7 @@ read_hex() { # BYTES of standard input -> HEX
 	done
 }
 
-random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "nothing can be encrypted on this machine"; } # BYTES -> HEX
+random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
 
 # ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
 
@@ -70,7 +67,7 @@ hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${
 hash_files() { # FILE… -> HASHES
 	local line
 	HASHES=()
-	while read -r line; do HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
+	while read -r line; do line=${line#\\} HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
@@ -150,9 +147,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	while read -r line; do
 		case $line in [Rr]etry-[Aa]fter:\ *) RETRY_AFTER=${line#*: } RETRY_AFTER=${RETRY_AFTER%$'\r'} ;; esac
 	done <"$TMP.headers"
-	read_file "$TMP.response"
-	RESPONSE=${BYTES[0]}
-	[ ${#BYTES[@]} -eq 1 ] || RESPONSE=''
+	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
 transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
@@ -169,38 +164,39 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 	done
 	STATUSES=()
 	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
-		run_curl "$TOKEN" 300 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
+		run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
 	)
 }
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # standard input -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
-	while IFS= read -r -d '' piece; do
+	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
 		BYTES[n++]=$piece
 		((BYTES_LENGTH += ${#piece} + 1))
+		[[ -z $1 || $BYTES_LENGTH -le $1 ]] || break
 	done
 	BYTES[n]=$piece
-	((BYTES_LENGTH += ${#piece}))
+	BYTES_LENGTH=$((BYTES_LENGTH + ${#piece}))
 }
 
 print_body() { # BODY, pieces as in BYTES
 	printf %s "${BODY[0]}" && { [ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"; }
 }
 
-read_key() { { read -r HASH_KEY && read -r PASSPHRASE; } <"$SESSION/keys/$1" || die_left; } # NAME -> HASH_KEY, PASSPHRASE
+read_line() { IFS= read -r LINE <"$1"; } # FILE -> LINE, its first
 
 read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
 	BYTES=('') BYTES_LENGTH=0
 	[ -r "$1" ] && read_bytes <"$1"
 }
 
-read_input() { # standard input, whose first byte has five seconds -> BYTES. Status 1: it is a terminal, or nothing comes
+read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: a terminal, or nothing comes
 	local first
 	[ ! -t 0 ] && IFS= read -r -d '' -n 1 -t 5 first || return
-	read_bytes
+	read_bytes "$1"
 	if [ -n "$first" ]; then BYTES[0]=$first${BYTES[0]}; else BYTES=('' "${BYTES[@]}"); fi
 	((BYTES_LENGTH += 1))
 }
@@ -209,11 +205,13 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, which others may write, too: not cut first
+
 write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
-rename() { "$RUN_mv" -f "$1" "$2"; } # FROM TO
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 
@@ -237,8 +235,9 @@ file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	SIZE=${SIZES[0]:-}
 }
 
-file_identity() { # FILE -> IDENTITY: a copy has another one; '' where this machine can't tell
-	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %i-%Z "$1" || "$RUN_stat" -f %i-%c "$1") || IDENTITY=''
+file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
+	IDENTITY=-
+	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
@@ -251,7 +250,7 @@ hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finis
 
 finish_hash() { # -> HASH
 	wait
-	read -r HASH _ <"$TMP.hash" && HASH=${HASH:0:64}
+	read_line "$TMP.hash" && HASH=${LINE:0:64}
 }
 
 join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
@@ -264,9 +263,9 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 # ---- the screen, and the end ----
 
-print() { printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
 
-print_progress() { [ ! -t 2 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
+print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
 die() { # WHAT_FAILED WHAT_TO_DO
 	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$1" "$2" >&4
@@ -274,29 +273,35 @@ die() { # WHAT_FAILED WHAT_TO_DO
 }
 
 init_temp() { # -> TMP, how the names of this process's files begin
-	PROCESS_ID=$STARTED-$$-$RANDOM TMP=$SESSION/tmp/$PROCESS_ID
+	find_place
+	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
+	HELD=0 IS_ENDING='' IS_COMMITTING=''
 	trap clean_up EXIT
-	trap 'exit 130' INT HUP TERM
+	trap on_signal INT HUP TERM
 	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
 
+on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
+
 clean_up() { # nobody waits for it
+	# What a commit names is still to be moved.
+	[ -z "$IS_COMMITTING" ] || return
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
 }
 
-# The environment of the programs that we start; the caller's functions and aliases never reach us (bash -p).
 start_part_1() {
 	export LC_ALL=C
 	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
 	IFS=$' \t\n'
 	umask 077
-	unset CDPATH GREP_OPTIONS OPENSSL_CONF_INCLUDE
+	unset CDPATH
 	printf -v NULLS %032d 0
 	REMOVE=()
 	find_programs
-	start_clock
+	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
+	read_clock
 }
 
 restart() { # LINK ARGUMENTS…: the link goes on in the environment

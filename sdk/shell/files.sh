@@ -17,7 +17,7 @@ encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with i
 		sanitize "$name" # a character may have been cut
 		name=${CLEAN%%"$REPLACEMENT"*}$ending
 	fi
-	case $name in '' | . | ..) name=file ;; esac
+	case $name in '' | . | ..) name='file' ;; esac
 	ENCODED=''
 	for ((i = 0; i < ${#name}; i++)); do
 		char=${name:i:1}
@@ -150,15 +150,16 @@ upload_some() { # FILE HASH…: in a first try all, else those that are not ther
 	return 1
 }
 
-serve_wants() { # pieces that somebody lacks, each at most once in ten seconds
-	local want folder hash hashes last
+serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, of files that were sent to all or to it
+	local want sid folder hash hashes last
 	for want in $WANTED; do
-		hashes=${want#*:}
+		hashes=${want#*:} sid=${want%%:*}
 		list_files "$SESSION/sent/"
 		for folder in "${FILES[@]}"; do
 			last=0
+			read_file "$folder/done" && is_decimal "${BYTES[0]}" && read_outbox "${BYTES[0]}" && [[ $OUT_TO = '*' || $OUT_TO = "$sid" ]] || continue
 			! read_file "$folder/served" || ! is_decimal "${BYTES[0]}" || last=${BYTES[0]}
-			((TICKS - last >= 10 || last > TICKS)) && read_file "$folder/body" || continue
+			((TICKS - last >= SYNC_SECONDS || last > TICKS)) && read_file "$folder/body" || continue
 			last=()
 			for hash in ${hashes//,/ }; do
 				is_hex "$hash" 64 && [[ ${#last[@]} -lt 32 && ${BYTES[0]} = *$'\n'"$hash"* ]] && last[${#last[@]}]=$hash
@@ -171,18 +172,26 @@ serve_wants() { # pieces that somebody lacks, each at most once in ten seconds
 	WANTED=''
 }
 
-on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
-	local lines seen=' ' hash count=$(((MSG_size + PIECE_BYTES - 1) / PIECE_BYTES))
-	lines=${BODY[0]//[!$'\n']/}
+split_hashes() { # BODY -> LINES, each 64 hex and ended. Status 1: it has others
+	local hash ends=${BODY[0]//[!$'\n']/}
 	split_lines "${BODY[0]}"
-	if [ ${#BODY[@]} -ne 1 ] || [ ${#lines} -ne $((count + 1)) ] || [ ${#LINES[@]} -ne $((count + 1)) ] || [[ ${BODY[0]} != *$'\n' ]]; then
-		lines=''
-	fi
-	for hash in "${LINES[@]}"; do
-		is_hex "$hash" 64 && [[ $seen != *" $hash "* ]] || lines=''
+	[[ ${#BODY[@]} -eq 1 && ${#LINES[@]} -eq ${#ends} && ${BODY[0]} = *$'\n' ]] || return
+	for hash in "${LINES[@]}"; do is_hex "$hash" 64 || return; done
+}
+
+check_file_body() { # of a file of MSG_size bytes: its key, and as many hashes as it has pieces, none twice
+	local hash seen=' '
+	split_hashes && [ ${#LINES[@]} -eq $(((MSG_size + PIECE_BYTES - 1) / PIECE_BYTES + 1)) ] || return
+	for hash in "${LINES[@]:1}"; do
+		[[ $seen != *" $hash "* ]] || return
 		seen="$seen$hash "
 	done
-	if [ -z "$lines" ]; then
+}
+
+check_want() { split_hashes && [ ${#LINES[@]} -le 32 ]; }
+
+on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
+	if ! check_file_body; then
 		add_record badfile "$1" "$2" "$MESSAGES"
 		return
 	fi
@@ -192,17 +201,26 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 	add_record coming "$1" "$2" "$3" "$MESSAGES" "$MSG_size" "$MSG_time" "$MARKS" "$MSG_name"
 }
 
-fetch_files() { # what is on its way, for about three seconds each -> HAS_FILES: something may come at once
-	local file
+fetch_files() { # what is on its way, for about three seconds in all -> HAS_FILES: something may come at once
+	local file start=$TICKS
 	HAS_FILES=''
 	list_files "$SESSION/files/"
 	for file in "${FILES[@]}"; do
-		[[ ${file##*/} = *[!0-9]* ]] || fetch_file "${file##*/}" || :
+		[[ ${file##*/} = *[!0-9]* ]] || was_asked "$file" || fetch_file "${file##*/}" || :
+		read_clock
+		((TICKS - start < 3)) || break
 	done
 }
 
+was_asked() { # FILE: its sender, for pieces, in the last ten seconds
+	local asked
+	read_file "$1-late" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER ]] || return
+	asked=${BASH_REMATCH[2]}
+	((TICKS - asked < SYNC_SECONDS && asked <= TICKS))
+}
+
 fetch_file() { # N. Above 16 MiB only when it was asked for
-	local facts key hashes i todo pieces=() size start=$TICKS file=$SESSION/files/$1
+	local facts key hashes i todo pieces=() size start=$TICKS most=1 file=$SESSION/files/$1
 	read_file "$file" || return
 	split_lines "${BYTES[0]}"
 	# shellcheck disable=SC2206
@@ -214,13 +232,14 @@ fetch_file() { # N. Above 16 MiB only when it was asked for
 		read_file "$file-have"
 		for ((i = 0; i < ${#hashes[@]}; i++)); do
 			pieces[i]=$file-$i
-			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge 32 ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
+			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge $most ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
 		done
 		[ ${#todo[@]} -gt 0 ] || break
 		print_progress "$i MiB to fetch"
 		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
 		read_clock
 		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
+		((most = most < 16 ? 4 * most : 64)) # so that a slow bridge holds up nothing for long
 	done
 	join_pieces "agentalk/1 file $key" "$TMP.file" "${pieces[@]}" || die_disk
 	while :; do
@@ -239,15 +258,16 @@ fetch_file() { # N. Above 16 MiB only when it was asked for
 }
 
 fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its sender is asked for
-	local number=$1 sid=$3 last=$2 final i n=0 files=() hashes=() lengths=() lacking=''
-	final=$SESSION/files/$1-$(((last - 1) / PIECE_BYTES))
-	last=$((last - (last - 1) / PIECE_BYTES * PIECE_BYTES))
+	local number=$1 sid=$3 length=$2 final i n=0 files=() hashes=() lengths=() lacking=''
+	final=$SESSION/files/$1-$(((length - 1) / PIECE_BYTES))
+	length=$((length - (length - 1) / PIECE_BYTES * PIECE_BYTES))
 	shift 3
 	transfer_pieces get "$@"
+	read_clock
 	for ((i = 0; $# > 0; i++)); do
 		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
 			files[n]=$1 hashes[n]=$2 lengths[n]=$PIECE_BYTES
-			[ "$1" != "$final" ] || lengths[n]=$last
+			[ "$1" != "$final" ] || lengths[n]=$length
 			((n += 1))
 		else
 			lacking="$lacking$2"$'\n'
@@ -274,7 +294,7 @@ want_pieces() { # N SID HASHES: at most once in ten seconds; after a minute the 
 		began=${BYTES[0]%% *} asked=${BYTES[0]#* }
 		asked=${asked%% *}
 	fi
-	((TICKS - asked >= 10 || asked > TICKS)) || return 0
+	((TICKS - asked >= SYNC_SECONDS || asked > TICKS)) || return 0
 	if find_peer SID "$2" && is_present "$PEER"; then send_control "$PEER" want "$3" || :; fi
 	if [[ ${BYTES[0]} != *told && $((TICKS - began)) -ge $MISSING_SECONDS ]]; then
 		add_record late-file "${P_LABEL[PEER]:-somebody}" - "$1"

@@ -38,35 +38,57 @@ find_recipient() { # NAME or NAME~N -> PEER, else an error. Of several sessions 
 }
 
 read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. Status 1: no card of its
-	find_peer ID "$1" && [ "${P_CARD[PEER]}" = "$2$4" ] && return
+	local label=bridge
+	if find_peer ID "$1"; then
+		# Nonce and tag alone don't tell two cards apart: who has the room key can make another one with the same.
+		[ "${P_CARD[PEER]}" != "$2$4" ] || ! read_file "$SESSION/keys/card-${P_SID[PEER]}" || [ "${BYTES[0]}" != "$3" ] || return 0
+		label=${P_LABEL[PEER]}
+	fi
 	set_aad "$1" '*' card
 	if ! unseal room "$AAD" "$2" "$3" "$4" || ! parse_frame || ! check_card "$1"; then
-		report "card-$REASON" "${1:0:8}"
+		report "card-$REASON" "$label"
 		return 1
 	fi
 	short_id session "$KEY" "$MSG_kind $MSG_name $MSG_pub $MSG_sign"
-	find_peer SID "$HASH" || add_peer "$1" "$HASH" || return
+	if ! find_peer SID "$HASH"; then
+		! read_file "$SESSION/keys/dropped" || [[ ${BYTES[0]} != *" $HASH "* ]] || return # what it said is not shown again
+		add_peer "$1" "$HASH" || return
+	fi
 	P_CARD[PEER]=$2$4
+	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$3"
 }
 
 add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key is wrong, or there are too many
-	local label=$MSG_name number=1
+	local label=$MSG_name number=1 i last
 	((NOW - NEW_SINCE < 3600)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
-	((NEW_COUNT <= 100)) || { report too-many-sessions bridge && return 1; }
+	if ((NEW_COUNT > 100)); then
+		report too-many-sessions bridge
+		return 1
+	fi
 	drop_peers
 	PEER=$PEERS
 	set_row "$PEER" 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
 	P_SID[PEER]=$2 P_ID[PEER]=$1 P_NAME[PEER]=$MSG_name P_KIND[PEER]=$MSG_kind P_STATE[PEER]=new P_MET[PEER]=$RECORDS
 	P_CARD[PEER]=- P_REACH[PEER]=- P_BASE[PEER]=- P_B_GAPS[PEER]=- P_D_GAPS[PEER]=- P_DUE[PEER]=- P_REPEATED[PEER]=- P_BYE[PEER]=-
 	P_FROM[PEER]=$((BROADCASTS + 1))
-	P_PUB[PEER]=$MSG_pub
-	direct_key_of "$PEER" || { report card-bad-key "${1:0:8}" && return 1; }
-	write_file "$SESSION/keys/$2" "$MSG_pub $MSG_sign"
-	if read_file "$SESSION/keys/name-$MSG_name" && is_decimal "${BYTES[0]}"; then
-		number=$((BYTES[0] + 1)) label=$MSG_name~$number
+	write_same "$SESSION/keys/$2" "$MSG_pub $MSG_sign"
+	if ! direct_key_of "$PEER"; then
+		remove_later "$SESSION/keys/$2"
+		report card-bad-key bridge
+		return 1
 	fi
-	write_file "$SESSION/keys/name-$MSG_name" "$number"
+	! read_file "$SESSION/keys/name-$MSG_name" || ! is_decimal "${BYTES[0]}" || number=$((BYTES[0] + 1))
+	for ((i = 0; i < PEERS; i++)); do # and those that are new, too
+		[ "${P_NAME[i]}" = "$MSG_name" ] || continue
+		last=${P_LABEL[i]#"$MSG_name"}
+		last=${last#\~}
+		((${last:-1} < number)) || number=$((${last:-1} + 1))
+	done
+	[ "$number" = 1 ] || label=$MSG_name~$number
+	new_temp
+	write_file "$NEW_TEMP" "$number"
+	add_move "$NEW_TEMP" "keys/name-$MSG_name"
 	P_LABEL[PEER]=$label
 	((PEERS += 1))
 	[ "$number" = 1 ] || add_record new "$label"
@@ -74,18 +96,24 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 
 set_listed() { # PEER: the bridge lists it, and no other session of its name
 	local i
+	[ "${P_STATE[$1]}" != left ] || return 0 # its goodbye is for good, whatever the bridge says
 	for ((i = 0; i < PEERS; i++)); do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
 	P_STATE[$1]=here
 }
 
-drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes
-	local i
+drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes for good, those never PAIRED first
+	local i found=-1
 	((PEERS >= 100)) || return 0
-	for ((i = 0; i < PEERS; i++)); do is_present "$i" || break; done
-	[ "$i" -lt "$PEERS" ] || return 0
+	for ((i = PEERS - 1; i >= 0; i--)); do
+		is_present "$i" || [[ $found -ge 0 && ${P_PAIRED[i]} != 0 && ${P_PAIRED[found]} = 0 ]] || found=$i
+	done
+	i=$found
+	[ "$i" -ge 0 ] || return 0
+	append_file "$SESSION/keys/dropped" " ${P_SID[i]} "
 	list_files "$SESSION/received/${P_SID[i]}"
-	remove "${FILES[@]}" "$SESSION/digests/${P_SID[i]}.b" "$SESSION/digests/${P_SID[i]}.d" "$SESSION/keys/${P_SID[i]}" \
-		"$SESSION/keys/direct-$SID-${P_SID[i]}"
+	remove_later "${FILES[@]}" "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
+	list_files "$SESSION/digests/${P_SID[i]}"
+	remove_later "${FILES[@]}"
 	((PEERS -= 1))
 	for (( ; i < PEERS; i++)); do
 		get_row $((i + 1))
@@ -94,8 +122,11 @@ drop_peers() { # where there are a hundred rows, the oldest of those that are go
 	done
 }
 
-read_public_keys() { # PEER -> P_PUB, P_SIGN
-	read_file "$SESSION/keys/${P_SID[$1]}" || die_left
+read_public_keys() { # PEER -> P_PUB, P_SIGN. Status 1: another process has dropped it
+	if ! read_file "$SESSION/keys/${P_SID[$1]}"; then
+		[ -e "$SESSION/keys" ] || die_left
+		return 1
+	fi
 	P_PUB[$1]=${BYTES[0]% *} P_SIGN[$1]=${BYTES[0]#* }
 }
 
@@ -126,13 +157,15 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 			;;
 		leave:here | leave:away | leave:lost)
 			P_STATE[PEER]=gone
-			[ "${P_BYE[PEER]}" != - ] || add_presence gone "${P_LABEL[PEER]}" "${3/#left/-}"
+			[ "${P_BYE[PEER]}" != - ] || add_presence gone "${P_LABEL[PEER]}" "${3:-}"
 			;;
 	esac
 }
 
+start_window() { ((NOW - PRESENCE_SINCE < 600)) || PRESENCE_SINCE=$NOW PRESENCE_COUNT=0 REPORT_COUNT=0; }
+
 add_presence() { # as add_record
-	((NOW - PRESENCE_SINCE < 600)) || PRESENCE_SINCE=$NOW PRESENCE_COUNT=0
+	start_window
 	((PRESENCE_COUNT += 1))
 	case $PRESENCE_COUNT in
 		[1-9] | [1-5]?) add_record "$@" ;;

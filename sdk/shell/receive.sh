@@ -1,79 +1,119 @@
 # ---- receiving: from the bridge's answer to records ----
 
 poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
-	local began
+	local began lines
 	read_clock
 	refresh_state
+	[ "$TICKS" -ge "$POLLED_AT" ] || forget_times
 	began=$TICKS
 	request cursor GET "/poll?participant_id=$ID&since=$CURSOR&wait=$1&epoch=$EPOCH" '' '' $(($1 + 10)) || return
 	read_clock
 	CODE='' WHY="the answer of $BRIDGE makes no sense"
 	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
-	apply_answer "${LAST[1]}" "$began"
+	lines=("${LINES[@]}")
+	refresh_state # another process may have changed it meanwhile
+	apply_answer "${LAST[1]}" "${LAST[2]}" "$began" "${lines[@]}"
 	send_controls
 }
 
-apply_answer() { # CURSOR BEGAN; LINES. What is left after three seconds comes with the next poll
-	local last=$1 epoch=$EPOCH line index start=$TICKS events=("${LINES[@]}")
-	while :; do
-		MORE_EVENTS='' CARD_IDS=() CARD_LINES=() DIGESTS_OF='' IS_REFRESHED='' HAS_GAP=''
-		for line in "${events[@]}"; do
-			apply_event "$last" "$line" || break
-			read_clock
-			((TICKS - start < 3)) || { MORE_EVENTS=yes && break; }
-		done
-		read_cards
-		[ -z "$HAS_GAP" ] || { refresh_participants && owe_all; }
-		[ -n "$MORE_EVENTS" ] || CURSOR=$last
-		POLLED_AT=$2
-		check_missing
-		check_unacked
-		[ -z "$AUTO_PRINT" ] || [ "$RECORDS" -eq "$SHOWN" ] || claim_printer || :
-		commit_state && break
-		[ "$EPOCH" = "$epoch" ] || break
+forget_times() { # the machine has started again, and its clock with it
+	local i
+	POLLED_AT=0 EPOCH_AT=$TICKS
+	for ((i = 0; i < PEERS; i++)); do
+		P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=- P_BYE_AT[i]=0
+		((P_UNACKED_SINCE[i] <= 0)) || P_UNACKED_SINCE[i]=$TICKS
 	done
 }
 
-apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on
-	local index
+ask_fetched() { # after a minute without a poll: has a copy of this session fetched more than we know of?
+	local line words fetched=0
+	((NOW - ASKED_AT >= 60 || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
+	for line in "${LINES[@]}"; do
+		# shellcheck disable=SC2206
+		words=($line)
+		[ "${words[0]}:${words[1]:-}" != "participant:$ID" ] || ! is_decimal "${words[4]:-}" || fetched=${words[4]}
+	done
+	refresh_state
+	ASKED_AT=$NOW
+	[ "$fetched" -le "$CURSOR" ] || IS_COPY=yes
+}
+
+apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
+	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
+	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
+	MORE_EVENTS=yes
+	while [ "$EPOCH" = "$epoch" ]; do
+		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
+		for ((i = next; i < ${#events[@]} && APPLIED < portion && ${#CARD_IDS[@]} < 50 && TICKS - start < 3; i++)); do
+			apply_event "$last" "${events[i]}" || i=${#events[@]}
+			read_clock
+		done
+		read_cards
+		[ -z "$HAS_GAP" ] || { refresh_participants && owe_all; }
+		if [ "$i" -ge ${#events[@]} ]; then
+			CURSOR=$last
+			[ -z "$is_all" ] || { POLLED_AT=$began ASKED_AT=$NOW && check_missing; }
+			check_unacked
+		fi
+		[ -z "$AUTO_PRINT" ] || [ "$RECORDS" -eq "$SHOWN" ] || claim_printer || :
+		if ! commit_state; then
+			portion=$((portion > 1 ? portion / 2 : 1))
+			continue
+		fi
+		next=$i
+		[ "$i" -lt ${#events[@]} ] || MORE_EVENTS=''
+		[[ -n $MORE_EVENTS && $((TICKS - start)) -lt 3 ]] || break
+	done
+}
+
+apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on, or MORE_EVENTS
+	local index words
 	# shellcheck disable=SC2086
 	set -- "$1" $2
-	[ "$2" != cursor ] || return 0
 	index=${3:-}
-	[ "$2" != gap ] || index=${4:-}
-	if ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
+	case $2 in
+		message) words=9 ;;
+		join) words=8 ;;
+		leave) words=6 ;;
+		away | back) words=5 ;;
+		gap) words=4 index=${4:-} ;;
+		*) return 0 ;; # the last line, or one of a later version
+	esac
+	if [ $# -lt "$words" ] || ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
 		report malformed-answer bridge
 		return 1
 	fi
 	[ "$index" -gt "$CURSOR" ] || return 0
-	case $2:$# in
-		message:9) on_message "$index" "$5" "$6" "$7" "$8" "$9" ;;
-		join:8)
+	case $2 in
+		message)
+			((APPLIED += 1))
+			on_message "$index" "$5" "$6" "$7" "$8" "$9"
+			;;
+		join)
 			if is_hex "$5" 32 && [ "$5" != "$ID" ]; then
 				CARD_IDS[${#CARD_IDS[@]}]=$5 CARD_LINES[${#CARD_LINES[@]}]="$index $6 $7 $8"
 			fi
 			;;
-		leave:6 | away:5 | back:5)
-			drop_card "$5" "$2" || ! find_peer ID "$5" || on_presence "$2" "$index" "${6:-}"
+		leave)
+			drop_card "$5"
+			! find_peer ID "$5" || on_presence leave "$index" "$6"
 			;;
-		gap:4)
-			add_record gap -
+		away | back) ! find_peer ID "$5" || on_presence "$2" "$index" ;;
+		gap)
+			add_presence gap -
 			HAS_GAP=yes
 			;;
-		*) report malformed-answer bridge ;;
 	esac
 	CURSOR=$index
 }
 
 # Cards are dear: one is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
-drop_card() { # ID leave|away|back. Status 1: there is none that waits
+drop_card() { # ID
 	local i
-	for ((i = 0; i < ${#CARD_IDS[@]}; i++)); do
+	for ((i = ${#CARD_IDS[@]} - 1; i >= 0; i--)); do
 		[ "${CARD_IDS[i]}" = "$1" ] || continue
-		[ "$2" != leave ] || CARD_IDS[i]=-
-		return 0
+		CARD_IDS=("${CARD_IDS[@]:0:i}" "${CARD_IDS[@]:i+1}") CARD_LINES=("${CARD_LINES[@]:0:i}" "${CARD_LINES[@]:i+1}")
 	done
-	return 1
 }
 
 read_cards() { # [ID]: those that wait, or its own
@@ -105,8 +145,12 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	find_peer ID "$2" || { refresh_participants && find_peer ID "$2"; }
 	set_aad "$2" "$3" message
 	if [ "$PEER" -lt 0 ] || ! prove "$2" "$direct" "$4" "$5" "$6"; then
-		[ "$PEER" -lt 0 ] || [ -n "$direct" ] || { report "$REASON" "${P_LABEL[PEER]}" && return; }
-		[ "$1" -lt "$JOIN_INDEX" ] || { ((UNREADABLE += 1)) && [ "$UNREADABLE" -gt 1 ] || add_record unreadable -; }
+		if [[ $PEER -ge 0 && -z $direct ]]; then
+			report "$REASON" "${P_LABEL[PEER]}"
+		elif [ "$1" -ge "$JOIN_INDEX" ]; then
+			((UNREADABLE += 1))
+			[ "$UNREADABLE" -gt 1 ] || add_record unreadable -
+		fi
 		return
 	fi
 	case ${P_STATE[PEER]} in new | lost) P_STATE[PEER]=here ;; esac
@@ -137,7 +181,6 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; M
 		[ "${P_ID[i]}" = "$1" ] || continue
 		((tried += 1))
 		if [ -n "$2" ]; then
-			read_public_keys "$i"
 			direct_key_of "$i" && unseal "$KEY_NAME" "$AAD" "$3" "$4" "$5" || continue
 			PEER=$i
 			parse_frame || MSG_seq='' MSG_kind=''
@@ -145,8 +188,7 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; M
 			return 0
 		fi
 		write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
-		read_public_keys "$i"
-		ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
+		read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
 		PEER=$i
 		return 0
 	done
@@ -161,7 +203,7 @@ on_paired() {
 	for ((i = 0; i < PEERS; i++)); do
 		[[ $i -ne $PEER && ${P_ID[i]} = "${P_ID[PEER]}" && ${P_ACK_D[i]} -lt ${P_SEQ[i]} ]] || continue
 		add_record undelivered "${P_LABEL[i]}" "$((P_SEQ[i] - P_ACK_D[i]))"
-		P_ACK_D[i]=${P_SEQ[i]}
+		P_ACK_D[i]=${P_SEQ[i]} P_HAS_D[i]=${P_SEQ[i]}
 	done
 }
 
@@ -214,8 +256,7 @@ on_control() {
 			;;
 		ack) repeat_from "$PEER" ;;
 		want)
-			BODY[0]=${BODY[0]:0:2080} # 32 hashes
-			WANTED="$WANTED $PEER:${BODY[0]//$'\n'/,}"
+			! check_want || WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
 			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
@@ -239,12 +280,14 @@ place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its tur
 }
 
 on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
-	local scope=B upto
+	local scope=B upto top
 	hash_files "$TMP.signed"
 	HASH=${HASHES[0]}
 	[ -z "$2" ] || scope=D
 	upto="P_${scope}[PEER]"
 	upto=${!upto}
+	top="P_${scope}_TOP[PEER]"
+	top=${!top}
 	raise "P_${scope}_TOP[PEER]" "$3"
 	if [ "$3" -le "$upto" ]; then
 		if take_gap "$scope" "$3"; then
@@ -255,19 +298,18 @@ on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 		return
 	fi
 	[ "${P_STATE[PEER]}" != gone ] || P_STATE[PEER]=here # something new of it was proved
+	[ "$3" -gt "$top" ] || note_progress "$scope"
 	place_of "$scope" "$3"
 	if [ -e "$PLACE" ]; then
 		read_file "$PLACE"
 		[ "${BYTES[0]%%" "*}" = "$HASH" ] || report sequence-reused "${P_LABEL[PEER]}"
 	elif [ "$3" -eq $((upto + 1)) ] && is_turn "$scope" "$4"; then
-		note_progress "$scope"
 		deliver "$1" "$scope" "$3" "$4" ''
 		deliver_stored
 	elif [ "$3" -le $((upto + 2000)) ]; then
 		new_temp
 		write_body "$NEW_TEMP" "$HASH $1 ${4:--}"$'\n'"$UNSIGNED"
 		rename "$NEW_TEMP" "$PLACE" || die_disk
-		note_progress "$scope"
 	fi
 }
 
@@ -288,9 +330,7 @@ deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a rec
 	[ "$2" = B ] || scope=me
 	[ -n "$5" ] || raise "P_$2[PEER]" "$3"
 	[ "$2" != B ] || raise "P_B_MARK[PEER]" "$3"
-	append_file "$SESSION/digests/${P_SID[PEER]}.$2" "$3 $HASH"$'\n' || die_disk
-	[ "$DIGESTS_OF" != "$SESSION/digests/${P_SID[PEER]}.$2" ] || DIGESTS=$DIGESTS$3\ $HASH$'\n'
-	(($3 % 4096)) || find_digest "$2" 0 || : # cuts what is too old
+	add_digest "$2" "$3"
 	[ -n "$4" ] || set_marks "$1" "$2" "$3" "$5" # nothing of a malformed message was checked
 	place="$place $2 $3 ${P_B_LOST[PEER]}"
 	if [ -n "$4" ]; then
@@ -309,7 +349,6 @@ deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a rec
 	else
 		add_record skip "$label" "$place"
 	fi
-	[ "${#NEW_MOVES[@]}" -le 200 ] || MORE_EVENTS=yes
 }
 
 deliver_stored() { # of PEER: what waited and is now next
@@ -324,8 +363,7 @@ deliver_stored() { # of PEER: what waited and is now next
 			line=($STORED)
 			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
 			is_turn "$scope" "$malformed" || break
-			NEW_REMOVES[${#NEW_REMOVES[@]}]=$PLACE
-			note_progress "$scope"
+			remove_later "$PLACE"
 			deliver "$index" "$scope" "$seq" "$malformed" ''
 		done
 	done
@@ -340,20 +378,23 @@ read_stored() { # PLACE -> STORED, its first line; MSG_…, BODY
 	parse_frame || [ "$STORED" != "${STORED% -}" ]
 }
 
+# Digests lie in files of 64 numbers each: digests/SID.SCOPE.I. The last 65 of these are kept, so 4,096 numbers at least.
+add_digest() { # SCOPE SEQ, and HASH
+	local file=digests/${P_SID[PEER]}.$1 i=$(($2 / 64)) each
+	NEW_DIGESTS[${#NEW_DIGESTS[@]}]="digest $file.$i $2 $HASH"
+	[ ! -e "$SESSION/$file.$i" ] || return 0
+	list_files "$SESSION/$file."
+	for each in "${FILES[@]}"; do [ "${each##*.}" -ge $((i - 64)) ] || remove_later "$each"; done
+}
+
 find_digest() { # SCOPE SEQ -> DIGEST. Status 1: too long ago
-	local file=$SESSION/digests/${P_SID[PEER]}.$1 all
-	if [ "$DIGESTS_OF" != "$file" ]; then
-		read_file "$file"
-		DIGESTS_OF=$file DIGESTS=$'\n'${BYTES[0]}
-		if [ ${#DIGESTS} -gt 700000 ]; then # of each number there are 4,096 at least
-			all=${DIGESTS:${#DIGESTS}-350000}
-			write_file "$TMP.digests" "${all#*$'\n'}"
-			rename "$TMP.digests" "$file"
-		fi
-	fi
-	DIGEST=${DIGESTS##*$'\n'"$2 "}
-	[ "$DIGEST" != "$DIGESTS" ] || return
-	DIGEST=${DIGEST%%$'\n'*}
+	local file=digests/${P_SID[PEER]}.$1.$(($2 / 64)) line
+	read_file "$SESSION/$file" || :
+	split_lines "${BYTES[0]}"
+	for line in "${LINES[@]}" "${NEW_DIGESTS[@]#"digest $file "}"; do
+		[ "${line%% *}" != "$2" ] || { DIGEST=${line##* } && return; }
+	done
+	return 1
 }
 
 # ---- missing messages ----
@@ -381,7 +422,7 @@ take_gap() { # SCOPE SEQ: was it given up? Then no longer
 	[ -n "$found" ] || return
 	rest=${rest#,}
 	set_gaps "$1" "${rest:--}"
-	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || ((P_${1}_LOST[PEER] -= 1, 1))
+	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || add_to "P_${1}_LOST[PEER]" -1
 }
 
 give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
@@ -418,7 +459,7 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 		deliver_stored
 		[ "$file" = end ] || [ "${!name}" -ge "$seq" ] || break # it waits for a broadcast
 	done
-	((P_${2}_LOST[PEER] += count - early))
+	add_to "P_${2}_LOST[PEER]" $((count - early))
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
 	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
 	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
@@ -508,10 +549,11 @@ set_marks() { # INDEX SCOPE SEQ LATE
 		done
 		rest=$MSG_seen
 		while [ -n "$rest" ]; do
-			entry=${rest%%,*} rest=${rest#"$entry"}
+			read=${rest%%,*}
+			rest=${rest#"$read"}
 			rest=${rest#,}
-			sid=${entry%% *}
-			[[ " ${P_SID[*]:0:PEERS}" = *" $sid"* || $sid = "${SID:0:16}" || $entry = *left ]] || { MARKS="$MARKS,stranger" && break; }
+			sid=${read%% *}
+			[[ " ${P_SID[*]:0:PEERS}" = *" $sid"* || $sid = "${SID:0:16}" || $read = *left ]] || { MARKS="$MARKS,stranger" && break; }
 		done
 		MARKS="$MARKS,own:$b"
 		[ "$2" = B ] || MARKS="$MARKS,direct:$d"

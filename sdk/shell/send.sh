@@ -40,8 +40,9 @@ describe_code() { # CODE STATUS -> WHY
 		no_recipient) WHY="its recipient is not in the channel" ;;
 		bad_token | wrong_key | no_token) WHY="the bridge no longer knows this session" ;;
 		'') WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble" ;;
-		*) WHY="the bridge answered with an error ($STATUS $CODE)" ;;
+		*) WHY="the bridge answered with an error that this client does not know ($STATUS)" ;;
 	esac
+	case $STATUS:$CODE in 50[234]:) WHY="a proxy before $BRIDGE says that the bridge does not answer ($STATUS); it may be restarting" ;; esac
 	[ "$STATUS" != 407 ] || WHY="a proxy before the bridge wants a password (407): in a sandbox, ask your user to allow the network"
 }
 
@@ -59,7 +60,7 @@ describe_curl() { # CURL_EXIT -> WHY
 	esac
 }
 
-# ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME`, a line with the request, and the words for the log ----
+# ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME LENGTH`, the request of that length, a newline, the words ----
 
 # TO: * or a sid. RECORDS: how many there were. NAME: for the log. A number is one message for ever: what stands there is
 # sent until the bridge has it, as the same bytes.
@@ -95,7 +96,7 @@ seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 	fi
 	set_aad "$ID" "$to" message
 	if [ "$to" = '*' ]; then
-		ecdsa_sign "$SESSION/keys/sign.pem" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		ecdsa_sign "$SESSION/keys/sign-$SID" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
 		is_base64 "$SIGNATURE" || die "openssl can't sign here, or was ended" "call again; nothing was sent"
 		signature="signature: $SIGNATURE"$'\n'
 	fi
@@ -104,11 +105,17 @@ seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 }
 
 queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words for the log, - for the body -> N
-	local to headers body=("${BODY[@]}")
+	local to='*' headers body=("${BODY[@]}")
+	[ "$1" = '*' ] || to=${P_SID[$1]}
+	ask_fetched
 	while :; do
 		check_copy
-		to='*' SEQ=$((BROADCASTS + 1))
-		[ "$1" = '*' ] || { to=${P_SID[$1]} && SEQ=$((P_SEQ[$1] + 1)); }
+		SEQ=$((BROADCASTS + 1))
+		if [ "$to" != '*' ]; then
+			find_peer SID "$to" || die "$4 has left" "tell your user"
+			set -- "$PEER" "${@:2}" # its row may be another one now
+			SEQ=$((P_SEQ[PEER] + 1))
+		fi
 		if [ "$1" = '*' ]; then BROADCASTS=$SEQ; else P_SEQ[$1]=$SEQ; fi
 		seen_header
 		headers="kind: $2"$'\n'"seq: $SEQ"$'\n'"time: ${NOW}000"$'\n'$HEADERS_TEXT
@@ -118,14 +125,14 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words 
 		seal_message "$1" "$headers$HEADERS_TEXT$3" || die "the key of $4 is wrong" "tell your user; the others are not concerned"
 		[ "$LOGGED" = - ] || BODY=("$LOGGED")
 		new_temp
-		write_body "$NEW_TEMP" "$to $SEQ $NOW $RECORDS $4"$'\n'"$REQUEST"$'\n'
+		write_body "$NEW_TEMP" "$to $SEQ $NOW $RECORDS $4 ${#REQUEST}"$'\n'"$REQUEST"$'\n'
 		((OUT += 1, OUT_BYTES += ${#REQUEST}))
 		N=$OUT
 		add_move "$NEW_TEMP" "outbox/$N"
 		note_unacked
 		! commit_state || break
 	done
-	[ "$OUT_BYTES" -le 67108864 ] || drop_outbox
+	drop_outbox
 }
 
 note_unacked() { # whoever had all has now something to confirm
@@ -135,29 +142,36 @@ note_unacked() { # whoever had all has now something to confirm
 	done
 }
 
-drop_outbox() { # beyond 64 MiB the oldest half is no longer repeated: its words stay
-	local n to seq half=$((OUT_BYTES / 2))
-	for ((n = OLDEST + 1; n <= SENT && OUT_BYTES > half; n++)); do
-		read_outbox "$n" || break
-		((OUT_BYTES -= ${#OUT_REQUEST}))
-		[ "$OUT_TO" != '*' ] || OLDEST_SEQ=$((OUT_SEQ + 1))
-		OLDEST=$n
-		BODY=("${BYTES[@]}")
-		write_body "$TMP.line" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME"$'\n\n'
-		rename "$TMP.line" "$SESSION/outbox/$n"
+drop_outbox() { # beyond 64 MiB the oldest are no longer repeated: their words stay
+	local n most
+	while [ "$OUT_BYTES" -gt 67108864 ] && [ "$OLDEST" -lt "$SENT" ]; do
+		most=$((OLDEST + 50 < SENT ? OLDEST + 50 : SENT))
+		for ((n = OLDEST + 1; n <= most && OUT_BYTES > 67108864; n++)); do
+			OLDEST=$n
+			read_outbox "$n" || continue
+			((OUT_BYTES -= OUT_LENGTH))
+			[ "$OUT_TO" != '*' ] || OLDEST_SEQ=$((OUT_SEQ + 1))
+			BODY=("${BYTES[@]}")
+			new_temp
+			write_body "$NEW_TEMP" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME 0"$'\n\n'
+			add_move "$NEW_TEMP" "outbox/$n"
+		done
+		! commit_state || break
 	done
-	commit_state
 }
 
-read_outbox() { # N -> OUT_TO, OUT_SEQ, OUT_TIME, OUT_RECORDS, OUT_NAME, OUT_REQUEST; BYTES: the words. Status 1: it is not there
+read_outbox_line() { # N -> OUT_TO, OUT_SEQ, OUT_TIME, OUT_RECORDS, OUT_NAME, OUT_LENGTH. Status 1: it is not there
 	local line
-	read_file "$SESSION/outbox/$1" || return
+	read_line "$SESSION/outbox/$1" || return
 	# shellcheck disable=SC2206
-	line=(${BYTES[0]%%$'\n'*})
-	OUT_TO=${line[0]} OUT_SEQ=${line[1]} OUT_TIME=${line[2]} OUT_RECORDS=${line[3]} OUT_NAME=${line[4]}
-	BYTES[0]=${BYTES[0]#*$'\n'}
-	OUT_REQUEST=${BYTES[0]%%$'\n'*}
-	BYTES[0]=${BYTES[0]#*$'\n'}
+	line=($LINE)
+	OUT_TO=${line[0]} OUT_SEQ=${line[1]} OUT_TIME=${line[2]} OUT_RECORDS=${line[3]} OUT_NAME=${line[4]} OUT_LENGTH=${line[5]}
+}
+
+read_outbox() { # N -> the same, and OUT_REQUEST; BYTES: the words
+	read_outbox_line "$1" && read_file "$SESSION/outbox/$1" || return
+	OUT_REQUEST=${BYTES[0]:${#LINE}+1:OUT_LENGTH}
+	BYTES[0]=${BYTES[0]:${#LINE}+2+OUT_LENGTH}
 }
 
 # ---- sending: in order, and again where somebody lacks it ----
@@ -169,22 +183,47 @@ post() { # N -> HEARERS. Status 1: CODE, WHY
 	HEARERS=("${LINES[@]}")
 }
 
-is_owed() { # N that was posted before: does somebody in the channel lack it, or has nobody confirmed it?
+is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed it?
 	local i lacks='' confirmed=''
-	read_outbox "$1" || return
+	read_outbox_line "$1" || return
 	for ((i = 0; i < PEERS; i++)); do
 		case $OUT_TO in
 			'*')
 				[[ ${P_HAS_B[i]} -lt $OUT_SEQ ]] || confirmed=yes
 				[[ ${P_FROM[i]} -gt $OUT_SEQ || ${P_HAS_B[i]} -ge $OUT_SEQ ]] || ! is_present "$i" || lacks=yes
 				;;
-			"${P_SID[i]}")
-				[[ ${P_HAS_D[i]} -lt $OUT_SEQ ]] || confirmed=yes
-				[[ ${P_HAS_D[i]} -ge $OUT_SEQ ]] || ! is_present "$i" || lacks=yes
-				;;
+			"${P_SID[i]}") [[ ${P_HAS_D[i]} -lt $OUT_SEQ ]] || confirmed=yes ;;
 		esac
 	done
 	[[ $lacks || -z $confirmed ]]
+}
+
+rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct to PEER (or anybody), and not confirmed, go out again
+	local n count=$1 first=$((OUT + 1))
+	for ((n = OUT; n > OLDEST && count > 0; n--)); do
+		read_outbox_line "$n" || return
+		if [ "$OUT_TO" = '*' ]; then
+			[ "$OUT_SEQ" -gt "$2" ] || continue
+		else
+			[ -z "${3:-}" ] || [ "$OUT_TO" = "${P_SID[$3]}" ] || continue
+			find_peer SID "$OUT_TO" && [ "$OUT_SEQ" -gt "${P_HAS_D[PEER]}" ] || continue
+		fi
+		((count -= 1, 1))
+		first=$n
+	done
+	[ "$first" -gt "$SENT" ] || SENT=$((first - 1))
+}
+
+rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, goes out again: in a new epoch
+	local i count=0 low=$BROADCASTS most=0 has
+	for ((i = 0; i < PEERS; i++)); do
+		((most = P_HAS_B[i] > most ? P_HAS_B[i] : most))
+		has=$((P_HAS_B[i] >= P_FROM[i] ? P_HAS_B[i] : P_FROM[i] - 1))
+		! is_present "$i" || ((low = has < low ? has : low))
+		((count += P_SEQ[i] - P_HAS_D[i], 1))
+	done
+	((low = most < low ? most : low))
+	rewind $((count + BROADCASTS - low)) "$low"
 }
 
 send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLOCKED: the bridge refuses the first one for good
@@ -193,12 +232,12 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 	send_controls
 	while [ "$SENT" -lt "$1" ]; do
 		n=$((SENT + 1)) ABSENT=''
-		if [ "$n" -gt "$HIGHEST" ] || is_owed "$n"; then
+		if is_owed "$n"; then
 			[ "$TICKS" -le "$end" ] || return
 			if ! post "$n"; then
-				case $CODE in
-					no_recipient) ABSENT=yes ;;
-					bad_request | too_large | nonce_reused)
+				case $CODE:$OUT_TO in
+					no_recipient:[!*]*) ABSENT=yes ;;
+					bad_request:* | too_large:* | nonce_reused:*)
 						BLOCKED=yes
 						return 1
 						;;
@@ -219,7 +258,6 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 		fi
 		while [ "$SENT" -eq $((n - 1)) ]; do # or it was set back meanwhile
 			SENT=$n
-			raise HIGHEST "$n"
 			! commit_state || break
 		done
 		[ -z "$ABSENT" ] || ABSENTEES="$ABSENTEES $n "
@@ -227,18 +265,14 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 }
 
 repeat_from() { # PEER: what it lacks goes out again, before anything new. Not for the same state twice in a minute
-	local n state="${P_HAS_B[$1]}:${P_HAS_D[$1]}:${EPOCH:0:8}"
-	[[ ${P_REPEATED[$1]} = "$state:"* && $((TICKS - ${P_REPEATED[$1]##*:})) -lt 60 ]] && return
-	for ((n = OLDEST + 1; n <= SENT; n++)); do
-		read_outbox "$n" || return
-		case $OUT_TO in
-			'*') [[ $OUT_SEQ -le ${P_HAS_B[$1]} || $OUT_SEQ -lt ${P_FROM[$1]} ]] || break ;;
-			"${P_SID[$1]}") [[ $OUT_SEQ -le ${P_HAS_D[$1]} ]] || break ;;
-		esac
-	done
-	[ "$n" -le "$SENT" ] || return
-	P_REPEATED[$1]="$state:$TICKS"
-	SENT=$((n - 1))
+	local peer=$1 has=${P_HAS_B[$1]} state="${P_HAS_B[$1]}:${P_HAS_D[$1]}:${EPOCH:0:8}" before=$SENT count
+	[[ ${P_REPEATED[peer]} = "$state:"* && $((TICKS - ${P_REPEATED[peer]##*:})) -lt $MISSING_SECONDS ]] && return
+	((has = has >= P_FROM[peer] ? has : P_FROM[peer] - 1))
+	count=$((BROADCASTS - has + P_SEQ[peer] - P_HAS_D[peer]))
+	[ "$count" -gt 0 ] || return 0
+	rewind "$count" "$has" "$peer"
+	PEER=$peer
+	[ "$SENT" -eq "$before" ] || P_REPEATED[peer]="$state:$TICKS"
 }
 
 send_control() { # PEER KIND [BODY]. Status 1: it was not sent, which does no harm
@@ -255,11 +289,11 @@ send_controls() { # the syncs and acks that are due. At most one of each in ten 
 	for ((i = 0; i < PEERS; i++)); do
 		is_present "$i" || continue
 		due=${P_DUE[i]}
-		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= 10 || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
+		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= SYNC_SECONDS || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
 			send_control "$i" sync || [ "$CODE" = no_recipient ] || break
 			P_SYNC_AT[i]=$TICKS due=${due/sync/} changed=yes
 		fi
-		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= 10 || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
+		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= SYNC_SECONDS || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
 			send_control "$i" ack || [ "$CODE" = no_recipient ] || break
 			P_ACK_AT[i]=$TICKS due=${due/ack/} changed=yes
 		fi
@@ -283,33 +317,37 @@ open_channel() { # -> the channel exists: FOUND (created, found). Status 1: CODE
 }
 
 enter_channel() { # join it -> EPOCH, CURSOR, JOIN_INDEX; the participants as rows. Status 1: CODE, WHY
-	open_channel && read_file "$SESSION/keys/card" || return
+	open_channel || return
+	read_file "$SESSION/keys/card-$SID" || die_left
 	request cursor POST /join "${BYTES[0]}" "$ACCESS" || return
 	WHY="the answer of $BRIDGE makes no sense" CODE=''
 	is_decimal "${LAST[1]:-}" && is_hex "${LAST[2]:-}" 32 && is_decimal "${LAST[4]:-}" || return
 	[ "$FIRST_EPOCH" != 0 ] || FIRST_EPOCH=${LAST[2]}
-	EPOCH=${LAST[2]} JOIN_INDEX=${LAST[4]} CURSOR=${LAST[1]}
+	[ "$EPOCH" = "${LAST[2]}" ] || JOIN_INDEX=${LAST[4]} # who comes back has not missed what came before that
+	EPOCH=${LAST[2]} CURSOR=${LAST[1]}
 	read_participants
 }
 
 read_participants() { # LINES, an answer: who is there, each a row; who is not there is gone
-	local line words i listed=' ' rows=("${LINES[@]}")
+	local line words i listed=' ' rows=("${LINES[@]}") start=$TICKS
 	for line in "${rows[@]}"; do
+		read_clock
+		((TICKS - start < 15)) || break # a bridge may invent as many as it likes
 		# shellcheck disable=SC2206
 		words=($line)
 		[ "${words[0]}" = participant ] && is_hex "${words[1]:-}" 32 && [ "${words[1]}" != "$ID" ] || continue
 		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue
 		is_present "$PEER" && [ "${P_STATE[PEER]}" != new ] && [ "${P_STATE[PEER]}" != lost ] || owe "$PEER" sync
 		set_listed "$PEER"
-		listed="$listed$PEER "
+		listed="$listed${P_SID[PEER]} "
 	done
 	for ((i = 0; i < PEERS; i++)); do
-		[[ $listed = *" $i "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
+		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
 	done
 }
 
 rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. The same channel, name and token again
-	local before=$EPOCH i n
+	local before=$EPOCH i
 	case $CODE in
 		no_channel | no_participant | other_epoch) ;;
 		bad_token | wrong_key | name_taken) die "$WHY" "tell your user. A new session: $CALL create $BRIDGE" ;;
@@ -323,9 +361,8 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		enter_channel || return
 		if [ "$EPOCH" != "$before" ]; then
 			EPOCH_AT=$TICKS
-			add_record resumed -
-			for ((n = OLDEST + 1; n <= SENT; n++)); do ! is_owed "$n" || break; done
-			SENT=$((n <= SENT ? n - 1 : SENT))
+			[ "$before" = "$NULLS" ] || add_presence resumed -
+			rewind_all
 		fi
 		! commit_state || break
 	done

@@ -9,66 +9,73 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 	split_lines "${BYTES[0]}"
 	for line in "${LINES[@]}"; do
 		case $line in
-			bridge\ *) BRIDGE=${line#* } ;;
-			key\ *) KEY=${line#* } ;;
-			channel\ *) CHANNEL=${line#* } ;;
-			access\ *) ACCESS=${line#* } ;;
-			name\ *) NAME=${line#* } ;;
-			id\ *) ID=${line#* } ;;
-			token\ *) TOKEN=${line#* } ;;
-			ticket\ *) TICKET=${line#* } ;;
-			cacert\ *) CACERT=${line#* } ;;
-			limit\ *) LIMIT=${line#* } ;;
-			blob_limit\ *) BLOB_LIMIT=${line#* } ;;
-			role\ *) ROLE=${line#* } ;;
-			made\ *) MADE=${line#* } ;;
-			folder\ *) FOLDER_OF_CALLS=${line#* } ;;
-			call\ *) CALL=${line#* } ;;
+			BRIDGE\ *) BRIDGE=${line#* } ;;
+			KEY\ *) KEY=${line#* } ;;
+			CHANNEL\ *) CHANNEL=${line#* } ;;
+			ACCESS\ *) ACCESS=${line#* } ;;
+			NAME\ *) NAME=${line#* } ;;
+			ID\ *) ID=${line#* } ;;
+			TOKEN\ *) TOKEN=${line#* } ;;
+			TICKET\ *) TICKET=${line#* } ;;
+			CACERT\ *) CACERT=${line#* } ;;
+			LIMIT\ *) LIMIT=${line#* } ;;
+			BLOB_LIMIT\ *) BLOB_LIMIT=${line#* } ;;
+			ROLE\ *) ROLE=${line#* } ;;
+			MADE\ *) MADE=${line#* } ;;
+			FOLDER\ *) FOLDER_OF_CALLS=${line#* } ;;
+			CALL\ *) CALL=${line#* } ;;
 		esac
 	done
-	[[ $BRIDGE && $NAME ]] && is_decimal "$MADE"
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
 }
 
+is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
+
 open_session() { # COMMAND: of a session that is there
-	local sid
 	read_session || die "this is no session of yours: $SESSION" "which there are: bash '$0' sessions"
 	[ -n "$KEY" ] || case $1 in log | show) ;; *) die_left ;; esac
 	init_temp
 	read_clock
 	read_state
-	[ -z "$KEY" ] || { read_file "$SESSION/keys/sid" || die_left; }
-	sid=${BYTES[0]}
-	SID=${sid%% *} IDENTITY_WHEN_MADE=${sid#* }
-	check_owner
-}
-
-check_owner() { # a copy of this folder, or an older snapshot of it, must not seal under numbers that are used already
+	[ -n "$KEY" ] || return 0
+	[ -e "$SESSION/keys" ] || { erase_keys && die_left; } # where a call of leave was killed
 	file_identity "$SESSION/keys/identity"
-	[[ -z $KEY || -z $IDENTITY || $IDENTITY = "$IDENTITY_WHEN_MADE" ]] || IS_COPY=yes
+	OWN_IDENTITY=$IDENTITY
+	remove_stale
 }
 
-check_copy() { # where this is a copy, it begins anew: new keys, the same name, at most once an hour
-	local i
-	[ -n "$IS_COPY" ] || return 0
-	IS_COPY=''
-	((NOW - STARTED_OVER >= 3600)) || return 0
-	while :; do
+is_copy() { # a copy of this folder, or an older snapshot of it, must not seal under numbers that are used already
+	[[ $OWN_IDENTITY = - || $OWN_IDENTITY = "$IDENTITY_WHEN_MADE" ]] || return 0
+	[ -n "$IS_COPY" ] && ((NOW - STARTED_OVER >= 3600 || NOW < STARTED_OVER)) # that is only what others say: once an hour
+}
+
+check_copy() { # where this is a copy, it begins anew: new keys, the same name
+	local i unconfirmed=''
+	while is_copy; do
+		unconfirmed=$BROADCASTS
+		for ((i = 0; i < PEERS; i++)); do ((unconfirmed = BROADCASTS - P_ACK_B[i] < unconfirmed ? BROADCASTS - P_ACK_B[i] : unconfirmed)); done
+		remove_later "$SESSION/keys/sign-$SID" "$SESSION/keys/ecdh-$SID" "$SESSION/keys/card-$SID"
 		make_keys
-		STARTED_OVER=$NOW
+		IDENTITY_WHEN_MADE=$OWN_IDENTITY STARTED_OVER=$NOW
 		for ((i = 0; i < PEERS; i++)); do
-			P_PAIRED[i]=0 P_SEQ[i]=0 P_ACK_B[i]=0 P_ACK_D[i]=0 P_HAS_B[i]=0 P_HAS_D[i]=0 P_FROM[i]=1 P_UNACKED_SINCE[i]=0
-			P_D[i]=0 P_D_TOP[i]=0 P_D_GAPS[i]=- P_SHOWN_D[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=-
+			((unconfirmed += P_SEQ[i] - P_ACK_D[i], 1))
 			list_files "$SESSION/received/${P_SID[i]}.D."
-			remove "${FILES[@]}" "$SESSION/digests/${P_SID[i]}.D"
+			remove_later "${FILES[@]}"
+			list_files "$SESSION/digests/${P_SID[i]}.D."
+			remove_later "${FILES[@]}"
+			P_PAIRED[i]=0 P_SEQ[i]=0 P_ACK_B[i]=0 P_ACK_D[i]=0 P_HAS_B[i]=0 P_HAS_D[i]=0 P_FROM[i]=1 P_UNACKED_SINCE[i]=0
+			P_D[i]=0 P_D_TOP[i]=0 P_D_GAPS[i]=- P_D_LOST[i]=0 P_D_SINCE[i]=0 P_SHOWN_D[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=-
 			! is_present "$i" || P_STATE[i]=lost
 		done
-		BROADCASTS=0 SENT=$OUT HIGHEST=$OUT OLDEST=$OUT OLDEST_SEQ=1 OUT_BYTES=0
-		enter_channel || die "this session is a copy of an older one, and can't begin anew: $WHY" "call again"
-		add_record copied -
+		BROADCASTS=0 SENT=$OUT OLDEST=$OUT OLDEST_SEQ=1 OUT_BYTES=0 EPOCH=$NULLS
+		add_record copied - "$unconfirmed"
 		! commit_state || break
 	done
-	print "agentalk: this session was a copy of an older one, and goes on as a new one: what you said since then may not have come; say it again"
-	send_controls
+	IS_COPY=''
+	[ -n "$unconfirmed" ] || return 0
+	[ -n "$AUTO_PRINT" ] || ! format_record "$RECORDS" || print "$TEXT"
+	CODE=other_epoch
+	rejoin || :
 }
 
 # ---- create and join ----
@@ -76,12 +83,16 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name, 
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		[ -d "$folder" ] || make_folder -p "$folder" || continue
-		[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
-		absolute_folder "$folder" && [ -w "$FOLDER" ] && HOME_FOLDER=$FOLDER && return
-		[ "$folder" != "${AGENTALK_HOME:-}" ] || break
+		# A control character in a path would make lines of its own, in our files and on the screen.
+		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
+			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
+			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
+			HOME_FOLDER=$FOLDER
+			return
+		fi
 	done
-	die "no folder for sessions can be written: ${AGENTALK_HOME:-/tmp, \$TMPDIR and $PWD}" "set AGENTALK_HOME to one of yours"
+	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
+		"set AGENTALK_HOME to one of yours, without control characters in its path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -103,19 +114,15 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 make_keys() { # -> SID: new key pairs, and their card
 	local pub sign card
 	make_key_pair "$TMP.sign" && sign=$PUBLIC && make_key_pair "$TMP.ecdh" && pub=$PUBLIC && is_public_key "$sign" && is_public_key "$pub" ||
-		die "openssl can't make a P-256 key here" "check what 'openssl version' says"
-	rename "$TMP.sign" "$SESSION/keys/sign.pem" && rename "$TMP.ecdh" "$SESSION/keys/ecdh.pem" || die_disk
+		die "openssl can't make a P-256 key here" "check what 'openssl version' says, and whether the disk is full"
+	short_id session "$KEY" "agent $NAME $pub $sign"
+	SID=$HASH
+	rename "$TMP.sign" "$SESSION/keys/sign-$SID" && rename "$TMP.ecdh" "$SESSION/keys/ecdh-$SID" || die_disk
 	card="kind: agent"$'\n'"name: $NAME"$'\n'"pub: $pub"$'\n'"sign: $sign"$'\n'
 	set_aad "$ID" '*' card
 	BODY=('')
 	seal room "$AAD" "$card"
-	write_file "$SESSION/keys/card" "{\"participant_id\":\"$ID\",\"token\":\"$TOKEN\",\"card\":{\"nonce\":\"$NONCE\",\"tag\":\"$TAG\",\"ciphertext\":\"$CIPHERTEXT\"}}"
-	short_id session "$KEY" "agent $NAME $pub $sign"
-	SID=$HASH
-	append_file "$SESSION/keys/identity" "$SID"$'\n'
-	file_identity "$SESSION/keys/identity"
-	IDENTITY_WHEN_MADE=$IDENTITY
-	write_file "$SESSION/keys/sid" "$SID $IDENTITY"
+	write_file "$SESSION/keys/card-$SID" "{\"participant_id\":\"$ID\",\"token\":\"$TOKEN\",\"card\":{\"nonce\":\"$NONCE\",\"tag\":\"$TAG\",\"ciphertext\":\"$CIPHERTEXT\"}}"
 }
 
 make_state() { # commit 0
@@ -123,6 +130,9 @@ make_state() { # commit 0
 	COMMIT=0 WRITER=0
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1
+	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
+	file_identity "$SESSION/keys/identity"
+	IDENTITY_WHEN_MADE=$IDENTITY
 	for field in $STATE_FIELDS; do text="$text${!field} "; done
 	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
 	write_file "$SESSION/state/head.0.0" ''
@@ -132,6 +142,10 @@ make_state() { # commit 0
 parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
 	local text=${1//[[:space:]]/}
 	text=${text//%23/#}
+	case $text in # the words before it are no part of it
+		*https://*) text=https://${text##*https://} ;;
+		*http://*) text=http://${text##*http://} ;;
+	esac
 	[[ $text =~ (https?://)?([]A-Za-z0-9._~:/%[-]+)/c/([0-9a-f]{32})\#([a-z]=[A-Za-z0-9_-]+(&[a-z]=[A-Za-z0-9_-]+)*) ]] || return
 	CHANNEL=${BASH_REMATCH[3]}
 	text="&${BASH_REMATCH[4]}"
@@ -152,7 +166,7 @@ parse_bridge() { # URL as a person gives it -> BRIDGE
 		127.0.0.1* | localhost* | '[::1]'*) BRIDGE=http://$BRIDGE ;;
 		*) BRIDGE=https://$BRIDGE ;;
 	esac
-	[[ $BRIDGE =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]] || die "that is no bridge URL" "it looks like https://bridge.example"
+	is_bridge "$BRIDGE" || die "that is no bridge URL" "it looks like https://bridge.example"
 }
 
 parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVITE_FILE
@@ -169,7 +183,7 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 			--cacert)
 				CACERT=${1:-}
 				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
-				absolute_folder "$(folder_of "$CACERT")"
+				folder_of "$CACERT"
 				CACERT=$FOLDER/${CACERT##*/}
 				shift
 				;;
@@ -194,7 +208,12 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 		die "that name can't be taken" "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit; a few words, such as all and you, are reserved"
 }
 
-folder_of() { case $1 in */*) printf %s "${1%/*}/" ;; *) printf . ;; esac; } # PATH, printed
+folder_of() { # PATH -> FOLDER, absolute
+	case $1 in
+		*/*) absolute_folder "${1%/*}/" ;;
+		*) absolute_folder . ;;
+	esac
+}
 
 to_lower() { # TEXT -> LOWER
 	local i upper=ABCDEFGHIJKLMNOPQRSTUVWXYZ lower=abcdefghijklmnopqrstuvwxyz
@@ -217,17 +236,18 @@ cmd_create_or_join() { # create|join
 	while [ -z "$joined" ]; do
 		make_folders
 		ID=''
-		[ "$FIRST_NUMBER" -gt 2 ] || [ "$ROLE" = join ] || { random_hex 32 && KEY=$HEX; }
+		[ -n "$KEY" ] || { random_hex 32 && KEY=$HEX; } # which a link has
+		is_hex "$KEY" 64 || die "no key could be made" "call again; nothing was opened"
 		derive_ids
 		make_key room "agentalk/1 room $KEY"
 		test_cryptography
 		random_hex 32
 		TOKEN=$HEX
-		make_keys
 		make_state
+		make_keys
 		for tries in 1 2 3; do # with the same token: nothing is joined twice
 			! enter_channel || { joined=yes && break; }
-			case $CODE in unreachable | stopping | '') sleep_seconds "$tries" ;; *) break ;; esac
+			case $CODE:$STATUS in unreachable:* | stopping:* | :5??) sleep_seconds "$tries" ;; *) break ;; esac
 		done
 		[ -z "$joined" ] || break
 		[ "$CODE" = name_taken ] || die "$WHY" "nothing was opened; the same command again is safe"
@@ -242,7 +262,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	if [ "$ROLE" = join ]; then
 		case $LINK in
 			'') die "which link?" "$0 join 'LINK' --name server" ;;
-			-) read_input || die "no link came on standard input" "give it as an argument, or in a file" ;;
+			-) read_input 4096 || die "no link came on standard input" "give it as an argument, or in a file" ;;
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
@@ -270,21 +290,23 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 
 publish_session() { # from here on the session is there
 	local run text key
-	absolute_folder "$(folder_of "$0")"
-	shell_quote "$BASH"
-	run="$QUOTED -p"
+	folder_of "$0"
 	shell_quote "$SESSION/agentalk.sh"
-	run="$run $QUOTED" CALL="bash $QUOTED"
+	CALL="bash $QUOTED"
+	shell_quote "$BASH"
+	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
+	shell_quote "$SESSION"
+	run="$run $QUOTED"
 	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
-	if [ "${0##*/}" = agentalk ] && [ -x "$0" ]; then
+	if [[ (${0##*/} = agentalk || ${0##*/} = agentalk.sh) && -x $FOLDER/agentalk && $FOLDER != *[[:cntrl:]]* ]]; then
 		CALL=./agentalk
 		hide_from_git
 	fi
-	text="bridge $BRIDGE"$'\n'"key $KEY"$'\n'"channel $CHANNEL"$'\n'"access $ACCESS"$'\n'"name $NAME"$'\n'"id $ID"$'\n'
-	text="${text}token $TOKEN"$'\n'"limit $LIMIT"$'\n'"blob_limit $BLOB_LIMIT"$'\n'"role $ROLE"$'\n'"made $NOW"$'\n'"call $CALL"$'\n'
-	[ -z "$TICKET" ] || text="${text}ticket $TICKET"$'\n'
-	[[ -z $CACERT || $CACERT = *$'\n'* ]] || text="${text}cacert $CACERT"$'\n'
-	[[ $FOLDER = *$'\n'* ]] || text="${text}folder $FOLDER"$'\n'
+	text="BRIDGE $BRIDGE"$'\n'"KEY $KEY"$'\n'"CHANNEL $CHANNEL"$'\n'"ACCESS $ACCESS"$'\n'"NAME $NAME"$'\n'"ID $ID"$'\n'
+	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
+	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
+	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
+	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
@@ -293,10 +315,15 @@ publish_session() { # from here on the session is there
 	write_new_file "$ENV_FILE" "$text" || die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
+# What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
+# shellcheck disable=SC2016
+RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
+printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude
-	[ -w "$exclude" ] && read_file "$exclude" && [[ ${BYTES[0]} != *$'\n/agentalk\n'* ]] || return 0
-	append_file "$exclude" $'/agentalk\n/.agentalk/\n' || :
+	[[ -w $exclude && ! -L $exclude ]] && read_file "$exclude" && [[ ${BYTES[0]} != *$'\n/agentalk\n'* ]] || return 0
+	append_file "$exclude" $'/agentalk\n/agentalk.sh\n/.agentalk/\n' || :
 }
 
 make_invite() { # -> INVITE_LINK: with the start of this script's SHA-256, so that who joins can compare
@@ -333,11 +360,15 @@ welcome() {
 	[[ -z $SUM || ${HASHES[0]} = "$SUM"* ]] ||
 		print "agentalk: warning: this script is not the one that your inviter runs (its SHA-256 starts with $SUM). If it came from this bridge, tell your user before you go on."
 	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
-	print "agentalk: joined on $BRIDGE, you are $NAME."
+	print "agentalk: joined as $NAME on $BRIDGE."
 	send_controls
-	local end=$((TICKS + 25))
+	local end=$((TICKS + PAIR_SECONDS))
 	list_names
-	[ -z "$NAMES" ] || while ! is_anyone_paired && ((TICKS < end)); do wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :; done
+	HAS_MORE='' LEFT=$OUTPUT_BYTES
+	while [[ $NAMES && -z $HAS_MORE ]] && ! is_anyone_paired && ((TICKS < end)); do
+		wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :
+	done
+	[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
 	is_anyone_paired || print "agentalk: nobody is listening now. PAIRED follows when one of them next waits."
 	print "agentalk: next: $CALL wait"
 }

@@ -2,14 +2,16 @@
 
 # Nothing that a peer wrote can move the cursor, turn text around, hide, or pass for a line of agentalk's: only well-formed
 # UTF-8 of visible characters is shown, behind a bar. The bytes in the inbox are exact.
-sanitize() { # TEXT -> CLEAN; IS_CHANGED
-	local rest=$1 part n i code byte
+sanitize() { # TEXT [BYTES] -> CLEAN, not much more than BYTES of it; IS_CHANGED
+	local rest=$1 limit=${2:-$((3 * ${#1}))} part n i code byte
 	CLEAN='' IS_CHANGED=''
 	case $rest in *$'\r\n'*) rest=${rest//$'\r\n'/$'\n'} IS_CHANGED=yes ;; esac
-	while [ -n "$rest" ]; do
-		part=${rest%%[!$'\t\n'\ -~]*}
-		CLEAN=$CLEAN$part rest=${rest:${#part}}
-		[ -n "$rest" ] || break
+	while [[ -n $rest && ${#CLEAN} -le $limit ]]; do
+		if [[ ${rest:0:256} =~ $VISIBLE ]]; then
+			part=${BASH_REMATCH[0]}
+			CLEAN=$CLEAN$part rest=${rest:${#part}}
+			continue
+		fi
 		printf -v byte %d "'${rest:0:1}"
 		byte=$((byte & 255)) n=1 code=0
 		if ((byte >= 0xc2 && byte <= 0xdf)); then
@@ -38,6 +40,8 @@ sanitize() { # TEXT -> CLEAN; IS_CHANGED
 }
 
 REPLACEMENT=$'\357\277\275' # U+FFFD
+# A start of characters from blocks without hidden ones: most of what people write, at once.
+VISIBLE=$'^([\t\n -~]|[\303-\314\316-\327\331][\200-\277]|\342\200[\220-\247]|\342[\202-\277][\200-\277]|\343[\200-\203][\200-\277]|[\344-\354][\200-\277][\200-\277]|\360\237[\200-\277][\200-\277])+'
 # Controls, format, tag, variation and filler characters, line and paragraph separators; surrogates.
 HIDDEN='0080-009F 00AD-00AD 034F-034F 0600-0605 061C-061C 06DD-06DD 070F-070F 0890-0891 08E2-08E2 115F-1160 17B4-17B5 180B-180F
 	200B-200F 2028-202E 2060-206F 3164-3164 D800-DFFF FE00-FE0F FEFF-FEFF FFA0-FFA0 FFF0-FFFB 110BD-110BD 110CD-110CD
@@ -56,19 +60,32 @@ is_visible() { # BYTES CODE_POINT: in its shortest form, and not hidden
 	done
 }
 
-quote_body() { # BYTES -> QUOTED, a bar before each line; IS_CHANGED; IS_CUT: only its first 16,000 bytes
-	local text=${BYTES[0]} changed='' piece
-	for piece in "${BYTES[@]:1}"; do text=$text?$piece changed=yes; done # NULs
-	IS_CUT=''
-	if [ ${#text} -gt 16000 ]; then
-		text=${text:0:15000}
-		while [[ $text = *[$'\200'-$'\277'] ]]; do text=${text%?}; done
-		text=${text%[$'\300'-$'\377']}
-		IS_CUT=yes
-	fi
-	sanitize "${text%$'\n'}"
+cut_text() { # TEXT BYTES -> CUT: its start, up to a whole character
+	CUT=${1:0:$2}
+	while [[ $CUT = *[$'\200'-$'\277'] ]]; do CUT=${CUT%?}; done
+	CUT=${CUT%[$'\300'-$'\377']}
+}
+
+OUTPUT_BYTES=15500 # what one call shows of others' words: less than any agent program's limit
+
+quote_body() { # BYTES -> QUOTED, a bar before each line; CLEAN, IS_CHANGED; IS_CUT: only its start, as it would be too long
+	local rest part changed='' IFS='?'
+	[ ${#BYTES[@]} -eq 1 ] || changed=yes
+	rest="${BYTES[*]}"
+	IFS=$' \t\n'
+	sanitize "${rest%$'\n'}" "$OUTPUT_BYTES"
 	IS_CHANGED=$IS_CHANGED$changed
-	QUOTED="  | ${CLEAN//$'\n'/$'\n'  | }"
+	rest=$CLEAN QUOTED='  | ' IS_CUT=''
+	while [ -n "$rest" ]; do
+		if [ ${#QUOTED} -gt $((OUTPUT_BYTES - 160)) ]; then
+			cut_text "$QUOTED" ${#QUOTED}
+			QUOTED=$CUT IS_CUT=yes
+			break
+		fi
+		part=${rest:0:32}
+		rest=${rest:${#part}}
+		QUOTED=$QUOTED${part//$'\n'/$'\n'  | }
+	done
 }
 
 format_time() { # UNIX_SECONDS -> TIME, with its date where that is not today's
@@ -120,8 +137,12 @@ format_marks() { # MARKS -> NOTES: what its writer had not read; OWN_BROADCASTS,
 
 # Fields of a record: TYPE ARRIVED LABEL PLACE (SID SCOPE SEQ LOST), and what the type has. R -> TEXT; status 1: nothing to tell
 format_record() { # R
-	local words type at line path scope number size said
-	read_record "$1" || return
+	local words type at line name='' path scope number size said
+	if ! read_record "$1"; then
+		TEXT="agentalk: LOST: $SESSION/journal/$1 can't be read any more, and with it something that came."
+		[ "$1" -gt 0 ]
+		return
+	fi
 	# shellcheck disable=SC2206
 	words=($RECORD)
 	type=${words[0]} at=${words[1]} LABEL=${words[2]}
@@ -151,7 +172,7 @@ format_record() { # R
 		malformed) line="MALFORMED: a message of $LABEL breaks the protocol and is not shown. Its program may be another version." ;;
 		unreadable) line="UNREADABLE: something came that nobody here can decrypt, and is not shown. $CALL who counts such." ;;
 		tampered) line="TAMPERED ${words[3]}: something under the name of $LABEL was not genuine and is not shown. Tell your user." ;;
-		copied) line="RESTORED: this session was a copy of an older one. It goes on as a new session; say again what was not answered." ;;
+		copied) line="RESTORED: this session was a copy of an older one, and goes on as a new one under the same name. ${words[3]} of your messages are not confirmed: $CALL log shows them; say again what matters." ;;
 		late-file) line="FILE #${words[4]} from $LABEL has not come whole for a minute: it is asked for again whenever $LABEL is heard." ;;
 		badfile)
 			number=${words[7]:-${words[4]}}
@@ -160,7 +181,8 @@ format_record() { # R
 		msg | coming | file)
 			if [ "$type" = file ]; then
 				decode_name "${words[7]}"
-				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as $SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME"
+				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as"
+				name=$SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME
 			else
 				scope=${words[7]} number=${words[8]} size=${words[9]} said=${words[10]}
 				format_said "$at" "$said"
@@ -170,8 +192,8 @@ format_record() { # R
 				path=$SESSION/inbox/${words[12]}
 				if [ "$type" = coming ]; then
 					decode_name "${words[12]}"
-					line="COMING $line: the file $FILE_NAME"
-					[ "$size" -le 16777216 ] || line="$line, fetched when you ask: $CALL show $number"
+					line="COMING $line: a file" name=$FILE_NAME
+					[ "$size" -le 16777216 ] || line="$line, fetched when you ask ($CALL show $number)"
 				else
 					format_words "$line" "$path" "$size"
 					return
@@ -180,7 +202,7 @@ format_record() { # R
 			;;
 		*) return 1 ;;
 	esac
-	TEXT="agentalk: $line"
+	TEXT="agentalk: $line${name:+:$'\n'  | $name}"
 }
 
 format_said() { # ARRIVED SAID_MS -> TIME
@@ -192,23 +214,23 @@ format_said() { # ARRIVED SAID_MS -> TIME
 	TIME="said $first, came $TIME"
 }
 
-format_words() { # LINE PATH SIZE -> TEXT; in one line where IS_BRIEF
+format_words() { # LINE PATH SIZE -> TEXT; its start in one line where IS_BRIEF
+	local note='' line
 	if ! read_file "$2" || [ "$BYTES_LENGTH" -ne "$3" ]; then
 		TEXT="agentalk: $1: the file with its words, $2, is gone or changed"
 		return
 	fi
 	quote_body
-	TEXT="agentalk: $1:"$'\n'"$QUOTED"
+	[ -z "$IS_CHANGED" ] || note="some of its characters can't be shown; the exact bytes are in"
 	if [ -n "$IS_BRIEF" ]; then
-		QUOTED="  | ${CLEAN//$'\n'/ }"
-		[ ${#QUOTED} -le 400 ] || QUOTED="${QUOTED:0:400}…" IS_CUT=yes
-		TEXT="agentalk: $1:"$'\n'"$QUOTED"
+		line=${CLEAN//$'\n'/ }
+		[ "$line" = "$CLEAN" ] || note='its lines are joined here; the whole is in'
+		cut_text "$line" 390
+		[ ${#line} -le 390 ] || line=$CUT… IS_CUT=yes
+		QUOTED="  | $line"
 	fi
-	if [ -n "$IS_CUT" ]; then
-		TEXT=$TEXT$'\n'"agentalk: that was its beginning; the whole is in $2"
-	elif [ -n "$IS_CHANGED" ]; then
-		TEXT=$TEXT$'\n'"agentalk: some of its characters can't be shown; the exact bytes are in $2"
-	fi
+	[ -z "$IS_CUT" ] || note='that was its beginning; the whole is in'
+	TEXT="agentalk: $1:"$'\n'"$QUOTED${note:+$'\n'"agentalk: $note $2"}"
 }
 
 read_record() { # R -> RECORD
@@ -218,13 +240,24 @@ read_record() { # R -> RECORD
 
 # ---- printing: each record once. What was printed counts as shown, for our receipts, too ----
 
-claim_printer() { # for ten seconds. Status 1: a living process prints
-	local pid=${PRINTER#*-}
-	pid=${pid%%-*}
-	if [[ $PRINTER != - && ${PRINTER%:*} != "$PROCESS_ID" && ${PRINTER##*:} -ge $TICKS && ${PRINTER##*:} -le $((TICKS + 10)) ]]; then
-		! is_process "$pid" || return
-	fi
+claim_printer() { # for ten seconds. Status 1: another process prints, as far as can be seen
+	local until=${PRINTER##*:}
+	case $PRINTER in
+		- | "$PROCESS_ID:"*) ;;
+		*)
+			is_running "${PRINTER%:*}"
+			[[ $? -eq 1 || $until -lt $TICKS || $until -gt $((TICKS + 10)) ]] || return
+			AGAIN=$((RECORDS - ${#NEW_RECORDS[@]})) # it may have printed these
+			;;
+	esac
 	PRINTER=$PROCESS_ID:$((TICKS + 10))
+}
+
+holds_printer() { # Status 1: another process has taken over, since this one stood still for so long
+	read_clock
+	refresh_state
+	[ "${PRINTER%:*}" = "$PROCESS_ID" ] || return
+	((TICKS + 3 < ${PRINTER##*:})) || { claim_printer && commit_state; }
 }
 
 print_new() { # what this call may still print is LEFT characters -> NEWS (yes; joined or more: something should follow); HAS_MORE
@@ -233,15 +266,17 @@ print_new() { # what this call may still print is LEFT characters -> NEWS (yes; 
 	while [ "$SHOWN" -lt "$RECORDS" ]; do
 		[ "${PRINTER%:*}" = "$PROCESS_ID" ] || { claim_printer || return 0; } && { commit_state || continue; }
 		is_watched || exit 1
+		hold # what was printed and not noted would be printed again
 		last=$SHOWN
 		for ((r = SHOWN + 1; r <= RECORDS; r++)); do
-			if format_record "$r"; then
-				is_superseded "$r" || {
-					[ "$LEFT" -eq 16000 ] || [ ${#TEXT} -le "$LEFT" ] || { HAS_MORE=yes && break; }
-					print "$TEXT"
-					((LEFT -= ${#TEXT} + 1))
-					[ "$LEFT" -gt 0 ] || LEFT=0
-				}
+			holds_printer || break
+			[ "$r" -gt "$SHOWN" ] || continue
+			if format_record "$r" && ! is_superseded "$r"; then
+				[ "$r" -gt "$AGAIN" ] || TEXT=${TEXT/#agentalk: /agentalk: (perhaps again) }
+				[ "$LEFT" -eq "$OUTPUT_BYTES" ] || [ ${#TEXT} -le "$LEFT" ] || { HAS_MORE=yes && break; }
+				print "$TEXT"
+				((LEFT -= ${#TEXT} + 1))
+				[ "$LEFT" -gt 0 ] || LEFT=0
 			fi
 			last=$r
 			note_news
@@ -249,9 +284,10 @@ print_new() { # what this call may still print is LEFT characters -> NEWS (yes; 
 		while :; do
 			for ((r = SHOWN + 1; r <= last; r++)); do note_shown "$r"; done
 			[ "$SHOWN" -ge "$last" ] || SHOWN=$last
-			PRINTER=-
+			[ "${PRINTER%:*}" != "$PROCESS_ID" ] || PRINTER=-
 			! commit_state || break
 		done
+		release
 		[ -z "$HAS_MORE" ] || return 0
 	done
 }

@@ -1,26 +1,32 @@
 # ---- say, dm, wait, listen ----
 
 read_text() { # WORDS… or --file PATH or - or nothing -> BODY
-	local source=${1:-}
-	case $source in
-		--file)
-			[ $# -eq 2 ] || die "--file takes one path" "$CALL say --file PATH"
-			[ -f "$2" ] && read_file "$2" || die "there is no such file, or it can't be read" "check the path"
-			;;
-		'' | -) read_input || die "nothing to say" "give the words: $CALL say 'words'; or a file: $CALL say --file PATH" ;;
-		*)
-			[ "$source" != -- ] || shift
-			BYTES=("$*") BYTES_LENGTH=0
-			BYTES_LENGTH=${#BYTES[0]}
-			;;
-	esac
+	local source=${1--} hint="give the words: $CALL say 'words'; or a file: $CALL say --file PATH"
+	[ -z "$ONLY_WORDS" ] || source=words
+	if [ "$source" = --file ]; then
+		[ $# -eq 2 ] || die "--file takes one path" "$CALL say --file PATH"
+		[ -f "$2" ] && file_sizes "$2" && is_decimal "$SIZE" || die "there is no such file, or it can't be read" "check the path"
+		check_length "$SIZE"
+		read_file "$2" || die "that file can't be read by this user" "check its permissions"
+	elif [ "$source" = - ] && [ $# -le 1 ]; then
+		read_input $((LIMIT + 1)) || die "nothing to say" "$hint"
+	else
+		[[ $source != --[a-z]* || $source = *[!a-z=-]* ]] ||
+			die "there is no option ${source%%=*}" "to say words that start with --, put -- before them"
+		BYTES=("$*")
+		BYTES_LENGTH=${#BYTES[0]}
+	fi
 	BODY=("${BYTES[@]}")
-	[ "$BYTES_LENGTH" -gt 0 ] || die "nothing to say" "give the words: $CALL say 'words'; or a file: $CALL say --file PATH"
-	[ "$BYTES_LENGTH" -le "$LIMIT" ] || die "a message has at most $LIMIT bytes, these are $BYTES_LENGTH" "send it as a file: $CALL send_file PATH"
+	[ "$BYTES_LENGTH" -gt 0 ] || die "nothing to say" "$hint"
+	check_length "$BYTES_LENGTH"
 }
 
-take_wait_option() { # ARGUMENTS -> WAIT_SECONDS, ARGUMENTS without --wait SECONDS
-	ARGUMENTS=() WAIT_SECONDS=''
+check_length() { # BYTES of a text
+	[ "$1" -le "$LIMIT" ] || die "a message has at most $LIMIT bytes, and this one is longer" "send it as a file: $CALL send_file PATH"
+}
+
+take_options() { # ARGUMENTS -> ARGUMENTS without --wait SECONDS, WAIT_SECONDS; ONLY_WORDS: there was a --
+	ARGUMENTS=() WAIT_SECONDS='' ONLY_WORDS=''
 	while [ $# -gt 0 ]; do
 		case $1 in
 			--wait)
@@ -28,7 +34,11 @@ take_wait_option() { # ARGUMENTS -> WAIT_SECONDS, ARGUMENTS without --wait SECON
 				WAIT_SECONDS=$2
 				shift
 				;;
-			--) break ;;
+			--)
+				shift
+				ONLY_WORDS=yes
+				break
+				;;
 			*) ARGUMENTS[${#ARGUMENTS[@]}]=$1 ;;
 		esac
 		shift
@@ -37,14 +47,14 @@ take_wait_option() { # ARGUMENTS -> WAIT_SECONDS, ARGUMENTS without --wait SECON
 }
 
 cmd_say() {
-	take_wait_option "$@"
+	take_options "$@"
 	read_text "${ARGUMENTS[@]}"
 	queue_message '*' text '' all
 	send_and_report
 }
 
 cmd_dm() {
-	take_wait_option "$@"
+	take_options "$@"
 	list_names
 	[ ${#ARGUMENTS[@]} -gt 0 ] || die "to whom?" "$CALL dm NAME 'words'. In the channel:${NAMES:- nobody}"
 	find_recipient "${ARGUMENTS[0]}"
@@ -56,6 +66,7 @@ cmd_dm() {
 
 cmd_send_file() { # PATH [NAME]
 	local to='*' name=all size hash
+	case ${1:-} in -?*) set -- "./$1" "${@:2}" ;; esac # or it would be an option of wc
 	check_file "${1:-}"
 	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
 	encrypt_file "$1"
@@ -94,7 +105,8 @@ describe_hearers() { # HEARERS, lines of the bridge -> RECIPIENTS; NOBODY_LISTEN
 		[ "${words[0]}" = recipient ] || continue
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || { PRESENCE='one that has just joined' && words[3]=0; }
 		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || NOBODY_LISTENS=''
-		RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name as many as it likes
 	done
 }
 
@@ -134,19 +146,22 @@ report_unsent() {
 
 # ---- waiting ----
 
-wait_for_news() { # SECONDS; status 0: there is news. JOINED waits up to five more for PAIRED, a person's words and files two
-	local end=$((TICKS + $1)) news='' polled=''
-	LEFT=16000
+wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news. JOINED waits up to five more for PAIRED, a person's words and files two
+	local end=$((TICKS + $1)) news='' polled='' is_enough=''
 	while :; do
 		refresh_state
 		print_new
 		[ -z "$HAS_MORE" ] || return 0
 		case $NEWS in
-			yes) return 0 ;;
+			yes) is_enough=yes ;;
 			joined) news=yes end=$((TICKS + 5)) ;;
 			more) news=yes end=$((TICKS + 2)) ;;
 		esac
-		((TICKS < end)) || [[ -z $polled || -n $MORE_EVENTS ]] || break
+		if [[ $is_enough && (-z $MORE_EVENTS || $TICKS -ge $end) ]]; then
+			HAS_MORE=$MORE_EVENTS
+			return 0
+		fi
+		((TICKS < end)) || [[ -z $polled || (-n $MORE_EVENTS && $TICKS -lt $((end + 10))) ]] || break
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes
@@ -165,6 +180,8 @@ poll_or_yield() { # SECONDS: one poll; or a pause while another process of this 
 	[ -z "$HAS_MISSING" ] || seconds=2
 	[ -z "$HAS_FILES" ] || seconds=0
 	(($1 >= seconds)) || seconds=$(($1 > 0 ? $1 : 0))
+	ask_fetched
+	check_copy
 	send_queued "$OUT" 5 || [ -z "$BLOCKED" ] || OFFLINE_REASON=$WHY
 	if poll "$seconds"; then
 		OFFLINE_REASON='' FAILED_POLLS=0
@@ -185,15 +202,17 @@ poll_or_yield() { # SECONDS: one poll; or a pause while another process of this 
 cmd_wait() { # SECONDS
 	local seconds=${1:-100}
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
-	AUTO_PRINT=yes
+	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
 	if wait_for_news "$seconds"; then
 		list_names
-		[ -z "$HAS_MORE" ] || { print "agentalk: There is more: $CALL wait 0 shows it" && return; }
+		[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
 		if [ -n "$NAMES" ]; then
 			print "agentalk: next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
 		else
 			print "agentalk: nobody else is left. If your task is done: $CALL leave"
 		fi
+	elif [ "$SHOWN" -lt "$RECORDS" ]; then
+		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
 	elif [ -n "$OFFLINE_REASON" ]; then
 		print "agentalk: no news: $OFFLINE_REASON. If it lasts, tell your user. Next: $CALL wait"
 	elif list_names && [ -z "$NAMES" ]; then
@@ -205,10 +224,13 @@ cmd_wait() { # SECONDS
 	unlock_poll
 }
 
+print_more() { print "agentalk: There is more: $CALL wait 0 shows it"; }
+
 cmd_listen() {
 	local told=''
 	IS_BRIEF=yes AUTO_PRINT=yes
 	while is_watched; do
+		LEFT=$OUTPUT_BYTES
 		wait_for_news 25 || :
 		case $OFFLINE_REASON:$told in
 			?*:)

@@ -60,7 +60,7 @@ export class Agent extends Client {
   }
 
   peer(label: string): Peer {
-    const found = this.peers.find((peer) => peer.label === label);
+    const found = this.directory.peers.find((peer) => peer.label === label);
     if (!found) throw new Error(`${label} was not met`);
     return found;
   }
@@ -88,7 +88,7 @@ export class Agent extends Client {
   }
 
   async postSealed(to: Peer | undefined, sealed: Sealed): Promise<void> {
-    await this.post(to, sealed);
+    await this.post(to?.id ?? '*', sealed);
   }
 
   /** Seals and posts any headers and body. */

@@ -1,18 +1,18 @@
 /**
- * Real processes on one stage: bridges that can be killed and come back at the same address, and participants, each with
- * a home of its own. What a test started ends with it, by its pid.
+ * Real processes: bridges that can be killed and come back at the same address, and participants, each with a home of its
+ * own. What a test started ends with it, by its pid.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
 import { Adversary } from '../kit/adversary.ts';
 import type { Plan } from '../kit/adversary.ts';
-import { BASH, CLIENT } from '../kit/shell.ts';
+import { BASH, installClient } from '../kit/shell.ts';
 
 /** Asks again and again, until there is something. Throws when that takes too long. */
 export async function until<T>(what: string, seconds: number, ask: () => T | undefined | Promise<T | undefined>) {
@@ -116,12 +116,12 @@ export class Bridge {
 
 /** One participant. */
 export class Session {
-  readonly #stage: Stage;
+  readonly #processes: Processes;
   readonly name: string;
   readonly home: string;
 
-  constructor(stage: Stage, name: string, home: string) {
-    this.#stage = stage;
+  constructor(processes: Processes, name: string, home: string) {
+    this.#processes = processes;
     this.name = name;
     this.home = home;
   }
@@ -131,14 +131,10 @@ export class Session {
   }
 
   /** Starts a command: of the session where there is one, else of the client that makes it. */
-  start(
-    args: readonly string[],
-    input?: string | Buffer,
-    other: { script?: string; env?: NodeJS.ProcessEnv } = {},
-  ): Running {
+  start(args: readonly string[], input?: string | Buffer, other: { env?: NodeJS.ProcessEnv } = {}): Running {
     const own = join(this.folder, 'agentalk.sh');
-    const script = other.script ?? (existsSync(own) ? own : CLIENT);
-    return this.#stage.spawn(BASH, [script, ...args], { AGENTALK_HOME: this.home, ...other.env }, input);
+    const script = existsSync(own) ? own : this.#processes.client;
+    return this.#processes.spawn(BASH, [script, ...args], { AGENTALK_HOME: this.home, ...other.env }, input);
   }
 
   /** Runs one to its end; any other status than that expected fails. */
@@ -165,27 +161,54 @@ export class Session {
     return this.start(['listen']);
   }
 
+  /** Starts a listener, and waits until it polls. */
+  async listening(): Promise<Running> {
+    const listener = this.listen();
+    await this.polls(listener);
+    return listener;
+  }
+
+  /** Until this call polls for its session. */
+  async polls(call: Running, seconds = 30): Promise<void> {
+    const lock = join(this.folder, 'poll.lock');
+    const isIt = () => existsSync(lock) && readFileSync(lock, 'latin1').split('-')[1] === String(call.pid);
+    await until(`${this.name}: a poll of ${call.pid}`, seconds, () => isIt() || undefined);
+  }
+
   /** Files that calls left; while one runs it has some. */
   get temporary(): string[] {
     return existsSync(this.folder) ? readdirSync(join(this.folder, 'tmp')) : [];
   }
+
+  /** All files of its folder, but what grows with the talk: records, and the content of each message. */
+  get files(): string[] {
+    return readdirSync(this.folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(this.folder, join(entry.parentPath ?? entry.path, entry.name)))
+      .filter((path) => !/^(journal|inbox|outbox)\//.test(path));
+  }
 }
 
-export class Stage {
+export class Processes {
   readonly folder: string;
-  readonly #processes = new Set<Running>();
+  /** The client that makes sessions. */
+  readonly client: string;
+  readonly #running = new Set<Running>();
   readonly #closers: (() => Promise<void>)[] = [];
 
-  constructor(name: string) {
+  /** @param isReleased the client with its real timers, else ten times as fast */
+  constructor(name: string, isReleased = false) {
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), `agentalk-${name}-`)));
+    this.client = join(this.folder, 'agentalk.sh');
+    installClient(this.client, isReleased);
   }
 
   spawn(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}, input?: string | Buffer): Running {
     const { PATH, TMPDIR, LANG } = process.env;
-    const base = { PATH, TMPDIR, LANG, HOME: this.folder, NO_PROXY: '127.0.0.1', AGENTALK_STAGE: this.folder };
+    const base = { PATH, TMPDIR, LANG, HOME: this.folder, NO_PROXY: '127.0.0.1', AGENTALK_TEST_PROCESSES: this.folder };
     const running = new Running(command, args, { ...base, ...env }, input);
-    this.#processes.add(running);
-    void running.ended.then(() => this.#processes.delete(running));
+    this.#running.add(running);
+    void running.ended.then(() => this.#running.delete(running));
     return running;
   }
 
@@ -207,35 +230,43 @@ export class Stage {
     return adversary;
   }
 
-  /** What has to be ended before this stage is. */
+  /** What must be ended before these are. */
   onClose(close: () => Promise<void>): void {
     this.#closers.unshift(close);
   }
 
   /** Sessions in one channel, each paired with each other; `urlFor` gives each its way to the bridge. */
-  async cast(names: readonly string[], urlFor: (name: string) => string, homes: Record<string, string> = {}) {
+  async startSessions(
+    names: readonly string[],
+    urlFor: (name: string) => string,
+    homes: Record<string, string> = {},
+  ): Promise<Session[]> {
     const sessions = names.map((name) => this.session(name, homes[name]));
     const [first, ...others] = sessions;
     assert(first);
     const opened = await first.run(['create', urlFor(first.name), '--name', first.name]);
     const link = /\S+(\/c\/\S+#k=[0-9a-f]{64})/.exec(opened)?.[1];
     for (const session of others) {
-      await session.run(['join', urlFor(session.name) + link, '--name', session.name]);
       const before = sessions.slice(0, sessions.indexOf(session));
-      const listeners = [...before, session].map((each) => each.listen());
-      for (const listener of listeners.slice(0, -1)) await listener.says(`PAIRED with ${session.name}`);
-      for (const listener of listeners) await listener.kill('SIGTERM');
+      const listeners = before.map((each) => each.listen());
+      const joined = await session.run(['join', urlFor(session.name) + link, '--name', session.name]);
+      for (const listener of listeners) await listener.says(`PAIRED with ${session.name}`);
+      const missing = before.filter(({ name }) => !joined.includes(`PAIRED with ${name}`));
+      const own = session.listen();
+      for (const { name } of missing) await own.says(`PAIRED with ${name}`);
+      for (const listener of [own, ...listeners]) await listener.kill('SIGTERM');
     }
     for (const session of sessions) await session.wait(0); // what came while they paired
     return sessions;
   }
 
-  /** Processes of this stage that still run, as `pid: command`. */
+  /** Processes that still run, as `pid: command`. */
   leftovers(): string[] {
     const found: string[] = [];
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {
-        if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`AGENTALK_STAGE=${this.folder}\0`)) continue;
+        if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`AGENTALK_TEST_PROCESSES=${this.folder}\0`))
+          continue;
         found.push(`${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ')}`);
       } catch {
         // It has just ended, or is not ours.
@@ -245,8 +276,8 @@ export class Stage {
   }
 
   async close({ isKept = process.env['AGENTALK_TEST_KEEP'] !== undefined } = {}): Promise<void> {
-    for (const running of this.#processes) running.signal('SIGCONT');
-    await Promise.all([...this.#processes].map((running) => running.kill()));
+    for (const running of this.#running) running.signal('SIGCONT');
+    await Promise.all([...this.#running].map((running) => running.kill()));
     for (const close of this.#closers) await close();
     if (!isKept) rmSync(this.folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   }
