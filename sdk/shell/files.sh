@@ -202,14 +202,19 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 }
 
 fetch_files() { # what is on its way, for about three seconds in all -> HAS_FILES: something may come at once
-	local file start=$TICKS
+	local file name start=$TICKS stale=()
 	HAS_FILES=''
 	list_files "$SESSION/files/"
 	for file in "${FILES[@]}"; do
-		[[ ${file##*/} = *[!0-9]* ]] || was_asked "$file" || fetch_file "${file##*/}" || :
-		read_clock
-		((TICKS - start < 3)) || break
+		name=${file##*/}
+		if [[ $name = *-* ]]; then
+			[ -e "${file%-*}" ] || stale[${#stale[@]}]=$file # a piece of what is complete
+		elif ((TICKS - start < 3)) && ! was_asked "$file"; then
+			fetch_file "$name" || :
+			read_clock
+		fi
 	done
+	remove "${stale[@]}"
 }
 
 was_asked() { # FILE: its sender, for pieces, in the last ten seconds
