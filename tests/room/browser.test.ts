@@ -72,7 +72,7 @@ test('where the transcript fills the storage its oldest lines go first', { skip 
   assert.equal(await ada.page.getByText('This browser stores nothing').count(), 0);
   await ada.say('still the same session');
   await laptop.reads('still the same session');
-  assert.equal(laptop.peers.length, 1);
+  assert.equal(laptop.directory.peers.length, 1);
   await done(ada);
 });
 
