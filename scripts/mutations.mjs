@@ -679,9 +679,9 @@ export const MUTATIONS = {
   // ---- the room ----
   'room: characters that hide or turn text around': {
     promise: 'a peer’s words can’t pass for something else',
-    file: 'sdk/room/text.ts',
-    old: "'\\ufffd',",
-    new: "'$&',",
+    file: 'sdk/room/sanitize.ts',
+    old: 'replaceHidden(text.replace',
+    new: 'String(text.replace',
     test: 'room/hostile',
     named: 'bodies',
   },

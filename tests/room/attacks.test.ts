@@ -66,7 +66,7 @@ test('a signature over another session’s id is not its own', { skip }, async (
   const { laptop, mallory, ada, deliverNextAs, end } = await conspiracy();
   // Signed over laptop's sid and AAD, but with mallory's key.
   const { session } = mallory;
-  mallory.session = { ...session, sid: laptop.session.sid };
+  mallory.useSession({ sid: laptop.session.sid });
   const { id } = mallory;
   Object.defineProperty(mallory, 'id', { value: laptop.id, configurable: true });
   const sealed = mallory.sealFrame(undefined, mallory.honestHeaders('text', 1), 'signed for laptop');
