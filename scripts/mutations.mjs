@@ -127,7 +127,7 @@ export const MUTATIONS = {
     old: '[ "${BYTES[0]%%" "*}" = "$HASH" ] || report sequence-reused "${P_LABEL[PEER]}"',
     new: ':',
     test: 'hostile/numbers',
-    named: 'that differ in one header only|to all: the first',
+    named: 'before their turn',
   },
   'client: a lost number is never given up while its sender talks': {
     promise: 'what is withheld is told',
