@@ -398,8 +398,8 @@ export const MUTATIONS = {
   'bridge: as many polls as one likes': {
     promise: 'every list has a cap',
     file: 'bridge/channels.ts',
-    old: "if (waiters.size >= this.house.limits.waitingPolls) throw new Refusal('too_many_polls');",
-    new: '',
+    old: "if (isFull) throw new Refusal('too_many_polls');",
+    new: 'void isFull;',
     test: 'channels',
     named: 'so many waiting polls',
   },
@@ -430,7 +430,7 @@ export const MUTATIONS = {
   'bridge: a body may be as long as it likes': {
     promise: 'memory is bounded',
     file: 'bridge/http.ts',
-    old: "if (size > maxBytes) return fail(new Refusal('too_large'));",
+    old: "    if (size > maxBytes) throw new Refusal('too_large');\n",
     new: '',
     test: 'http/',
     named: 'too_large',
@@ -655,9 +655,9 @@ export const MUTATIONS = {
   // ---- the room ----
   'room: characters that hide or turn text around': {
     promise: 'a peer’s words can’t pass for something else',
-    file: 'sdk/room/text.ts',
-    old: "'\\ufffd',",
-    new: "'$&',",
+    file: 'sdk/room/sanitize.ts',
+    old: "replaceHidden(text.replace(/\\r\\n?/g, '\\n').replace(AFTER_EMOJI, ''), REPLACEMENT);",
+    new: "replaceHidden(text, '') && text;",
     test: 'room/hostile',
     named: 'bodies',
   },

@@ -132,12 +132,13 @@ const PLANTS: Readonly<Record<string, (path: string, elsewhere: string) => void>
 function picture(folder: string): string[] {
   const lines = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => {
     const path = join(folder, name);
-    const about = lstatSync(path);
+    const about = lstatSync(path, { throwIfNoEntry: false });
+    if (!about) return ''; // what calls remove behind themselves
     const holds = about.isFile() ? readFileSync(path, 'utf8') : about.isSymbolicLink() ? readlinkSync(path) : '';
     return `${name} ${about.mode.toString(8)} ${about.uid} ${holds}`;
   });
   // Neither the client, nor the session that was made beside.
-  return lines.filter((line) => !/^agentalk( |-session-(other|laptop-2))/.test(line)).sort();
+  return lines.filter((line) => line !== '' && !/^agentalk( |-session-(other|laptop-2))/.test(line)).sort();
 }
 
 for (const [what, plant] of Object.entries(PLANTS)) {

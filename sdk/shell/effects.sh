@@ -179,7 +179,7 @@ read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pie
 		[[ -z $1 || $BYTES_LENGTH -le $1 ]] || break
 	done
 	BYTES[n]=$piece
-	((BYTES_LENGTH += ${#piece}))
+	BYTES_LENGTH=$((BYTES_LENGTH + ${#piece}))
 }
 
 print_body() { # BODY, pieces as in BYTES
