@@ -15,7 +15,7 @@ main() {
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
 	start_part_1
-	HAS_OWN_PARENT=''
+	HAS_OWN_PARENT='' HAS_SECRET=''
 	! is_process "$PPID" || HAS_OWN_PARENT=yes
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
