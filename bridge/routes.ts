@@ -90,7 +90,10 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const ticket = state.invitation(exchange.request.headers['agentalk-invite'], id);
     if (isNew && ticket === undefined) throw new Refusal('not_invited');
     if (isNew) visitors.count(visitor, 'Channels');
-    exchange.answer(isNew ? 201 : 200, formOf(exchange).opened(channels.open(id), isNew, limits, ticket));
+    exchange.answer(
+      isNew ? 201 : 200,
+      formOf(exchange).opened(channels.open(id, exchange.client), isNew, limits, ticket),
+    );
   }
 
   function join(exchange: Exchange, id: ChannelId, fields: Fields): void {
@@ -177,7 +180,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const blobId = blobOf(exchange);
     const isThere = channel.blobs.get(blobId) !== undefined;
     visitors.count(visitor, 'Uploads', exchange.response);
-    const upload = channel.beginUpload(participant, blobId, bytes);
+    const upload = channel.beginUpload(participant, blobId, bytes, exchange.client);
     exchange.response.on('close', () => channel.endUpload(participant, upload));
     const done = () => {
       const isNew = !isThere && channel.completeUpload(participant, upload);

@@ -7,6 +7,7 @@ export const FAMILIES = {
   blobs: 'Blobs in all channels.',
   blob_bytes: 'Memory that blobs count for, in agentalk_held_bytes, too.',
   held_bytes: 'Memory that the channels count for.',
+  memory_owners: 'Addresses that have some of this memory.',
   inflight_bytes: 'Memory of answers not yet read and bodies not yet whole.',
   connections: 'Open connections.',
   addresses: 'Addresses for which something counts.',

@@ -97,7 +97,8 @@ cmd_leave() {
 erase_keys() {
 	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'"FOLDER $FOLDER_OF_CALLS"$'\n'
 	rename "$TMP.session" "$SESSION/session" || die_disk
-	remove "$TMP.keys" "$SESSION/sent" "$SESSION/received"
+	list_files "$SESSION/tmp/" # what killed processes left may have a key, too
+	remove "${FILES[@]}" "$SESSION/sent" "$SESSION/received" "$SESSION/files" "$SESSION/digests"
 }
 
 has_confirmed() { # PEER: was it shown all that we said?

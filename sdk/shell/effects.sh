@@ -164,7 +164,7 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 	done
 	STATUSES=()
 	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
-		run_curl "$TOKEN" 60 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
+		run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
 	)
 }
 
@@ -179,7 +179,7 @@ read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pie
 		[[ -z $1 || $BYTES_LENGTH -le $1 ]] || break
 	done
 	BYTES[n]=$piece
-	((BYTES_LENGTH += ${#piece}))
+	BYTES_LENGTH=$((BYTES_LENGTH + ${#piece}))
 }
 
 print_body() { # BODY, pieces as in BYTES

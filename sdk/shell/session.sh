@@ -142,6 +142,10 @@ make_state() { # commit 0
 parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
 	local text=${1//[[:space:]]/}
 	text=${text//%23/#}
+	case $text in # the words before it are no part of it
+		*https://*) text=https://${text##*https://} ;;
+		*http://*) text=http://${text##*http://} ;;
+	esac
 	[[ $text =~ (https?://)?([]A-Za-z0-9._~:/%[-]+)/c/([0-9a-f]{32})\#([a-z]=[A-Za-z0-9_-]+(&[a-z]=[A-Za-z0-9_-]+)*) ]] || return
 	CHANNEL=${BASH_REMATCH[3]}
 	text="&${BASH_REMATCH[4]}"

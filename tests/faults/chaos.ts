@@ -10,7 +10,7 @@ import { calm, storm as networkFaults } from '../kit/adversary.ts';
 import type { Adversary } from '../kit/adversary.ts';
 import { Random } from '../kit/random.ts';
 import { Processes, until } from './processes.ts';
-import type { Bridge, Running, Session } from './processes.ts';
+import type { Bridge, Home, Running, Session } from './processes.ts';
 import { checkInbox, marksOf, read, readOutbox, readState, scopeOf, write } from './session-reader.ts';
 import type { Entry, Numbered } from './session-reader.ts';
 
@@ -80,7 +80,7 @@ class Speaker {
   }
 
   async #attempt({ to, text, isFile }: OutgoingMessage): Promise<number | string> {
-    const path = join(this.session.home, 'report.bin');
+    const path = join(this.session.home, 'report.bin'); // of ada, whose home is no other file system
     const words = isFile ? ['send_file', path, ...(to === 'all' ? [] : [to])] : to === 'all' ? ['say'] : ['dm', to];
     const call = this.session.start(words, isFile ? '' : text);
     const { killIn, freezeIn } = this;
@@ -167,14 +167,15 @@ function outgoing(seed: string, name: string, count: number): OutgoingMessage[] 
   });
 }
 
-/** A file system of its own for one participant: its path, and how to take it away. */
-async function smallDisk(processes: Processes, megabytes: number): Promise<string> {
-  const folder = join(processes.folder, 'disk');
-  mkdirSync(folder);
-  const mount = `mount -t tmpfs -o size=${megabytes}m tmpfs '${folder}' && echo mounted && exec sleep 100000`;
+/** A file system of its own for one participant, which its processes alone see; it ends with the process that holds it. */
+async function smallDisk(processes: Processes, megabytes: number): Promise<Home> {
+  const path = join(processes.folder, 'disk');
+  mkdirSync(path);
+  const mount = `mount -t tmpfs -o size=${megabytes}m tmpfs '${path}' && echo mounted && exec sleep 100000`;
   const holder = processes.spawn('unshare', ['-m', 'sh', '-c', mount]);
   await holder.says('mounted', 10);
-  return `/proc/${holder.pid}/root${folder}`;
+  const { pid } = holder;
+  return { path, seen: `/proc/${pid}/root${path}`, inside: ['nsenter', '-t', String(pid), '-m'] };
 }
 
 export interface Report {
@@ -440,7 +441,9 @@ function checkLines({ session, heard }: Speaker): number {
   const first = new Map<string, number>();
   let again = 0;
   for (const { output } of heard) {
-    for (const [, mark, label = ''] of output.matchAll(/^agentalk: (\(perhaps again\) )?((?:FILE )?#\d+) from /gm)) {
+    for (const [, mark, label = ''] of output.matchAll(
+      /^agentalk: (\(perhaps again\) )?((?:FILE )?#\d+) from \S+(?: to|, \d)/gm,
+    )) {
       if (mark === undefined) first.set(label, (first.get(label) ?? 0) + 1);
       else again++;
       if (!first.has(label)) first.set(label, 0);

@@ -81,7 +81,7 @@ describe('files', { concurrency: 3 }, () => {
     });
     await ada.say('said after it');
     await listener.says('said after it');
-    await listener.says(/^agentalk: FILE #1 from ada/m, 90);
+    await listener.says(/^agentalk: FILE #1 from ada, \d/m, 90);
     assert.deepEqual(sums(bob), [sum]);
     assert.equal(readLog(bob.folder).find(({ type }) => type === 'coming')?.words[4], 'me');
     assert.equal(sums(bob).length, readOutbox(ada.folder).filter(({ name }) => name === 'bob').length);
@@ -99,7 +99,7 @@ describe('files', { concurrency: 3 }, () => {
       await call.kill('SIGKILL', ms % 200 === 100 ? 'group' : 'it');
     }
     const last = bob.listen();
-    await last.says(/^agentalk: (\(perhaps again\) )?FILE #1 from ada/m, 60);
+    await last.says(/^agentalk: (\(perhaps again\) )?FILE #1 from ada, \d/m, 60);
     checkInbox(bob.folder);
     assert.deepEqual(sums(bob), [sum]);
     await last.kill('SIGTERM');
@@ -114,7 +114,7 @@ describe('files', { concurrency: 3 }, () => {
     await bridge.kill();
     await bridge.start();
     const [near, far] = [ada.listen(), bob.listen()];
-    await far.says(/^agentalk: FILE #1 from ada/m, 60);
+    await far.says(/^agentalk: FILE #1 from ada, \d/m, 60);
     assert.deepEqual(sums(bob), [sum]);
     assert.match(near.output, /RESUMED/);
   });

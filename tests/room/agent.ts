@@ -1,7 +1,8 @@
 /** examples/client.ts as the other end of a room: it listens, tests wait for what it was told, and it can misbehave. */
 import { Client } from '../../examples/client.ts';
-import type { OwnSession } from '../../examples/client.ts';
-import { sessionId } from '../../examples/client/crypto.ts';
+import * as crypto from '../../examples/client/crypto.ts';
+import { buildFrame } from '../../examples/client/message.ts';
+import { OwnSession } from '../../examples/client/session.ts';
 import type { Entry } from '../../examples/client/entries.ts';
 import type { Headers } from '../../examples/client/message.ts';
 import type { Peer } from '../../examples/client/peer.ts';
@@ -79,7 +80,15 @@ export class Agent extends Client {
 
   /** Presents another card than its own: the sid is that of the card. */
   useCard(card: OwnSession['card']): this {
-    this.session = { ...this.session, card, sid: sessionId(this.k, card), sealedCard: this.sealCard(card) };
+    const aad = crypto.additionalData(this.channel, this.id, '*', 'card');
+    const sealedCard = crypto.seal(this.roomKey, aad, buildFrame(card));
+    return this.useSession({ card, sid: crypto.sessionId(this.k, card), sealedCard });
+  }
+
+  /** Some fields of its session are others from now on. */
+  useSession(changes: Partial<OwnSession>): this {
+    const prototype: unknown = OwnSession.prototype;
+    this.session = Object.assign(Object.create(prototype as object) as OwnSession, this.session, changes);
     return this;
   }
 

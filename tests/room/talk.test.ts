@@ -100,7 +100,7 @@ test('a reload keeps the identity, the transcript and the numbers', { skip }, as
     'from laptop, before',
   ]);
   assert.deepEqual(laptop.texts('ada'), ['from ada, before', 'from ada, after']);
-  assert.equal(laptop.peers.length, 1, 'the same session');
+  assert.equal(laptop.directory.peers.length, 1, 'the same session');
   assert.ok(!laptop.entries.some(({ type }) => ['left', 'gone', 'tampered', 'missed', 'new'].includes(type)));
   const stored = await ada.page.evaluate(
     () => JSON.stringify({ ...sessionStorage }) + JSON.stringify({ ...localStorage }),
@@ -118,7 +118,9 @@ test(
     const visitor = await Visitor.at(bridge.url);
     await visitor.page.goto(laptop.link);
     await visitor.page.getByRole('button', { name: 'Only watch' }).click();
-    const peer = await laptop.until(({ peers }) => peers.find(({ card }) => card.name.startsWith('watcher-')));
+    const peer = await laptop.until(({ directory: { peers } }) =>
+      peers.find(({ card }) => card.name.startsWith('watcher-')),
+    );
     assert.equal(peer.card.kind, 'human');
     await laptop.paired(peer.label);
     await laptop.say('is anybody there?');
