@@ -337,7 +337,7 @@ test('an openssl that computes wrongly is named as such, before anything is sent
   // Each wrong in one byte of what it encrypts.
   writeFileSync(
     stub,
-    `#!${BASH}\n[ "$1" != enc ] || { '${pathOf('openssl')}' "$@" | tr '\\0-\\377' '\\1-\\377\\0'; exit; }\nexec '${pathOf('openssl')}' "$@"\n`,
+    `#!${BASH}\n[ "$1" != enc ] || { '${pathOf('openssl')}' "$@" | '${pathOf('tr')}' '\\0-\\377' '\\1-\\377\\0'; exit; }\nexec '${pathOf('openssl')}' "$@"\n`,
   );
   chmodSync(stub, 0o755);
   await refused(['create', bridge.url], /openssl computes wrongly.*nothing was sent/, new Agent(), {
