@@ -680,8 +680,8 @@ export const MUTATIONS = {
   'room: characters that hide or turn text around': {
     promise: 'a peer’s words can’t pass for something else',
     file: 'sdk/room/sanitize.ts',
-    old: "replaceHidden(text.replace(/\\r\\n?/g, '\\n').replace(AFTER_EMOJI, ''), REPLACEMENT);",
-    new: "replaceHidden(text, '') && text;",
+    old: 'replaceHidden(text.replace',
+    new: 'String(text.replace',
     test: 'room/hostile',
     named: 'bodies',
   },
