@@ -6,32 +6,61 @@
  * blob's blocks, so a blob that is evicted stays whole for whoever is being sent it.
  */
 import { createHash } from 'node:crypto';
+import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
 import { Refusal } from './errors.ts';
 import type { BlobId, ParticipantId } from './ids.ts';
+import type { Item, Memory, Owner } from './memory.ts';
 
 export const MAX_BLOB_BYTES = 1_048_576; // docs/protocol.md, Blobs
-const BLOCK_BYTES = 64 * 1024;
 /** What a blob takes besides its bytes, about, so that the limits in bytes mean memory. */
 const OVERHEAD_BYTES = 512;
 
-export interface Blob {
-  readonly id: BlobId;
-  readonly from: ParticipantId;
-  readonly blocks: readonly Buffer[];
-  readonly bytes: number;
+/** Its memory is used again when the store and all answers have let go of it. */
+export class Blob implements Item {
+  #references = 1;
+  older: Item | undefined;
+  newer: Item | undefined;
+
+  constructor(
+    readonly id: BlobId,
+    readonly at: number,
+    readonly source: Source,
+    readonly store: BlobStore,
+    readonly blocks: readonly Buffer[],
+    readonly bytes: number,
+  ) {}
+
+  evict(): void {
+    this.store.evict(this);
+  }
+
+  /** Returns what lets go of it, to be called once. */
+  share(): () => void {
+    this.#references++;
+    return () => this.release();
+  }
+
+  release(): void {
+    if (--this.#references === 0) giveBack(this.blocks);
+  }
 }
 
-/** Memory that is shared with others. */
-export interface Memory {
-  /** Counts so many bytes more. Throws bridge_full. */
-  take(bytes: number): void;
-  giveBack(bytes: number): void;
+/** Whose blob it is in the channel, and whose memory. */
+export interface Source {
+  readonly from: ParticipantId;
+  readonly owner: Owner;
 }
 
 /** What one participant has in the store. */
 interface Holding {
   bytes: number; // with what is arriving
   readonly blobs: Set<Blob>; // oldest first
+}
+
+/** Of all stores together. */
+export interface BlobTotals {
+  count: number;
+  bytes: number;
 }
 
 export class BlobStore {
@@ -43,32 +72,31 @@ export class BlobStore {
   constructor(
     readonly maxBytes: number,
     readonly memory: Memory,
+    readonly totals: BlobTotals,
   ) {}
-
-  get size(): number {
-    return this.#blobs.size;
-  }
 
   get(id: BlobId): Blob | undefined {
     return this.#blobs.get(id);
   }
 
-  /** Counts memory for a participant; at the limit, whoever has most loses its oldest. Throws no_channel, bridge_full. */
-  take(from: ParticipantId, bytes: number): void {
+  /** Counts memory; at the limit, the participant that has most loses its oldest. Throws no_channel, bridge_full. */
+  take(source: Source, bytes: number): void {
     if (this.#isClosed) throw new Refusal('no_channel');
     while (this.bytes + bytes > this.maxBytes) {
       const blob = this.#oldestOfLargest();
       if (!blob) throw new Refusal('bridge_full');
-      this.evict(blob);
+      blob.evict();
     }
-    this.memory.take(bytes);
-    this.#count(from, bytes);
+    this.memory.take(source.owner, bytes);
+    this.#count(source, bytes);
+    if (!this.#isClosed) return;
+    this.giveBack(source, bytes); // this very channel had to make room
+    throw new Refusal('no_channel');
   }
 
-  giveBack(from: ParticipantId, bytes: number): void {
-    if (this.#isClosed) return;
-    this.memory.giveBack(bytes);
-    this.#count(from, -bytes);
+  giveBack(source: Source, bytes: number): void {
+    this.memory.add(source.owner, -bytes);
+    this.#count(source, -bytes);
   }
 
   /** Stores bytes that are counted already. False, and they are no longer counted, if another upload was faster. */
@@ -77,9 +105,12 @@ export class BlobStore {
     const isNew = !this.#blobs.has(blob.id);
     if (isNew) {
       this.#blobs.set(blob.id, blob);
-      this.#holdings.get(blob.from)?.blobs.add(blob);
+      this.#holdings.get(blob.source.from)?.blobs.add(blob);
+      blob.source.owner.blobs.add(blob);
+      this.totals.count++;
     } else {
-      this.giveBack(blob.from, blob.bytes + OVERHEAD_BYTES);
+      this.giveBack(blob.source, blob.bytes + OVERHEAD_BYTES);
+      blob.release();
     }
     return isNew;
   }
@@ -87,23 +118,24 @@ export class BlobStore {
   /** The one place where a blob is given up. */
   evict(blob: Blob): void {
     this.#blobs.delete(blob.id);
-    this.#holdings.get(blob.from)?.blobs.delete(blob);
-    this.giveBack(blob.from, blob.bytes + OVERHEAD_BYTES);
+    this.#holdings.get(blob.source.from)?.blobs.delete(blob);
+    blob.source.owner.blobs.remove(blob);
+    this.totals.count--;
+    this.giveBack(blob.source, blob.bytes + OVERHEAD_BYTES);
+    blob.release();
   }
 
-  /** The channel has ended. */
+  /** The channel has ended. What is on its way gives back what it has by itself. */
   close(): void {
     this.#isClosed = true;
-    this.#blobs.clear();
-    this.#holdings.clear();
-    this.memory.giveBack(this.bytes);
-    this.bytes = 0;
+    for (const blob of this.#blobs.values()) blob.evict();
   }
 
-  #count(from: ParticipantId, bytes: number): void {
+  #count({ from }: Source, bytes: number): void {
     const holding = this.#holdings.get(from) ?? { bytes: 0, blobs: new Set() };
     holding.bytes += bytes;
     this.bytes += bytes;
+    this.totals.bytes += bytes;
     if (holding.bytes > 0) this.#holdings.set(from, holding);
     else this.#holdings.delete(from);
   }
@@ -123,13 +155,18 @@ export class Upload {
   readonly #blocks: Buffer[] = [];
   #received = 0;
   #counted = 0;
+  #source: Source | undefined;
   #isOver = false;
 
-  /** @param bytes as declared: 1 to MAX_BLOB_BYTES, and no more than that is written */
+  /**
+   * @param address that it comes from, and whose memory it takes
+   * @param bytes as declared: 1 to MAX_BLOB_BYTES, and no more than that is written
+   */
   constructor(
     readonly store: BlobStore,
     readonly id: BlobId,
     readonly from: ParticipantId,
+    readonly address: string,
     readonly bytes: number,
   ) {}
 
@@ -149,27 +186,28 @@ export class Upload {
   #allocate(): Buffer {
     const size = Math.min(BLOCK_BYTES, this.bytes - this.#received);
     const counted = size + (this.#counted === 0 ? OVERHEAD_BYTES : 0);
-    this.store.take(this.from, counted);
+    const source = this.#source ?? { from: this.from, owner: this.store.memory.owner(this.address) };
+    this.store.take(source, counted);
+    this.#source = source;
     this.#counted += counted;
-    const block = Buffer.allocUnsafeSlow(size);
+    const block = takeBlock(size);
     this.#blocks.push(block);
     return block;
   }
 
   /** Whether the blob is new. Throws bad_request if it is not what its name says, no_channel. */
-  complete(): boolean {
+  complete(now: number): boolean {
     const isRight = this.#received === this.bytes && this.#hash.digest('hex') === this.id;
-    if (!isRight) {
-      this.abort();
-      throw new Refusal('bad_request', 'The SHA-256 of the body');
-    }
+    if (!isRight || !this.#source) throw new Refusal('bad_request', 'The SHA-256 of the body');
+    const isNew = this.store.add(new Blob(this.id, now, this.#source, this.store, this.#blocks, this.bytes));
     this.#isOver = true;
-    return this.store.add({ id: this.id, from: this.from, blocks: this.#blocks, bytes: this.bytes });
+    return isNew;
   }
 
   abort(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.store.giveBack(this.from, this.#counted);
+    if (this.#source) this.store.giveBack(this.#source, this.#counted);
+    giveBack(this.#blocks);
   }
 }

@@ -10,16 +10,28 @@ import { BlobStore, Upload } from './blobs.ts';
 import { Refusal } from './errors.ts';
 import { EVERYBODY, isSameToken, type BlobId, type ChannelId, type ParticipantId, type Recipient } from './ids.ts';
 import type { Limits } from '../service/limits.ts';
+import { Memory, type Holding, type Item, type Owner } from './memory.ts';
 import { Shelf, isSame, type Block, type Kept } from './shelf.ts';
 
-export interface Event {
-  readonly type: 'message' | 'join' | 'leave' | 'away' | 'back';
-  readonly index: number;
-  readonly at: number; // Unix milliseconds, like all times here
-  readonly from: ParticipantId;
-  readonly to: Recipient;
-  readonly kept: Kept | undefined; // a message, or the card of a join
-  readonly reason: 'left' | 'expired' | undefined; // of a leave
+export class Event implements Item {
+  older: Item | undefined;
+  newer: Item | undefined;
+
+  constructor(
+    readonly channel: Channel,
+    readonly type: 'message' | 'join' | 'leave' | 'away' | 'back',
+    readonly index: number,
+    readonly at: number, // Unix milliseconds, like all times here
+    readonly from: ParticipantId,
+    readonly to: Recipient,
+    readonly kept: Kept | undefined, // a message, or the card of a join
+    readonly reason: 'left' | 'expired' | undefined, // of a leave
+  ) {}
+
+  /** The oldest of an owner is the oldest of its channel. */
+  evict(): void {
+    this.channel.evictOldest();
+  }
 }
 
 /** What a poll is given. The gap says that visible events after its `since` up to `gap` are no longer held. */
@@ -34,6 +46,7 @@ export interface Participant {
   card: Kept;
   joined: number; // the index of the join that brought its card
   readonly waiters: Set<Waiter>;
+  polls: number; // that wait, or whose answer it has not read
   uploads: number; // blobs that it is sending
   fetched: number; // the highest `since` that it presented
   next: number; // no event visible to it lies between `fetched` and this: what it still has to fetch starts here or later
@@ -47,10 +60,11 @@ export interface Participant {
 const EVENT_BYTES = 512; // with nonce and tag
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;
-const sizeOf = (kept: Kept | undefined) => EVENT_BYTES + (kept ? kept.end - kept.start : 0);
+const bytesOf = (kept: Kept | undefined) => (kept ? kept.end - kept.start : 0);
+const sizeOf = (kept: Kept | undefined) => EVENT_BYTES + bytesOf(kept);
 const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === EVERYBODY || to === id);
 
-export class Channel {
+export class Channel implements Holding {
   readonly participants = new Map<ParticipantId, Participant>();
   #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
   #base = 1;
@@ -60,21 +74,21 @@ export class Channel {
   bytes = 0;
   usedAt = 0;
   #dueAt = 0; // before then time changes nothing
+  #polls = 0; // of all participants
   readonly blobs: BlobStore;
 
   constructor(
     readonly id: ChannelId,
     readonly epoch: string,
     readonly house: Channels,
+    readonly owner: Owner, // of its memory: who opened it
     readonly shelf: Shelf, // of its messages
   ) {
-    this.blobs = new BlobStore(house.limits.blobBytes, {
-      take: (bytes) => {
-        house.makeRoom(this, bytes);
-        house.countBlobs(bytes);
-      },
-      giveBack: (bytes) => house.countBlobs(-bytes),
-    });
+    this.blobs = new BlobStore(house.limits.blobBytes, house.memory, house.blobs);
+  }
+
+  get hasEvents(): boolean {
+    return this.#first <= this.last;
   }
 
   /**
@@ -86,9 +100,16 @@ export class Channel {
     if (this.participants.has(id)) return this.#joinAgain(this.enter(id, token, 'name_taken'), card);
     if (this.participants.size >= limits.participants) throw new Refusal('participants_full');
     this.house.use(this);
-    this.#reserve(PARTICIPANT_BYTES + sizeOf(card));
+    this.#reserve(PARTICIPANT_BYTES + bytesOf(card) + sizeOf(card));
     const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
-    const presence = { waiters: new Set<Waiter>(), uploads: 0, seenAt: now(), isAway: false, leaveAt: Infinity };
+    const presence = {
+      waiters: new Set<Waiter>(),
+      polls: 0,
+      uploads: 0,
+      seenAt: now(),
+      isAway: false,
+      leaveAt: Infinity,
+    };
     const participant: Participant = { id, token, card, ...cursors, ...presence };
     this.participants.set(id, participant);
     this.#push('join', id, EVERYBODY, card);
@@ -97,7 +118,8 @@ export class Channel {
 
   #joinAgain(participant: Participant, card: Kept): Participant {
     if (isSame(participant.card, card)) return participant;
-    this.#reserve(sizeOf(card));
+    this.#reserve(Math.max(0, bytesOf(card) - bytesOf(participant.card)) + sizeOf(card));
+    this.house.count(this, Math.min(0, bytesOf(card) - bytesOf(participant.card)));
     participant.card = card;
     participant.joined = this.#push('join', participant.id, EVERYBODY, card).index;
     return participant;
@@ -157,9 +179,21 @@ export class Channel {
     return { since, gap, events, cursor };
   }
 
-  /** Throws too_many_polls. */
+  /** A poll is there, and counts until endPoll(): while it waits, and while its answer is not read. Throws too_many_polls. */
+  beginPoll(participant: Participant): void {
+    const { waitingPolls, channelPolls } = this.house.limits;
+    const isFull = participant.polls >= waitingPolls || this.#polls >= (channelPolls || Infinity);
+    if (isFull) throw new Refusal('too_many_polls');
+    participant.polls++;
+    this.#polls++;
+  }
+
+  endPoll(participant: Participant): void {
+    participant.polls--;
+    this.#polls--;
+  }
+
   wait({ waiters }: Participant, waiter: Waiter): void {
-    if (waiters.size >= this.house.limits.waitingPolls) throw new Refusal('too_many_polls');
     waiters.add(waiter);
   }
 
@@ -181,16 +215,16 @@ export class Channel {
   }
 
   /** The blob is on its way: to be ended by endUpload(). Throws too_many_requests. */
-  beginUpload(participant: Participant, id: BlobId, bytes: number): Upload {
+  beginUpload(participant: Participant, id: BlobId, bytes: number, address: string): Upload {
     if (participant.uploads >= this.house.limits.participantUploads) throw new Refusal('too_many_requests');
     participant.uploads++;
-    return new Upload(this.blobs, id, participant.id, bytes);
+    return new Upload(this.blobs, id, participant.id, address, bytes);
   }
 
   /** Whether the blob is new here. Throws bad_request, no_participant, no_channel. */
   completeUpload(participant: Participant, upload: Upload): boolean {
     if (this.participants.get(participant.id) !== participant) throw new Refusal('no_participant');
-    return upload.complete();
+    return upload.complete(this.house.now());
   }
 
   endUpload(participant: Participant, upload: Upload): void {
@@ -225,7 +259,7 @@ export class Channel {
   #remove(participant: Participant, reason: 'left' | 'expired'): void {
     this.participants.delete(participant.id);
     this.release([participant], new Refusal('no_participant'));
-    this.house.count(this, -PARTICIPANT_BYTES);
+    this.house.count(this, -PARTICIPANT_BYTES - bytesOf(participant.card));
     if (this.participants.size === 0) this.house.end(this);
     else this.#announce('leave', participant.id, reason);
   }
@@ -233,37 +267,63 @@ export class Channel {
   /** Presence can't be refused. It may take a sixteenth more room than messages, and beyond that the oldest goes. */
   #announce(type: Event['type'], from: ParticipantId, reason?: Event['reason']): void {
     while (this.bytes + EVENT_BYTES > (this.house.limits.channelBytes * 17) / 16 && this.#first <= this.last) {
-      this.#dropOldest();
+      this.evictOldest();
     }
-    this.house.count(this, EVENT_BYTES);
+    this.house.memory.force(this.owner, EVENT_BYTES, this);
+    this.bytes += EVENT_BYTES;
     this.#push(type, from, EVERYBODY, undefined, reason);
   }
 
   /** Makes room, and counts it. Throws channel_full if that would take from somebody who is alive; bridge_full. */
   #reserve(bytes: number): void {
     while (this.bytes + bytes > this.house.limits.channelBytes) {
-      const oldest = this.#log[this.#first - this.#base];
-      if (!oldest || this.#isAwaited(oldest)) throw new Refusal('channel_full');
-      this.#dropOldest();
+      if (!this.#dropFetchedOne()) throw new Refusal('channel_full');
     }
-    this.house.makeRoom(this, bytes);
-    this.house.count(this, bytes);
+    this.house.memory.take(this.owner, bytes, this);
+    this.bytes += bytes;
+  }
+
+  #dropFetchedOne(): boolean {
+    const oldest = this.#log[this.#first - this.#base];
+    if (!oldest || this.#isAwaited(oldest)) return false;
+    this.evictOldest();
+    return true;
+  }
+
+  dropFetched(bytes: number): boolean {
+    const enough = this.bytes - bytes;
+    if (!this.#dropFetchedOne()) return false;
+    while (this.bytes > enough && this.#dropFetchedOne());
+    return true;
+  }
+
+  isAlive(): boolean {
+    return [...this.participants.values()].some((participant) => this.#isAlive(participant));
+  }
+
+  end(): void {
+    this.house.giveUp(this);
+  }
+
+  #isAlive({ waiters, seenAt }: Participant): boolean {
+    return waiters.size > 0 || seenAt > this.house.now() - this.house.limits.liveSeconds * 1000;
   }
 
   #isAwaited(event: Event): boolean {
-    const aliveSince = this.house.now() - this.house.limits.liveSeconds * 1000;
     for (const participant of this.participants.values()) {
-      const isAlive = participant.waiters.size > 0 || participant.seenAt > aliveSince;
-      if (isAlive && event.index >= participant.next && isVisible(event, participant)) return true;
+      const isVisibleNext = event.index >= participant.next && isVisible(event, participant);
+      if (isVisibleNext && this.#isAlive(participant)) return true;
     }
     return false;
   }
 
   /** The one place where an event, and its nonce with it, is given up. */
-  #dropOldest(): void {
+  evictOldest(): void {
     const event = this.#log[this.#first - this.#base];
     if (!event) return;
     this.#log[this.#first++ - this.#base] = undefined;
+    this.owner.events.remove(event);
+    if (this.#first > this.last) this.owner.hasEvents(this, false);
     if (this.#first - this.#base > 64 + this.#log.length / 2) {
       this.#log = this.#log.slice(this.#first - this.#base);
       this.#base = this.#first;
@@ -278,7 +338,9 @@ export class Channel {
 
   /** The one place where an event enters; whoever waits for it has it at once. */
   #push(type: Event['type'], from: ParticipantId, to: Recipient, kept?: Kept, reason?: Event['reason']): Event {
-    const event = { type, index: ++this.last, at: this.house.now(), from, to, kept, reason };
+    if (this.#first > this.last) this.owner.hasEvents(this, true);
+    const event = new Event(this, type, ++this.last, this.house.now(), from, to, kept, reason);
+    this.owner.events.add(event);
     if (type !== 'message') this.#dueAt = 0; // somebody came, went or is back
     this.#log.push(event);
     for (const participant of this.participants.values()) {
@@ -292,19 +354,21 @@ export class Channel {
   }
 }
 
-/** All channels. They share nothing but the memory that is counted here. */
+/** All channels. They share nothing but memory. */
 export class Channels {
-  readonly #channels = new Map<ChannelId, Channel>(); // the least recently used first
+  readonly #channels = new Map<ChannelId, Channel>();
   readonly spare: Block[] = []; // of what channels have given up
-  #bytes = 0;
-  #blobBytes = 0; // of them
+  readonly memory: Memory;
+  readonly blobs = { count: 0, bytes: 0 };
   givenUp = 0; // channels, so far
 
   constructor(
     readonly limits: Limits,
     readonly now: () => number,
     readonly randomHex: (bytes: number) => string,
-  ) {}
+  ) {
+    this.memory = new Memory(limits.totalBytes);
+  }
 
   has(id: ChannelId): boolean {
     return this.#channels.has(id);
@@ -317,14 +381,20 @@ export class Channels {
     return channel;
   }
 
-  /** Makes a channel, or finds it. */
-  open(id: ChannelId): Channel {
+  /** Makes a channel, whose memory is that of the address, or finds it. Throws bridge_full. */
+  open(id: ChannelId, address: string): Channel {
     const known = this.#channels.get(id);
-    const channel = known ?? new Channel(id, this.randomHex(16), this, new Shelf(this.spare));
+    if (known) {
+      this.use(known);
+      return known;
+    }
+    const owner = this.memory.owner(address);
+    while (this.#channels.size >= this.limits.channels) this.memory.takePlace(owner);
+    const channel = new Channel(id, this.randomHex(16), this, owner, new Shelf(this.spare));
+    this.memory.take(owner, CHANNEL_BYTES);
+    channel.bytes = CHANNEL_BYTES;
+    this.#channels.set(id, channel);
     this.use(channel);
-    if (known) return known;
-    this.makeRoom(channel, CHANNEL_BYTES);
-    this.count(channel, CHANNEL_BYTES);
     return channel;
   }
 
@@ -332,41 +402,31 @@ export class Channels {
   use(channel: Channel): number {
     const now = this.now();
     if (now - channel.usedAt < 1000) return now;
-    this.#channels.delete(channel.id);
-    this.#channels.set(channel.id, channel);
-    return (channel.usedAt = now);
+    channel.usedAt = now;
+    channel.owner.use(channel, channel.hasEvents);
+    return now;
   }
 
   count(channel: Channel, bytes: number): void {
     channel.bytes += bytes;
-    this.#bytes += bytes;
+    this.memory.add(channel.owner, bytes);
   }
 
-  countBlobs(bytes: number): void {
-    this.#blobBytes += bytes;
-    this.#bytes += bytes;
-  }
-
-  /** Gives up the least recently used channels, whole, for the sake of this one. Throws bridge_full. */
-  makeRoom(channel: Channel, bytes: number): void {
-    const { totalBytes, channels } = this.limits;
-    const isRoom = () => this.#bytes + bytes <= totalBytes && this.#channels.size <= channels;
-    if (isRoom()) return;
-    for (const oldest of this.#channels.values()) {
-      if (oldest !== channel) this.end(oldest);
-      if (oldest !== channel) this.givenUp++;
-      if (isRoom()) return;
-    }
-    throw new Refusal('bridge_full');
+  /** Its memory or its place is needed. */
+  giveUp(channel: Channel): void {
+    this.givenUp++;
+    this.end(channel);
   }
 
   /** The one place where a channel ends: everybody left or expired, or its memory was needed. */
   end(channel: Channel): void {
     if (!this.#channels.delete(channel.id)) return;
-    this.#bytes -= channel.bytes;
     channel.blobs.close();
     channel.release(channel.participants.values(), new Refusal('no_channel'));
-    for (const { kept } of channel.sent.values()) if (kept) channel.shelf.drop(kept);
+    channel.participants.clear();
+    while (channel.hasEvents) channel.evictOldest();
+    channel.owner.drop(channel);
+    this.count(channel, -channel.bytes);
   }
 
   /** To be called about once a second. */
@@ -381,13 +441,13 @@ export class Channels {
   }
 
   gauges() {
-    let [participants, waiting_polls, blobs] = [0, 0, 0];
+    let [participants, waiting_polls] = [0, 0];
     for (const channel of this.#channels.values()) {
       participants += channel.participants.size;
-      blobs += channel.blobs.size;
       for (const { waiters } of channel.participants.values()) waiting_polls += waiters.size;
     }
-    const memory = { held_bytes: this.#bytes, blob_bytes: this.#blobBytes };
+    const { count: blobs, bytes: blob_bytes } = this.blobs;
+    const memory = { held_bytes: this.memory.bytes, blob_bytes, memory_owners: this.memory.owners };
     return { channels: this.#channels.size, participants, waiting_polls, blobs, ...memory };
   }
 }

@@ -4,18 +4,41 @@
  */
 import type { Batch, Channel, Event, Participant } from './channels.ts';
 import { EVERYBODY, type Recipient } from './ids.ts';
+import type { Body, Part } from './http.ts';
 import type { Limits } from '../service/limits.ts';
-import { ciphertextOf, tagOf, type Kept } from './shelf.ts';
+import { base64LengthOf, ciphertextOf, sharedCiphertextOf, tagOf, type Kept } from './shelf.ts';
 
 /** An event goes to many listeners at once: it is put into words for the first of them. */
-function once(wordsOf: (event: Event) => string): (event: Event) => string {
+function once(wordsOf: (event: Event) => readonly Part[]): (event: Event) => readonly Part[] {
   let last: Event | undefined;
-  let words = '';
+  let words: readonly Part[] = [];
   return (event) => {
     if (event !== last) words = wordsOf((last = event));
     return words;
   };
 }
+
+/** In one string what is one after the other; what is in Buffers stays there, for all to share. */
+function joined(parts: readonly Part[]): readonly Part[] {
+  const all: Part[] = [];
+  let text = '';
+  for (const part of parts) {
+    if (typeof part === 'string') {
+      text += part;
+    } else {
+      all.push(text, part);
+      text = '';
+    }
+  }
+  return [...all, text];
+}
+
+/** How long the answer to a poll gets, about: never less. */
+export const pollBytes = ({ events }: Batch): number =>
+  events.reduce((sum, { kept }) => sum + 256 + (kept ? base64LengthOf(kept) : 0), 256);
+/** The same for an answer that says who is in the channel. */
+export const statusBytes = ({ participants }: Channel): number =>
+  [...participants.values()].reduce((sum, { card }) => sum + 256 + base64LengthOf(card), 256);
 
 const isListening = ({ waiters }: Participant) => waiters.size > 0;
 const seenSeconds = ({ house }: Channel, { waiters, seenAt }: Participant) =>
@@ -40,8 +63,11 @@ const recipient: Form = (channel, who) => `{${presence(channel, who)}}`;
 const member: Form = (channel, who) => `{${presence(channel, who)},"fetched":${who.fetched},"card":{${box(who.card)}}}`;
 
 const eventObject = once(({ type, index, at, from, to, kept, reason }) => {
-  const what = kept ? (type === 'message' ? `,"to":"${to}",${box(kept)}` : `,"card":{${box(kept)}}`) : '';
-  return `{"index":${index},"type":"${type}","at":${at},"from":"${from}"${what}${reason ? `,"reason":"${reason}"` : ''}}`;
+  const start = `{"index":${index},"type":"${type}","at":${at},"from":"${from}"`;
+  if (!kept) return [`${start}${reason ? `,"reason":"${reason}"` : ''}}`];
+  if (type !== 'message') return [`${start},"card":{${box(kept)}}}`];
+  const rest = `,"to":"${to}","nonce":"${kept.nonce}","ciphertext":"`;
+  return joined([start + rest, sharedCiphertextOf(kept), `","tag":"${tagOf(kept)}"}`]);
 });
 
 export const JSON_FORM = {
@@ -55,9 +81,15 @@ export const JSON_FORM = {
   recipients: (channel: Channel, sender: Participant, to: Recipient) => list(channel, recipient, ',', sender, to),
   sent: ({ epoch }: Channel, index: number, recipients: string) =>
     `{"epoch":"${epoch}","index":${index},"recipients":[${recipients}]}`,
-  polled: ({ epoch }: Channel, { since, gap, events, cursor }: Batch) => {
-    const first = gap === undefined ? [] : [`{"type":"gap","since":${since},"until":${gap}}`];
-    return `{"epoch":"${epoch}","cursor":${cursor},"events":[${[...first, ...events.map(eventObject)]}]}`;
+  polled: ({ epoch }: Channel, { since, gap, events, cursor }: Batch): Body => {
+    const parts: Part[] = [`{"epoch":"${epoch}","cursor":${cursor},"events":[`];
+    if (gap !== undefined) parts.push(`{"type":"gap","since":${since},"until":${gap}}`);
+    for (const event of events) {
+      if (parts.length > 1) parts.push(',');
+      parts.push(...eventObject(event));
+    }
+    parts.push(']}');
+    return joined(parts);
   },
   status: (channel: Channel) =>
     `{"epoch":"${channel.epoch}","cursor":${channel.last},"participants":[${list(channel, member, ',')}]}`,
@@ -73,8 +105,10 @@ const memberLine: Form = (channel, who) =>
   `participant ${presenceWords(channel, who)} ${who.fetched} ${boxWords(who.card)}\n`;
 
 const eventLine = once(({ type, index, at, from, to, kept, reason }) => {
-  const what = kept ? `${type === 'message' ? ` ${to}` : ''} ${boxWords(kept)}` : '';
-  return `${type} ${index} ${at} ${from}${what}${reason ? ` ${reason}` : ''}\n`;
+  const start = `${type} ${index} ${at} ${from}`;
+  if (!kept) return [`${start}${reason ? ` ${reason}` : ''}\n`];
+  if (type !== 'message') return [`${start} ${boxWords(kept)}\n`];
+  return joined([`${start} ${to} ${kept.nonce} `, sharedCiphertextOf(kept), ` ${tagOf(kept)}\n`]);
 });
 
 export const TEXT_FORM: typeof JSON_FORM = {
@@ -85,8 +119,10 @@ export const TEXT_FORM: typeof JSON_FORM = {
     list(channel, memberLine) + `cursor ${fetched} ${channel.epoch} ${isResumed ? 'resumed' : 'new'} ${joined}\n`,
   recipients: (channel, sender, to) => list(channel, recipientLine, '', sender, to),
   sent: ({ epoch }, index, recipients) => `${recipients}sent ${index} ${epoch}\n`,
-  polled: ({ epoch }, { since, gap, events, cursor }) =>
-    `${gap === undefined ? '' : `gap ${since} ${gap}\n`}${events.map(eventLine).join('')}cursor ${cursor} ${epoch}\n`,
+  polled: ({ epoch }, { since, gap, events, cursor }) => {
+    const first = gap === undefined ? [] : [`gap ${since} ${gap}\n`];
+    return joined([...first, ...events.flatMap(eventLine), `cursor ${cursor} ${epoch}\n`]);
+  },
   status: (channel) => `${list(channel, memberLine)}cursor ${channel.last} ${channel.epoch}\n`,
   left: ({ epoch }) => `left ${epoch}\n`,
   blob: ({ epoch }) => `blob ${epoch}\n`,

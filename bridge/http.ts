@@ -3,7 +3,9 @@
  * All that comes in is a stranger's, and nothing of it goes out again. Knows no channel.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
 import { Refusal } from './errors.ts';
+import type { Holder, InFlight } from './in-flight.ts';
 import { preferred } from './negotiate.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
@@ -27,24 +29,47 @@ const ready: (() => void)[] = [];
 const writeAnswers = () => ready.splice(0).forEach((write) => write());
 
 const MAX_DISCARDED_BYTES = 2 * 1024 * 1024;
+/** Smaller answers are always made, and not counted: there is one for each connection, and the system takes it at once. */
+const SMALL_BYTES = 4 * 1024;
+
+/** Bytes, or a string of ASCII. */
+export type Part = string | Buffer;
+export type Body = Part | readonly Part[];
+const partsOf = (body: Body): readonly Part[] => (typeof body === 'string' || Buffer.isBuffer(body) ? [body] : body);
+const lengthOf = (body: Body): number => partsOf(body).reduce((sum, { length }) => sum + length, 0);
+
+/** What all exchanges share. */
+export interface Transport {
+  readonly stallMs: number;
+  readonly inFlight: InFlight;
+  /** What counts as one client, and is limited as one. */
+  clientOf(request: IncomingMessage): string;
+}
 
 /** One request and its answer. */
-export class Exchange {
+export class Exchange implements Holder {
   readonly path: string;
   readonly #query: URLSearchParams | undefined;
   readonly wantsText: boolean;
   isLast = false; // the connection ends with this answer
+  #client: string | undefined;
+  #heldBytes = 0;
 
   constructor(
     readonly request: IncomingMessage,
     readonly response: ServerResponse,
-    readonly stallMs: number,
+    readonly transport: Transport,
   ) {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
     if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
     this.wantsText = preferred(request.headers.accept ?? '', ['application/json', 'text/plain']) === 'text/plain';
+  }
+
+  /** The address that the request comes from, or of IPv6 its /64. */
+  get client(): string {
+    return (this.#client ??= this.transport.clientOf(this.request));
   }
 
   parameter(name: string): string | undefined {
@@ -65,38 +90,62 @@ export class Exchange {
     return length;
   }
 
-  /** The body: bytes, or a string of ASCII. The headers: its type and how it may be kept; or the form asked for. */
-  answer(status: number, body: string | Buffer, headers = this.wantsText ? TEXT : JSON_HEADERS): void {
-    this.#writeHead(status, body.length, headers);
-    this.#schedule(() => this.response.end(body, 'latin1'));
+  /**
+   * Counts the memory that the exchange takes from now on, until another number is said or the answer has been read.
+   * To be called before it is taken. Throws too_many_requests, bridge_full.
+   */
+  hold(bytes: number): void {
+    if (bytes === this.#heldBytes || (this.#heldBytes === 0 && bytes <= SMALL_BYTES)) return;
+    if (bytes > 0 && this.response.closed) return;
+    this.transport.inFlight.hold(this.client, this, bytes);
+    if (this.#heldBytes === 0) this.response.once('close', () => this.hold(0));
+    this.#heldBytes = bytes;
   }
 
-  /** A body in blocks that others may be sent, too: the next one is written when the one before has gone. */
-  answerBlocks(blocks: readonly Buffer[], bytes: number, headers: Headers): void {
-    this.#writeHead(200, bytes, headers);
-    const { response } = this;
-    let next = 0;
-    const write = (): void => {
-      while (next < blocks.length) {
-        if (!response.write(blocks[next++])) return void response.once('drain', write);
-      }
-      response.end();
-    };
-    this.#schedule(this.request.method === 'HEAD' ? () => response.end() : write);
+  /** Its memory is needed: whoever it is for does not read it. */
+  abandon(): void {
+    this.#heldBytes = 0;
+    this.request.socket.destroy();
   }
 
-  #writeHead(status: number, bytes: number, headers: Headers): void {
+  /**
+   * Throws, before anything is written, what hold() does.
+   *
+   * @param headers its type and how it may be cached; that of the form asked for if left out
+   * @param heldBytes what can't be freed before it has been read, if that is not the whole body
+   */
+  answer(status: number, body: Body, headers = this.wantsText ? TEXT : JSON_HEADERS, heldBytes = lengthOf(body)): void {
+    const isHead = this.request.method === 'HEAD';
+    const bytes = lengthOf(body);
+    this.hold(isHead ? 0 : Math.min(heldBytes, bytes));
     const all = [...headers, 'Content-Length', String(bytes)];
     if (this.isLast || this.#hasUnreadBody()) all.push('Connection', 'close');
     this.response.writeHead(status, all);
+    const write = () => {
+      if (isHead) this.response.end();
+      else this.#write(body);
+      if (this.response.writableLength > 0) this.request.socket.setTimeout(this.transport.stallMs); // until it reads on
+    };
+    if (ready.push(write) === 1) setImmediate(writeAnswers);
   }
 
-  #schedule(write: () => void): void {
-    const writeAndWatch = () => {
-      write();
-      if (this.response.writableLength > 0) this.request.socket.setTimeout(this.stallMs); // until it reads on
+  #write(body: Body): void {
+    const { response } = this;
+    if (typeof body === 'string' && body.length <= BLOCK_BYTES) return void response.end(body, 'latin1');
+    const borrowed: Buffer[] = [];
+    const blocks = blocksOf(body, borrowed);
+    if (borrowed.length > 0) response.once('close', () => giveBack(borrowed));
+    const isCopied = 'encrypted' in this.request.socket; // TLS
+    let next = 0;
+    const writeOn = (): void => {
+      response.cork();
+      let isTaken = true;
+      while (next < blocks.length && (isTaken || !isCopied)) isTaken = response.write(blocks[next++]);
+      if (next === blocks.length) return void response.end();
+      response.once('drain', writeOn);
+      response.uncork();
     };
-    if (ready.push(writeAndWatch) === 1) setImmediate(writeAnswers);
+    writeOn();
   }
 
   /**
@@ -120,29 +169,64 @@ export class Exchange {
 }
 
 /**
+ * A body in pieces as they are written: Buffers are shared, strings become bytes.
+ *
+ * @param borrowed is given the blocks that are to be given back when all has been written
+ */
+function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
+  const blocks: Buffer[] = [];
+  for (const part of partsOf(body)) {
+    if (typeof part === 'string' && part.length <= SMALL_BYTES) {
+      blocks.push(Buffer.from(part, 'latin1'));
+      continue;
+    }
+    for (let start = 0; start < part.length; start += BLOCK_BYTES) {
+      if (typeof part !== 'string') {
+        blocks.push(part.subarray(start, start + BLOCK_BYTES));
+        continue;
+      }
+      const block = takeBlock();
+      borrowed.push(block);
+      blocks.push(block.subarray(0, block.write(part.slice(start, start + BLOCK_BYTES), 'latin1')));
+    }
+  }
+  return blocks;
+}
+
+/**
  * Reads a JSON object. Only application/json: a web page elsewhere can't post that without asking first, and there is
  * no CORS here. Bytes are taken as Latin-1: all that is kept is ASCII, and checked. Throws not_json and too_large;
  * what goes wrong later, in `done` too, is given to `fail`.
  */
 export function readFields(
-  request: IncomingMessage,
+  exchange: Exchange,
   maxBytes: number,
   timeoutMs: number,
   done: (fields: Fields) => void,
   fail: (error: unknown) => void,
 ): void {
-  const { 'content-type': type = '', 'content-length': length = '0' } = request.headers;
+  const { 'content-type': type = '', 'content-length': length = '0' } = exchange.request.headers;
   if (!/^application\/json *(;|$)/i.test(type)) throw new Refusal('not_json');
   if (Number(length) > maxBytes) throw new Refusal('too_large');
+  if (Number(length) > SMALL_BYTES) exchange.transport.inFlight.check(exchange.client, 2 * Number(length));
   let chunks: Buffer[] = [];
   let size = 0;
   const take = (chunk: Buffer) => {
     size += chunk.length;
     if (size > maxBytes) throw new Refusal('too_large');
+    exchange.hold(2 * size); // it is copied when it is parsed
     if (chunks.push(chunk) > 64) chunks = [Buffer.concat(chunks)]; // a byte at a time must not cost an object each
   };
-  const end = () => done(parse((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('latin1')));
-  readBody(request, timeoutMs, take, end, fail);
+  const end = () => {
+    exchange.hold(0);
+    done(parse((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('latin1')));
+  };
+  const stop = (error: unknown) => {
+    chunks = [];
+    exchange.hold(0);
+    fail(error);
+  };
+  readBody(exchange.request, timeoutMs, take, end, stop);
 }
 
 /**

@@ -22,13 +22,18 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
   const effects = agentalk.slice(0, agentalk.indexOf('\n# ==== Part 2'));
   const constants = { SHA256: sha256(client), PART: String(effects.split('\n').length) };
-  const page = (text: string, path: string, type?: string) => (exchange: Exchange, id: string) => {
-    const { accept, 'user-agent': userAgent } = exchange.request.headers;
-    const form = type ?? pageType(accept, userAgent);
-    const view = form === HTML ? views[path] : undefined;
-    const values = { ...constants, ...view?.fields, BRIDGE: publicUrl(config, exchange), CHANNEL: id };
-    const headers = utf8(form === HTML && !view ? PLAIN : form, view?.policy);
-    exchange.answer(200, Buffer.from(fill(view?.html ?? text, values)), [...headers, 'Vary', 'Accept, User-Agent']);
+  const page = (text: string, path: string, type?: string): Page => {
+    const view = views[path];
+    const asText = lazily(() => templateOf(text, constants));
+    const asHtml = lazily(() => templateOf(view?.html ?? text, { ...constants, ...view?.fields }));
+    return (exchange, id) => {
+      const { accept, 'user-agent': userAgent } = exchange.request.headers;
+      const form = type ?? pageType(accept, userAgent);
+      const isHtml = form === HTML && view !== undefined;
+      const body = fill(isHtml ? asHtml() : asText(), { BRIDGE: publicUrl(config, exchange), CHANNEL: id });
+      const headers = utf8(form === HTML && !isHtml ? PLAIN : form, isHtml ? view.policy : '');
+      exchange.answer(200, body, [...headers, 'Vary', 'Accept, User-Agent'], SHARED_BYTES);
+    };
   };
   const documents = Object.entries(docs).flatMap(([name, { text }]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
@@ -41,16 +46,46 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     '/skill.md': page(skill, '/skill.md', MARKDOWN),
     '/c/:id': page(join, '/c/:id'),
     ...Object.fromEntries(documents),
-    '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN)),
-    '/agentalk': (exchange) => exchange.answer(200, start, utf8(PLAIN)),
-    '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript')),
+    '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN), SHARED_BYTES),
+    '/agentalk': (exchange) => exchange.answer(200, start, utf8(PLAIN), SHARED_BYTES),
+    '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript'), SHARED_BYTES),
     '/SHA256SUMS': (exchange) => exchange.answer(200, sums, utf8(PLAIN)),
   };
 }
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
-const fill = (text: string, values: Readonly<Record<string, string>>) =>
-  text.replace(/\{\{([A-Z0-9]+)\}\}/g, (placeholder, name: string) => values[name] ?? placeholder);
+
+/** The most that an answer with a page keeps in memory until it is read: all share the page, and TLS copies a part. */
+const SHARED_BYTES = 64 * 1024;
+
+/** A text cut at what differs from answer to answer: in turn bytes, which all answers share, and a name. */
+type Template = readonly (Buffer | string)[];
+type Values = Readonly<Record<string, string>>;
+const PLACEHOLDER = /\{\{([A-Z0-9]+)\}\}/;
+
+function templateOf(text: string, constants: Values): Template {
+  const template: (Buffer | string)[] = [];
+  let constant = '';
+  text.split(PLACEHOLDER).forEach((part, i) => {
+    if (i % 2 === 0) constant += part;
+    else if (constants[part] !== undefined) constant += constants[part];
+    else {
+      template.push(Buffer.from(constant), part);
+      constant = '';
+    }
+  });
+  return [...template, Buffer.from(constant)];
+}
+
+function fill(template: Template, values: Values): Buffer[] {
+  const filled = new Map(Object.entries(values).map(([name, value]) => [name, Buffer.from(value)]));
+  return template.map((part) => (typeof part === 'string' ? (filled.get(part) ?? Buffer.from(`{{${part}}}`)) : part));
+}
+
+function lazily<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
+}
 
 /** It may be kept, and asked for again. */
 const utf8 = (type: string, policy = '') =>

@@ -4,12 +4,12 @@ import type { Journal } from '../service/journal.ts';
 import { MAX_BLOB_BYTES } from './blobs.ts';
 import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
-import { JSON_FORM, TEXT_FORM } from './forms.ts';
+import { JSON_FORM, TEXT_FORM, pollBytes, statusBytes } from './forms.ts';
 import { BYTES, Exchange, TEXT, count, field, headersOf, isObject, readBody, readFields } from './http.ts';
 import type { Fields, Headers } from './http.ts';
 import { isBlobId, isChannelId, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
 import type { BlobId, ChannelId } from './ids.ts';
-import { Shelf, TAG_BYTES, type Kept } from './shelf.ts';
+import { Shelf, type Kept } from './shelf.ts';
 import { CARD_CHARACTERS, messageCharacters } from '../service/limits.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { Page } from './pages.ts';
@@ -71,7 +71,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     if (method !== 'POST') return row.handler(exchange, id as ChannelId, {}, visitor);
     const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields, visitor);
     const timeoutMs = limits.requestSeconds * 1000;
-    readFields(exchange.request, maxCiphertext + 4096, timeoutMs, done, (error) => refuse(exchange, error));
+    readFields(exchange, maxCiphertext + 4096, timeoutMs, done, (error) => refuse(exchange, error));
   }
 
   /** The one place where whatever went wrong becomes an answer. */
@@ -90,7 +90,10 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const ticket = state.invitation(exchange.request.headers['agentalk-invite'], id);
     if (isNew && ticket === undefined) throw new Refusal('not_invited');
     if (isNew) visitors.count(visitor, 'Channels');
-    exchange.answer(isNew ? 201 : 200, formOf(exchange).opened(channels.open(id), isNew, limits, ticket));
+    exchange.answer(
+      isNew ? 201 : 200,
+      formOf(exchange).opened(channels.open(id, exchange.client), isNew, limits, ticket),
+    );
   }
 
   function join(exchange: Exchange, id: ChannelId, fields: Fields): void {
@@ -101,6 +104,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const channel = channels.get(id);
     const isResumed = channel.participants.has(participantId);
     const participant = channel.join(participantId, token, card);
+    exchange.hold(statusBytes(channel));
     exchange.answer(200, formOf(exchange).joined(channel, participant, isResumed));
   }
 
@@ -114,7 +118,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const form = formOf(exchange);
     const recipients = form.recipients(channel, participant, to); // who listens when it comes
     const [before, index] = [channel.last, channel.send(participant, to, message)];
-    if (index > before) metrics.accept(message.end - message.start - TAG_BYTES);
+    if (index > before) metrics.accept(message.ciphertextBytes);
     exchange.answer(200, form.sent(channel, index, recipients));
   }
 
@@ -123,8 +127,12 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const since = count('since', exchange.parameter('since'));
     if (since === undefined) throw new Refusal('bad_request', 'since');
     const waitSeconds = Math.min(count('wait', exchange.parameter('wait')) ?? 0, limits.pollSeconds);
+    visitors.count(visitor, 'Polls', exchange.response);
+    channel.beginPoll(participant);
+    exchange.response.on('close', () => channel.endPoll(participant));
     channel.present(participant, since);
     const answer = (batch: Batch, poll: 'waiting' | 'later' = 'waiting') => {
+      exchange.hold(pollBytes(batch));
       for (const { type, at } of batch.events) if (type === 'message') metrics.deliver(poll, channels.now() - at);
       exchange.answer(200, formOf(exchange).polled(channel, batch));
     };
@@ -133,14 +141,16 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
 
     const settle = (outcome: Batch | Refusal) => {
       exchange.isLast = state.isStopping;
-      return outcome instanceof Refusal ? refuse(exchange, outcome) : answer(outcome);
+      try {
+        if (outcome instanceof Refusal) throw outcome;
+        answer(outcome);
+      } catch (error) {
+        refuse(exchange, error);
+      }
     };
     const waiter: Waiter = { since, settle };
-    const waiting = [...channel.participants.values()].reduce((sum, { waiters }) => sum + waiters.size, 0);
-    if (waiting >= (limits.channelPolls || Infinity)) throw new Refusal('too_many_polls');
-    visitors.count(visitor, 'Polls', exchange.response);
     channel.wait(participant, waiter);
-    const timer = setTimeout(() => channel.endWait(participant, waiter) && answer(batch), waitSeconds * 1000);
+    const timer = setTimeout(() => channel.endWait(participant, waiter) && settle(batch), waitSeconds * 1000);
     exchange.response.on('close', () => {
       clearTimeout(timer);
       channel.endWait(participant, waiter);
@@ -148,7 +158,9 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   }
 
   function status(exchange: Exchange, id: ChannelId): void {
-    exchange.answer(200, formOf(exchange).status(enter(exchange, id).channel));
+    const { channel } = enter(exchange, id);
+    exchange.hold(statusBytes(channel));
+    exchange.answer(200, formOf(exchange).status(channel));
   }
 
   function leave(exchange: Exchange, id: ChannelId, fields: Fields): void {
@@ -168,7 +180,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const blobId = blobOf(exchange);
     const isThere = channel.blobs.get(blobId) !== undefined;
     visitors.count(visitor, 'Uploads', exchange.response);
-    const upload = channel.beginUpload(participant, blobId, bytes);
+    const upload = channel.beginUpload(participant, blobId, bytes, exchange.client);
     exchange.response.on('close', () => channel.endUpload(participant, upload));
     const done = () => {
       const isNew = !isThere && channel.completeUpload(participant, upload);
@@ -186,7 +198,9 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   function getBlob(exchange: Exchange, id: ChannelId): void {
     const blob = enter(exchange, id).channel.blobs.get(blobOf(exchange));
     if (!blob) throw new Refusal('no_blob');
-    exchange.answerBlocks(blob.blocks, blob.bytes, BYTES);
+    exchange.hold(blob.bytes);
+    exchange.response.once('close', blob.share());
+    exchange.answer(200, blob.blocks, BYTES);
   }
 
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */

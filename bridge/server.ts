@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { trimBlocks } from './blocks.ts';
 import { Channels } from './channels.ts';
 import type { Config } from '../service/config.ts';
 import { makeDoors } from '../service/doors.ts';
@@ -11,6 +12,7 @@ import type { Log } from '../service/log.ts';
 import { exposition } from '../service/prometheus.ts';
 import { CODES } from './errors.ts';
 import { Exchange, headersOf } from './http.ts';
+import { InFlight } from './in-flight.ts';
 import { Metrics } from '../service/metrics.ts';
 import { pages } from './pages.ts';
 import { routes, type State } from './routes.ts';
@@ -29,16 +31,21 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   const metrics = new Metrics(CODES);
   const channels = new Channels(limits, Date.now, (bytes) => randomBytes(bytes).toString('hex'));
   const visitors = meet(config);
+  const inFlight = new InFlight(limits.inFlightBytes, limits.addressInFlightBytes);
   const journal = openJournal(config, log);
   const tell = (): string => {
-    const numbers = { channels_given_up_total: channels.givenUp, ...visitors.gauges() };
+    const { bytes: inflight_bytes, abandoned: answers_abandoned_total } = inFlight;
+    const transit = { inflight_bytes, answers_abandoned_total };
+    const numbers = { channels_given_up_total: channels.givenUp, ...transit, ...visitors.gauges() };
     return exposition(metrics, { ...channels.gauges(), ...numbers }, limits, doors.expiresAt()) + vitals();
   };
   const invitation = readInvitation(config.invite);
   const state: State = { isStopping: false, visitors, journal, invitation, hasMetrics: !config.metricsAddress, tell };
   const { visit, operate } = routes(channels, pages(config, bundle), basePath, metrics, state);
-  const exchanged = (handle: (exchange: Exchange) => void) => (request: IncomingMessage, response: ServerResponse) =>
-    handle(new Exchange(request, response, limits.stallSeconds * 1000));
+  const transport = { stallMs: limits.stallSeconds * 1000, inFlight, clientOf: config.proxies.client };
+  const refusePipelined = () => metrics.count('connections_refused_total{reason="pipelined"}');
+  const exchanged = (handle: (exchange: Exchange) => void) =>
+    oneAtATime((request, response) => handle(new Exchange(request, response, transport)), refusePipelined);
 
   const doors = makeDoors(config, exchanged(visit), exchanged(operate), log);
   const server = doors.front;
@@ -47,7 +54,14 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   for (const event of ['clientError', 'connect']) server.on(event, refuseGarbage.bind(null, metrics, journal));
   server.on('drop', () => metrics.count('connections_refused_total{reason="max_connections"}'));
   server.on('connection', visitors.welcome);
-  setInterval(() => [channels, visitors].forEach((each) => each.sweep()), 1000).unref();
+  for (const event of ['connection', 'secureConnection'])
+    server.on(event, (socket: Socket) => cutFloods(socket, refusePipelined));
+  const sweep = (): void => {
+    channels.sweep();
+    visitors.sweep();
+    trimBlocks();
+  };
+  setInterval(sweep, 1000).unref();
 
   async function stop(): Promise<void> {
     state.isStopping = true;
@@ -55,6 +69,64 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
     await doors.close();
   }
   return { ...(await doors.open()), renew: doors.renew, stop };
+}
+
+type Handle = (request: IncomingMessage, response: ServerResponse) => void;
+const MAX_PIPELINED = 7; // requests that wait on one connection; clients that do that at all are rare
+const pipelines = new WeakMap<Socket, (() => void)[]>(); // of connections that have an answer in flight
+
+/** What node parses a connection's requests with. Undocumented: where it is otherwise, oneAtATime() does without. */
+type Parser = { onIncoming?: ((request: IncomingMessage, isKept: boolean) => number) | null };
+const SKIP_REST = 2; // what makes the parser leave the rest of a chunk alone, as for an upgrade
+
+/** A chunk of bytes can have thousands of requests: when they are more than may wait, the rest is not even parsed. */
+function cutFloods(socket: Socket & { parser?: Parser | null }, refuse: () => void): void {
+  const { parser } = socket;
+  const onIncoming = parser?.onIncoming;
+  if (!parser || typeof onIncoming !== 'function') return;
+  parser.onIncoming = (request, isKept) => {
+    if ((pipelines.get(socket)?.length ?? 0) < MAX_PIPELINED) return onIncoming(request, isKept);
+    if (!socket.destroyed) refuse();
+    socket.destroy();
+    return SKIP_REST;
+  };
+}
+
+/**
+ * One answer in flight for each connection: a request that comes before the last one was answered and read waits, with
+ * its connection unread. More than a few end the connection.
+ */
+function oneAtATime(handle: Handle, refuse: () => void): Handle {
+  return (request, response) => {
+    const { socket } = request;
+    const waiting = pipelines.get(socket);
+    if (!waiting) {
+      begin(request, response);
+    } else if (waiting.length < MAX_PIPELINED) {
+      waiting.push(() => begin(request, response));
+      socket.pause();
+    } else if (!socket.destroyed) {
+      refuse();
+      socket.destroy();
+    }
+  };
+
+  function begin(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    if (!pipelines.has(socket)) pipelines.set(socket, []);
+    response.once('close', () => {
+      const waiting = pipelines.get(socket) ?? [];
+      const next = waiting.shift();
+      if (!next || socket.destroyed) {
+        pipelines.delete(socket);
+        if (socket.isPaused()) socket.resume();
+        return;
+      }
+      if (waiting.length > 0) socket.pause(); // node reads on after each answer
+      next();
+    });
+    handle(request, response);
+  }
 }
 
 /** What is no HTTP, or too much of it, or too slow: a constant answer and the end of the connection. */

@@ -188,7 +188,7 @@ export class Client implements Context, Listener {
         await this.poll(waitSeconds);
       } catch (error) {
         if (this.isClosed) return;
-        if (!(error instanceof BridgeError) || !error.isTemporary) throw error;
+        if (!(error instanceof BridgeError) || (!error.isTemporary && !isRejoinError(error))) throw error;
         const delayMs = error.retryAfterSeconds * 1000;
         await new Promise((resolve) => setTimeout(resolve, delayMs));
       }
@@ -317,9 +317,11 @@ export class Client implements Context, Listener {
     for (const peer of this.directory.peers) {
       const now = this.now();
       if (peer.isAckDue && now - peer.lastAckAt >= CONTROL_INTERVAL_MS) {
+        const { lastAckAt } = peer;
         peer.lastAckAt = now;
-        await this.postControl(peer, 'ack');
+        const hasRecipient = await this.postControl(peer, 'ack');
         peer.isAckDue = false;
+        if (!hasRecipient) peer.lastAckAt = lastAckAt;
       }
       const hasCause = peer.isSyncDue || (peer.isPresent && peer.isMissingSomething);
       if (hasCause && now - peer.lastSyncAt >= CONTROL_INTERVAL_MS) {
@@ -332,16 +334,18 @@ export class Client implements Context, Listener {
     }
   }
 
-  /** Posts a control message once. If its recipient is not there, it is dropped. */
-  protected async postControl(peer: Peer, kind: string, body = ''): Promise<void> {
+  /** Posts a control message once. False if its recipient is not there: it is dropped. */
+  protected async postControl(peer: Peer, kind: string, body = ''): Promise<boolean> {
     const { stored } = peer;
     const isAboutState = kind === 'sync' || kind === 'ack';
     const storedHeader = stored !== undefined && isAboutState ? { stored } : {};
     const sealed = this.seal(peer, { kind, ...this.stateHeaders(peer), ...storedHeader }, body);
     try {
       await this.post(peer.id, sealed);
+      return true;
     } catch (error) {
       if (!(error instanceof BridgeError) || error.code !== 'no_recipient') throw error;
+      return false;
     }
   }
 
@@ -443,10 +447,9 @@ export class Client implements Context, Listener {
     const before = this.directory.present;
     // In a new epoch others may only be slower.
     this.directory.readList(joined.participants, !isNewEpoch);
-    for (const peer of this.directory.listed.values()) {
-      peer.isSyncDue = true;
-      peer.lastAckAt = -Infinity;
-    }
+    for (const peer of this.directory.listed.values()) peer.isSyncDue = true;
+    // One ack in 10 s is for each epoch.
+    for (const peer of isNewEpoch ? this.directory.peers : []) peer.lastAckAt = -Infinity;
     this.outbox.rewind(this.directory.peers, [...before, ...this.directory.present]);
   }
 

@@ -17,6 +17,8 @@ export interface Proxies {
   origin(request: From): string | undefined;
   /** What counts as one address: an IPv4 address, or the /64 that an IPv6 one is in. */
   network(address: string): string;
+  /** That of the client: where the connection comes from, or what a proxy of ours says. */
+  client(request: From): string;
 }
 
 /** From addresses, CIDRs and `loopback`, comma-separated. Undefined if it is something else. */
@@ -26,9 +28,10 @@ export function readProxies(text: string): Proxies | undefined {
   const list = listOf(words.flatMap((word) => (word === '' ? [] : word === 'loopback' ? LOOPBACK : [word])));
   if (!list || !loopback) return undefined;
   const includes: Proxies['includes'] = ({ remoteAddress: address = '' }) => text !== '' && list(address);
-  return {
+  const proxies: Proxies = {
     includes,
     isExempt: (socket) => loopback(socket.remoteAddress ?? '') || includes(socket),
+    client: (request) => network(proxies.origin(request) ?? request.socket.remoteAddress ?? ''),
     origin({ socket, headers }) {
       if (text === '') return undefined; // the common case, before any look at the headers
       const { 'x-forwarded-for': hops } = headers;
@@ -42,6 +45,7 @@ export function readProxies(text: string): Proxies | undefined {
     },
     network,
   };
+  return proxies;
 }
 
 function network(address: string): string {

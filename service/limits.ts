@@ -16,6 +16,8 @@ export const TABLE = {
   channels: ['max-channels', 20_000, 1, 1_000_000, 'channels at a time'],
   connections: ['max-connections', 20_000, 1, 1_000_000, 'connections at a time'],
   answerBytes: ['max-answer-bytes', MiB, 1, 1.5 * MiB, 'events in one answer to a poll, about'],
+  inFlightBytes: ['max-inflight-bytes', 48 * MiB, 4 * MiB, 2 ** 40, 'of answers not yet read and bodies not yet whole'],
+  addressInFlightBytes: ['max-inflight-bytes-per-ip', 16 * MiB, 4 * MiB, 2 ** 40, 'of these, from one address'],
   channelPolls: ['channel-polls', 200, 0, 1_000_000, 'waiting polls of one channel; 0 is no limit, as for addresses'],
   addressConnections: ['address-connections', 1000, 0, 1_000_000, 'connections from one address'],
   addressPolls: ['address-polls', 1000, 0, 1_000_000, 'waiting polls from one address'],

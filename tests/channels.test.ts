@@ -13,7 +13,15 @@ import { readConfig } from '../service/config.ts';
 import type { Limits } from '../service/limits.ts';
 import { Random } from './kit/random.ts';
 
-const NOTHING = { channels: 0, participants: 0, waiting_polls: 0, blobs: 0, held_bytes: 0, blob_bytes: 0 };
+const NOTHING = {
+  channels: 0,
+  participants: 0,
+  waiting_polls: 0,
+  blobs: 0,
+  held_bytes: 0,
+  blob_bytes: 0,
+  memory_owners: 0,
+};
 const LIMITS = readConfig([], {}).limits;
 const START = 1_767_225_600_000;
 const SECOND = 1000;
@@ -50,8 +58,8 @@ class World {
     );
   }
 
-  open(n = 1): Channel {
-    return this.house.open(channelId(n));
+  open(n = 1, address = '192.0.2.1'): Channel {
+    return this.house.open(channelId(n), address);
   }
 
   pass(ms: number): void {
@@ -145,7 +153,8 @@ test('memory that is used again holds nothing of what is still kept, and is coun
       if (type === 'message') assert.ok(kept && ciphertextOf(kept) === texts.get(index), `${i}: event ${index}`);
     }
     const bytes = events.reduce((sum, { kept }) => sum + 512 + (kept ? kept.end - kept.start : 0), 0);
-    assert.equal(channel.bytes, 2048 + 2 * 1024 + bytes);
+    const cards = [a, b].reduce((sum, { card }) => sum + card.end - card.start, 0);
+    assert.equal(channel.bytes, 2048 + 2 * 1024 + cards + bytes);
   }
   assert.ok(world.house.spare.length > 0, 'some is used again');
 });
@@ -229,15 +238,25 @@ test('one poll that wakes takes all, an invisible event wakes nobody', () => {
   assert.equal(b.waiters.size, 0);
 });
 
-test('a participant has so many waiting polls and no more; one that is over makes room', () => {
-  const channel = new World({ waitingPolls: 2 }).open();
+test('a participant has so many polls, a channel so many, and no more; one whose answer was read makes room', () => {
+  const channel = new World({ waitingPolls: 2, channelPolls: 3 }).open();
+  const [a, b] = [join(channel, 'a'), join(channel, 'b')];
+  channel.beginPoll(a);
+  channel.beginPoll(a);
+  refuses('too_many_polls', () => channel.beginPoll(a));
+  channel.beginPoll(b);
+  refuses('too_many_polls', () => channel.beginPoll(b));
+  channel.endPoll(a);
+  channel.beginPoll(b);
+  refuses('too_many_polls', () => channel.beginPoll(a));
+});
+
+test('a poll ends once', () => {
+  const channel = new World().open();
   const a = join(channel, 'a');
   const first = wait(channel, a, 0);
-  wait(channel, a, 0);
-  refuses('too_many_polls', () => wait(channel, a, 0));
   assert.equal(channel.endWait(a, first), true);
-  assert.equal(channel.endWait(a, first), false, 'only once');
-  wait(channel, a, 0);
+  assert.equal(channel.endWait(a, first), false);
 });
 
 test('a cursor that no answer can have given is refused', () => {
@@ -487,25 +506,94 @@ test('leaving after some seconds happens, unless a request comes before', () => 
   assert.deepEqual([event?.type, event?.reason], ['leave', 'left']);
 });
 
-test('the least recently used channel is given up whole, and who waits in it is told', () => {
-  const world = new World({ totalBytes: 100_000, channelBytes: 50_000 });
-  const channels = [1, 2, 3].map((n) => world.open(n));
-  const [first, second, third] = channels.map((channel) => join(channel, 'a'));
-  assert.ok(first && second && third);
-  const waiter = wait(channels[1] as Channel, second, 0);
+/** Sends so many kilobytes, in messages of one each, by the one participant of a channel of this address. */
+function fillAlone(world: World, n: number, address: string, kilobytes: number): Channel {
+  const channel = world.open(n, address);
+  const a = channel.participants.get(participantId('a')) ?? join(channel, 'a');
+  for (let i = 0; i < kilobytes; i++) channel.send(a, EVERYBODY, sealed(1000 - 528));
+  return channel;
+}
+
+/** The same, to a listener who is alive and has yet to fetch all of it. */
+function fillAwaited(world: World, n: number, address: string, kilobytes: number): Channel {
+  const channel = world.open(n, address);
+  if (!channel.participants.has(participantId('listener'))) join(channel, 'listener');
+  return fillAlone(world, n, address, kilobytes);
+}
+
+test('for who has less than half, whoever has most gives its oldest events, alive or not, and nobody else any', () => {
+  const world = new World({ totalBytes: 200_000, channelBytes: 150_000 });
+  const modest = fillAwaited(world, 1, 'modest', 30);
   world.pass(SECOND);
-  enter(channels[0] as Channel, 'a'); // the second is now the one that nobody used for longest
-  for (let i = 0; i < 60; i++) channels[2]?.send(third, EVERYBODY, sealed(1000));
-  for (let i = 0; i < 40; i++) channels[0]?.send(first, EVERYBODY, sealed(1000));
-  assert.equal(waiter.words, 'no_channel');
+  const large = fillAwaited(world, 2, 'large', 135);
+  const listener = enter(large, 'listener');
+  const waiter = wait(large, listener, large.last);
+  const newcomer = fillAwaited(world, 3, 'newcomer', 45);
+  assert.ok(newcomer.bytes > 45_000, 'it got what it asked for');
   assert.deepEqual(
-    [1, 2, 3].map((n) => world.house.has(channelId(n))),
-    [true, false, true],
+    poll(modest, enter(modest, 'listener'), 0).length,
+    31,
+    'the older events of a smaller one are there',
   );
-  assert.ok(world.house.gauges().held_bytes <= 100_000);
+  const { gap, events } = large.read(listener, 0);
+  assert.ok(gap !== undefined && gap >= 20, 'the largest one’s reader is told of the gap');
+  assert.equal(events.at(-1)?.index, large.last, 'its newest are there');
+  assert.equal(waiter.outcome, undefined, 'and who waits goes on waiting');
+  assert.equal(world.house.givenUp, 0);
+  assert.ok(world.house.gauges().held_bytes <= 200_000);
 });
 
-test('there are so many channels and no more: a stranger is let in for the one that was used least recently', () => {
+test('who has half of the most, or most, gets nothing of others: bridge_full', () => {
+  const world = new World({ totalBytes: 200_000, channelBytes: 150_000 });
+  const large = fillAwaited(world, 1, 'large', 110);
+  const other = fillAwaited(world, 2, 'other', 60);
+  refuses('bridge_full', () => fillAwaited(world, 2, 'other', 60));
+  assert.ok(other.bytes > large.bytes / 2);
+  refuses('bridge_full', () => fillAwaited(world, 1, 'large', 20));
+  refuses('bridge_full', () => fillAwaited(world, 3, 'large', 20));
+  const { bytes } = large;
+  refuses('bridge_full', () => large.send(enter(large, 'a'), EVERYBODY, sealed(1000)));
+  assert.equal(large.bytes, bytes, 'a refusal costs nothing');
+  assert.equal(large.read(enter(large, 'listener'), 0).gap, undefined);
+  assert.equal(other.read(enter(other, 'listener'), 0).gap, undefined);
+});
+
+test('one address alone goes on: what nobody alive waits for goes first, from the channels used longest ago', () => {
+  const world = new World({ totalBytes: 200_000, channelBytes: 150_000 });
+  const old = fillAlone(world, 1, 'one', 60);
+  world.pass(2 * SECOND);
+  const awaited = fillAwaited(world, 2, 'one', 60);
+  world.pass(2 * SECOND);
+  for (let n = 0; n < 20; n++) fillAlone(world, 3, 'one', 20);
+  assert.equal(awaited.read(enter(awaited, 'listener'), 0).gap, undefined, 'what somebody alive waits for stays');
+  assert.ok(old.bytes < 6000, `${old.bytes}`);
+  assert.ok(world.house.has(channelId(1)), 'its channel stays while its participant is alive');
+  world.pass(3 * MINUTE);
+  fillAlone(world, 4, 'one', 145);
+  assert.ok(awaited.bytes < 45_000, `nobody there is alive any more: ${awaited.bytes}`);
+});
+
+test('an address that has nothing but channels and participants loses the one that was used least recently', () => {
+  const world = new World({ totalBytes: 100_000, participants: 500 });
+  const many = Array.from({ length: 30 }, (_, n) => {
+    world.pass(SECOND);
+    const channel = world.open(n, 'large');
+    const a = join(channel, 'a');
+    channel.present(a, 1);
+    return channel;
+  });
+  const first = many[0] as Channel;
+  const waiter = wait(first, enter(first, 'a'), 1);
+  while (world.house.givenUp < 3) join(world.open(1000 + world.house.givenUp, 'other'), `${nonces}`);
+  assert.ok(world.house.has(first.id), 'it has just been used');
+  assert.equal(waiter.outcome, undefined);
+  assert.deepEqual(
+    [1, 2, 3, 4, 29].map((n) => world.house.has(channelId(n))),
+    [false, false, false, true, true],
+  );
+});
+
+test('there are so many channels and no more: one address gives up its own idle ones', () => {
   const world = new World({ channels: 3 });
   for (let n = 1; n <= 10; n++) world.open(n);
   assert.deepEqual(world.house.gauges().channels, 3);
@@ -513,18 +601,72 @@ test('there are so many channels and no more: a stranger is let in for the one t
     [7, 8, 9, 10].map((n) => world.house.has(channelId(n))),
     [false, true, true, true],
   );
+  for (const n of [8, 9, 10]) join(world.open(n), 'a');
+  refuses('bridge_full', () => world.open(11));
+  assert.equal(world.house.gauges().channels, 3);
 });
 
-test('when there is nothing to give up, the bridge is full', () => {
-  const world = new World({ totalBytes: 20_000 });
-  const channel = world.open();
-  const a = join(channel, 'a');
-  refuses('bridge_full', () => {
-    for (let i = 0; i < 100; i++) channel.send(a, EVERYBODY, sealed(1000));
-  });
-  const { bytes } = channel;
-  refuses('bridge_full', () => channel.send(a, EVERYBODY, sealed(1000)));
-  assert.equal(channel.bytes, bytes, 'a refusal costs nothing');
+test('a place among the channels is given by who has most of them, and never by who has as few as the asker', () => {
+  const world = new World({ channels: 6 });
+  for (const n of [1, 2]) join(world.open(n, `single ${n}`), 'a');
+  for (const n of [3, 4, 5, 6]) {
+    world.pass(SECOND);
+    join(world.open(n, 'many'), 'a');
+  }
+  for (const n of [11, 12]) join(world.open(n, `new ${n}`), 'a');
+  assert.deepEqual(
+    [1, 2, 3, 4, 5, 6, 11, 12].map((n) => world.house.has(channelId(n))),
+    [true, true, false, false, true, true, true, true],
+  );
+  join(world.open(13, 'new 13'), 'a');
+  refuses('bridge_full', () => world.open(14, 'new 14'));
+  assert.ok(world.house.has(channelId(6)), 'the last one of many');
+});
+
+test('whatever is opened, sent and ended, each owner’s memory is the sum of what it has', () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const pick = random(seed);
+    const world = new World({
+      totalBytes: 150_000,
+      channelBytes: 60_000,
+      channels: 12,
+      participants: 5,
+      idleSeconds: 600,
+    });
+    const addresses = ['p', 'q', 'r', 's'];
+    const made = new Set<Channel>();
+    for (let step = 0; step < 1500; step++) {
+      try {
+        const channel = world.open(pick(20), addresses[pick(2) * pick(3)] ?? 'p');
+        made.add(channel);
+        const who = join(channel, ['a', 'b', 'c', 'd'][pick(4)] ?? 'a');
+        if (pick(3) > 0) channel.send(who, EVERYBODY, sealed(pick(5000) + 1));
+        if (pick(4) === 0) channel.present(who, channel.last);
+        if (pick(9) === 0) channel.leave(who, 0);
+      } catch (error) {
+        assert.ok(error instanceof Refusal && /_full$/.test(error.code), String(error));
+      }
+      if (pick(20) === 0) world.pass(pick(4) * MINUTE);
+      const held = [...made].filter(
+        (channel) => world.house.has(channel.id) && world.house.get(channel.id) === channel,
+      );
+      const sum = held.reduce((bytes, channel) => bytes + channel.bytes, 0);
+      const { held_bytes, channels } = world.house.gauges();
+      assert.deepEqual([held_bytes, channels], [sum, held.length], `seed ${seed}, step ${step}`);
+      assert.ok(held_bytes <= 150_000 * 1.07 && channels <= 12);
+      for (const { owner } of held) {
+        const own = held.filter((channel) => channel.owner === owner);
+        assert.deepEqual([...owner.channels].length, own.length);
+        assert.equal(
+          owner.bytes,
+          own.reduce((bytes, channel) => bytes + channel.bytes, 0),
+        );
+      }
+    }
+    world.pass(3 * 3600 * SECOND);
+    world.pass(3 * 3600 * SECOND);
+    assert.deepEqual(world.house.gauges(), NOTHING);
+  }
 });
 
 test('all that is counted is given back', () => {

@@ -90,7 +90,7 @@ test('the link may come on standard input or in a file', async () => {
   await polling(bridge.url, 1);
   const joins = async (agent: Agent, from: string, options = {}) => {
     const result = expectDone(await agent.run(['join', from, '--name', agent.name], options));
-    assert.match(result.stdout, new RegExp(`joined as ${agent.name} on [^]*PAIRED with laptop`));
+    assert.match(result.stdout, new RegExp(`joined as ${agent.name} on \\S+\\.\\n[^]*PAIRED with laptop`));
     await listening.line(new RegExp(`PAIRED with ${agent.name}`));
   };
   await joins(new Agent({ name: 'piped' }), '-', { input: `${laptop.link}\n` });

@@ -1,6 +1,16 @@
 /** Wrong inputs and trouble: what failed, what to do, a status that shows it, and nothing half-done. */
 import assert from 'node:assert/strict';
-import { chmodSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -13,6 +23,9 @@ let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
+/** Folders that can't be written are mounts of their own. */
+const skip =
+  spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status !== 0 && 'needs a user who may mount';
 const WRONG_KEY = '0123456789abcdef'.repeat(4);
 
 async function link(): Promise<string> {
@@ -48,7 +61,7 @@ test('a name that another session of this folder has gets a suffix too', async (
   const { stdout } = await second.join(first.link);
   assert.match(stdout, /name laptop was taken: you are laptop-2/);
   const { stdout: sessions } = await first.run(['sessions']);
-  assert.ok(sessions.includes(first.sessionFile) && sessions.includes(second.sessionFile));
+  assert.match(sessions, /^agentalk: laptop, made .*\nagentalk: laptop-2, made .*\n/);
 });
 
 test('the suffix fits into the longest name', async () => {
@@ -73,7 +86,7 @@ test('a link whose channel has ended opens it again, and says that nobody is the
   await laptop.call('leave');
   const server = new Agent({ name: 'server' });
   const { stdout } = await server.join(laptop.link);
-  assert.match(stdout, /open again.*nobody/);
+  assert.match(stdout, /nobody was in the channel any more: it is open again/);
   const back = new Agent({ name: 'laptop' });
   await back.join(laptop.link);
   await Promise.all([server.hears(/PAIRED with laptop/), back.hears(/PAIRED with server/)]);
@@ -154,13 +167,55 @@ test('a tool that is missing is named', async () => {
   }
 });
 
-test('a folder that is not to be written in', async () => {
-  const agent = new Agent({ unprivileged: true });
+/** Where the output says that the session is. */
+const placeOf = (stdout: string) =>
+  /^agentalk: session in (.*)\/agentalk-session-[^/]*$/m.exec(stdout)?.[1] ?? assert.fail(stdout);
+
+test(
+  'sessions are in the first folder that can be written: AGENTALK_HOME, /tmp, TMPDIR, the working folder',
+  { skip },
+  async () => {
+    const place = realpathSync(mkdtempSync('/var/tmp/agentalk-test-'));
+    try {
+      for (const name of ['home', 'tmpdir', 'work']) mkdirSync(join(place, name));
+      const agent = new Agent({ name: 'laptop', home: join(place, 'work') });
+      const env = { AGENTALK_HOME: join(place, 'home'), TMPDIR: join(place, 'tmpdir') };
+      const create = ['create', bridge.url, '--name', 'laptop'];
+      assert.equal(placeOf(expectDone(await agent.run(create, { env })).stdout), env.AGENTALK_HOME);
+      rmSync(env.AGENTALK_HOME, { recursive: true });
+      writeFileSync(env.AGENTALK_HOME, 'no folder');
+      const code = `closed=$1 && shift
+      mount -t tmpfs -o ro tmpfs /tmp; for folder in $closed; do mount -o bind,ro "$folder" "$folder"; done
+      "$BASH" "$0" "$@" 2>&1 && "$BASH" "$0" say 'still here'`;
+      const without = (...closed: string[]) =>
+        agent.start('unshare', ['-m', BASH, '-c', code, agent.client, closed.join(' '), ...create], { env }).ended;
+      for (const [closed, expected] of [
+        [[], env.TMPDIR],
+        [[env.TMPDIR], join(agent.home, '.agentalk')],
+      ] as const) {
+        const { stdout } = expectDone(await without(...closed));
+        assert.equal(placeOf(stdout), expected);
+        assert.match(stdout, /^agentalk: sent/m);
+        if (closed.length === 0) rmSync(join(env.TMPDIR, 'agentalk-session-laptop'), { recursive: true });
+      }
+      assert.equal(readFileSync(join(agent.home, '.agentalk', '.gitignore'), 'utf8'), '*\n');
+      rmSync(join(agent.home, '.agentalk'), { recursive: true });
+      const { stdout, status } = await without(env.TMPDIR, agent.home);
+      assert.match(stdout, /^agentalk: error: no folder for sessions can be written.*\n.*AGENTALK_HOME/);
+      assert.notEqual(status, 0);
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+  },
+);
+
+test('where AGENTALK_HOME is not to be written in, the session is in /tmp, and found there', async () => {
+  const agent = new Agent({ name: `fallback-${process.pid}`, unprivileged: true });
   chmodSync(agent.home, 0o555);
-  await refused(['create', bridge.url], /AGENTALK_HOME/, agent);
-  const file = new Agent();
-  writeFileSync(join(file.home, 'file'), '');
-  await refused(['create', bridge.url], /AGENTALK_HOME/, file, { env: { AGENTALK_HOME: join(file.home, 'file') } });
+  const { stdout } = expectDone(await agent.run(['create', bridge.url, '--name', agent.name]));
+  assert.equal(placeOf(stdout), '/tmp');
+  assert.match(expectDone(await agent.run(['leave'])).stdout, /left/);
+  for (const end of ['', '.env']) rmSync(`/tmp/agentalk-session-${agent.name}${end}`, { recursive: true });
 });
 
 test('a message of 64 KiB goes, one byte more does not', async () => {

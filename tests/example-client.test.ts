@@ -442,6 +442,48 @@ describe('a new epoch', () => {
     }
   });
 
+  test('repeats what nobody acknowledged; a newcomer does not acknowledge what was said before it came', async () => {
+    let own = await startBridge();
+    try {
+      const ada = await Actor.create(own.url, { name: 'ada' });
+      await ada.say('to nobody');
+      const bob = await Actor.join(ada.link, { name: 'bob' });
+      await settle(ada, bob);
+      await bob.say('heard');
+      await ada.poll();
+      own = await restart(own);
+      await ada.poll();
+      const cleo = await Actor.join(ada.link, { name: 'cleo' });
+      await cleo.poll();
+      assert.deepEqual(cleo.texts(), ['to nobody']);
+    } finally {
+      await own.stop();
+    }
+  });
+
+  test('answers one sync in 10 s with an ack, and one in a new epoch', async () => {
+    let own = await startBridge();
+    try {
+      const { ada, bob, clock } = await startPair({ url: own.url });
+      const isAnswered = async () => {
+        await bob.send('ada', 'sync');
+        await ada.poll();
+        return !ada.peer('bob').isAckDue;
+      };
+      assert.equal(await isAnswered(), false);
+      clock.advance(10_000);
+      assert.equal(await isAnswered(), true);
+      assert.equal(await isAnswered(), false);
+      own = await restart(own);
+      await ada.poll();
+      await bob.poll();
+      assert.equal(await isAnswered(), true);
+      assert.equal(await isAnswered(), false);
+    } finally {
+      await own.stop();
+    }
+  });
+
   test('who never comes back is not waited for', async () => {
     let own = await startBridge();
     try {
@@ -502,6 +544,39 @@ describe('coming and leaving', () => {
     await settle(ada, dan);
     assert.deepEqual(dan.entriesOf('earlier'), [{ type: 'earlier', name: 'ada', count: 2 }]);
     assert.deepEqual(dan.entriesOf('missed'), []);
+  });
+
+  test('a newcomer is not blamed for what was said before it came, and counts it as read', async () => {
+    const { ada, bob } = await startPair();
+    await ada.say('before');
+    await bob.poll();
+    const cleo = await Actor.join(ada.link, {
+      name: 'cleo',
+      fetch: withholding(({ type, from, to }) => type === 'message' && from === ada.id && to === '*'),
+    });
+    await ada.poll();
+    await cleo.say('first words');
+    await ada.poll();
+    assert.deepEqual(ada.message('first words').marks, UNMARKED);
+    assert.equal(cleo.build('*', 'text').headers['seen'], undefined);
+    await cleo.poll();
+    assert.equal(cleo.build('*', 'text').headers['seen'], `${ada.session.sid.slice(0, 16)} 1 0`);
+  });
+
+  test('a direct message is not posted while another session has the place of its own', async () => {
+    let isWithheld = false;
+    const fetch = withholding(({ type, to }) => isWithheld && type === 'message' && to !== '*');
+    const ada = await Actor.create(bridge.url, { name: 'ada', fetch });
+    const bob = await Actor.join(ada.link, { name: 'bob' });
+    await settle(ada, bob);
+    await bob.request('POST', '/leave', { json: { participant_id: bob.id } });
+    isWithheld = true;
+    const other = await Actor.join(ada.link, { name: 'bob' });
+    await ada.poll();
+    await ada.dm('bob', 'to the first bob');
+    await other.poll();
+    assert.deepEqual(other.entriesOf('unreadable'), []);
+    assert.deepEqual(ada.entriesOf('undelivered'), []);
   });
 
   test('LEFT is told when all before it was shown, or given up after one more poll', async () => {

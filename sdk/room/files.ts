@@ -15,6 +15,9 @@ import type { Entry, FileEntry, Room, Session } from './state.ts';
 
 /** Larger files are fetched only when the user asks for them. */
 const MAX_UNASKED_BYTES = 16 * 1024 * 1024;
+/** Beyond these, of one session and of all, files are fetched only when asked for, too. */
+const MAX_SESSION_BYTES = 128 * 1024 * 1024;
+const MAX_RECEIVED_BYTES = 400 * 1024 * 1024;
 /** Sealed files that are stored for others; then the oldest is deleted. */
 const MAX_STORED_BYTES = 400 * 1024 * 1024;
 const STALLED_MS = 60_000;
@@ -126,10 +129,12 @@ function markProblem(room: Room, entry: Entry, state: 'not-sent' | 'bad' | 'stal
   room.touch(entry);
 }
 
+const totalSize = (entries: readonly Entry[]): number => entries.reduce((sum, { file }) => sum + (file?.size ?? 0), 0);
+
 /** Deletes the pieces of the oldest sent files, within the limit. */
 function limitStoredFiles(room: Room): void {
   const sent = room.entries.filter(({ isMine, file }) => isMine && file?.state === 'sent');
-  let bytes = sent.reduce((sum, { file }) => sum + (file?.size ?? 0), 0);
+  let bytes = totalSize(sent);
   for (const { file } of sent) {
     if (bytes <= MAX_STORED_BYTES) return;
     bytes -= file?.size ?? 0;
@@ -159,8 +164,12 @@ export async function serveWant(room: Room, session: Session, digests: readonly 
 /** Adds the entry of a file that is on its way, and fetches it unless it is large or many others were not asked for. */
 export function receiveFile(room: Room, session: Session, fields: Partial<Entry> & { file: FileEntry }): Entry {
   const { size } = fields.file;
-  const stored = room.entries.reduce((sum, { isMine, file }) => sum + (isMine || !file ? 0 : file.size), 0);
-  const isUnasked = size <= MAX_UNASKED_BYTES && stored + size <= MAX_STORED_BYTES;
+  const received = room.entries.filter(({ isMine, file }) => !isMine && file && file.state !== 'waiting');
+  const ofSession = received.filter(({ sid }) => sid === session.sid);
+  const isUnasked =
+    size <= MAX_UNASKED_BYTES &&
+    totalSize(ofSession) + size <= MAX_SESSION_BYTES &&
+    totalSize(received) + size <= MAX_RECEIVED_BYTES;
   const entry = room.addEntry('file', session.label, { ...fields, file: { ...fields.file, state: 'waiting' } });
   if (isUnasked) fetchFile(room, entry);
   return entry;

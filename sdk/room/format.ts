@@ -4,7 +4,7 @@ export const formatTime = (at: number): string =>
   new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 
 const formatDay = (at: number): string =>
-  new Date(at).toLocaleDateString('en', { day: 'numeric', month: 'short', year: 'numeric' });
+  new Date(at).toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' });
 
 /** With the day where it is another one than that of `reference`, Unix ms. */
 export function formatMoment(at: number, reference: number): string {

@@ -12,6 +12,8 @@ const HOUR_MS = 3_600_000;
 const MAX_NEW_SESSIONS_PER_HOUR = 100;
 /** Beyond these, sessions that never proved anything and are not in the channel are forgotten. */
 const MAX_SESSIONS = 300;
+const MAX_BAD_CARDS = 200;
+const MAX_KEY_CHARACTERS = 100;
 
 /** The session of a card. Undefined if the card is rejected, or too many sessions came within an hour. */
 export async function acceptCard(room: Room, participantId: string, sealed: Sealed): Promise<Session | undefined> {
@@ -25,7 +27,7 @@ export async function acceptCard(room: Room, participantId: string, sealed: Seal
     sealed,
   );
   if (!card.ok) {
-    room.countEntry('bad-card', newestLabel(room, participantId), card.reason);
+    countBadCard(room, participantId, sealed, card.reason);
     return undefined;
   }
   const { sid, name, pub } = card.value;
@@ -43,6 +45,16 @@ export async function acceptCard(room: Room, participantId: string, sealed: Seal
   if (met || !key.ok) return met;
   room.metAt.push(now);
   return addSession(room, card.value, key.value, labelFor(room, name));
+}
+
+/** The bridge lists a card again and again: each is counted once. */
+function countBadCard(room: Room, participantId: string, { nonce, tag }: Sealed, reason: string): void {
+  const key = `${participantId} ${nonce} ${tag}`.slice(0, MAX_KEY_CHARACTERS);
+  if (room.badCards.has(key)) return;
+  const [oldest] = room.badCards;
+  if (room.badCards.size >= MAX_BAD_CARDS && oldest !== undefined) room.badCards.delete(oldest);
+  room.badCards.add(key);
+  room.countEntry('bad-card', newestLabel(room, participantId), reason);
 }
 
 function addSession(room: Room, card: protocol.Session, key: CryptoKey, label: string): Session {

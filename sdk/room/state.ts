@@ -335,6 +335,8 @@ export class Room {
   hasCopy = false;
   /** When the poll began that returned last. */
   lastPollBeganAt = 0;
+  /** Cards that were rejected and counted. */
+  readonly badCards = new Set<string>();
   /** When the last sessions of an hour were met. */
   metAt: number[] = [];
   /** Lines about presence that may still be written in this hour. */

@@ -1,7 +1,7 @@
 # ---- the other commands ----
 
 cmd_who() {
-	local line words rows alone=yes owed
+	local line words rows alone=yes owed listed=' '
 	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || die "$WHY" "$CALL wait comes back to the channel where that is possible"
 	rows=("${LINES[@]}")
 	format_fingerprint "$SID"
@@ -10,8 +10,8 @@ cmd_who() {
 	for line in "${rows[@]}"; do
 		# shellcheck disable=SC2206
 		words=($line)
-		[ "${words[0]}" = participant ] && [ "${words[1]:-}" != "$ID" ] || continue
-		alone=''
+		[[ ${words[0]} = participant && ${words[1]:-} != "$ID" && $listed != *" ${words[1]:-} "* && ${#listed} -lt 10000 ]] || continue
+		alone='' listed="$listed${words[1]:-} "
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || continue
 		owed=$((BROADCASTS - P_ACK_B[PEER] + P_SEQ[PEER] - P_ACK_D[PEER]))
 		((P_FROM[PEER] <= P_ACK_B[PEER] + 1)) || owed=$((BROADCASTS - P_FROM[PEER] + 1 + P_SEQ[PEER] - P_ACK_D[PEER]))
@@ -30,7 +30,7 @@ cmd_who() {
 format_fingerprint() { FINGERPRINT="${1:0:4} ${1:4:4} ${1:8:4} ${1:12:4}"; } # SID
 
 cmd_show() { # NUMBER: a message once more; a large file is fetched
-	local r number=${1:-} words
+	local r n number=${1:-} words
 	is_decimal "$number" || die "which message?" "$CALL show 3"
 	if [ -e "$SESSION/files/$number" ]; then
 		write_file "$SESSION/files/$number-asked" ''
@@ -45,6 +45,11 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 		words=($RECORD)
 		case ${words[0]}:$number in
 			"msg:${words[8]:-}" | "coming:${words[8]:-}" | "file:${words[5]:-}")
+				OWN_BROADCASTS=0 OWN_DIRECTS=' '
+				for ((n = 1; n <= OUT; n++)); do
+					read_outbox "$n" && [ "$OUT_RECORDS" -lt "$r" ] || break
+					count_own
+				done
 				format_record "$r"
 				print "$TEXT"
 				return
@@ -58,16 +63,19 @@ cmd_log() { # with what we said, each where it was said
 	local n=1 r
 	OWN_BROADCASTS=0 OWN_DIRECTS=' '
 	for ((r = 0; r <= RECORDS; r++)); do
-
 		! format_record "$r" || print "$TEXT"
 		while read_outbox "$n" && [ "$OUT_RECORDS" -le "$r" ]; do
 			((n += 1))
-			if [ "$OUT_TO" = '*' ]; then OWN_BROADCASTS=$OUT_SEQ; else OWN_DIRECTS="$OWN_DIRECTS$OUT_NAME:$OUT_SEQ "; fi
+			count_own
 			quote_body
 			format_time "$OUT_TIME"
 			print "agentalk: you to $OUT_NAME, $TIME:"$'\n'"$QUOTED"
 		done
 	done
+}
+
+count_own() { # OUT_…: it was said before what is shown next
+	if [ "$OUT_TO" = '*' ]; then OWN_BROADCASTS=$OUT_SEQ; else OWN_DIRECTS="$OWN_DIRECTS$OUT_NAME:$OUT_SEQ "; fi
 }
 
 cmd_leave() {
@@ -95,9 +103,10 @@ cmd_leave() {
 }
 
 erase_keys() {
-	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'
+	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'"FOLDER $FOLDER_OF_CALLS"$'\n'
 	rename "$TMP.session" "$SESSION/session" || die_disk
-	remove "$TMP.keys" "$SESSION/sent" "$SESSION/received"
+	list_files "$SESSION/tmp/" # what killed processes left may have a key, too
+	remove "${FILES[@]}" "$SESSION/sent" "$SESSION/received" "$SESSION/files" "$SESSION/digests"
 }
 
 has_confirmed() { # PEER: was it shown all that we said?
@@ -140,7 +149,7 @@ cmd_sessions() {
 }
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
-	local session found=''
+	local session found='' left='' newest=-1
 	if [[ $0 = */agentalk-session-*/agentalk.sh && -f ${0%/*}/session ]]; then
 		SESSION=${0%/*}
 		return
@@ -149,12 +158,16 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session
-		read_session && [ -n "$KEY" ] && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] || continue
-		[ -z "$1" ] || [ "$NAME" = "$1" ] || continue
-		[ -z "$found" ] || die "there are several sessions here" "say which: $0 --as NAME …; $0 sessions lists them"
+		read_session && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] && [[ -z $1 || $NAME = "$1" ]] || continue
+		if [ -z "$KEY" ]; then
+			[ "$MADE" -le "$newest" ] || newest=$MADE left=$session
+			continue
+		fi
+		[ -z "$found" ] || die "there are several sessions here" "say which: $CALL --as NAME …; $CALL sessions lists them"
 		found=$session
 	done
-	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$0 sessions lists those of this machine"
+	found=${found:-$left} # of those that have left the newest: log shows what was said
+	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$CALL sessions lists those of this machine"
 	SESSION=$found
 }
 

@@ -147,9 +147,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	while read -r line; do
 		case $line in [Rr]etry-[Aa]fter:\ *) RETRY_AFTER=${line#*: } RETRY_AFTER=${RETRY_AFTER%$'\r'} ;; esac
 	done <"$TMP.headers"
-	read_file "$TMP.response"
-	RESPONSE=${BYTES[0]}
-	[ ${#BYTES[@]} -eq 1 ] || RESPONSE=''
+	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
 transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
@@ -166,7 +164,7 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 	done
 	STATUSES=()
 	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
-		run_curl "$TOKEN" 60 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
+		run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
 	)
 }
 
@@ -181,7 +179,7 @@ read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pie
 		[[ -z $1 || $BYTES_LENGTH -le $1 ]] || break
 	done
 	BYTES[n]=$piece
-	((BYTES_LENGTH += ${#piece}))
+	BYTES_LENGTH=$((BYTES_LENGTH + ${#piece}))
 }
 
 print_body() { # BODY, pieces as in BYTES

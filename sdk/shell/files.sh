@@ -172,18 +172,26 @@ serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, 
 	WANTED=''
 }
 
-on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
-	local lines seen=' ' hash count=$(((MSG_size + PIECE_BYTES - 1) / PIECE_BYTES))
-	lines=${BODY[0]//[!$'\n']/}
+split_hashes() { # BODY -> LINES, each 64 hex and ended. Status 1: it has others
+	local hash ends=${BODY[0]//[!$'\n']/}
 	split_lines "${BODY[0]}"
-	if [ ${#BODY[@]} -ne 1 ] || [ ${#lines} -ne $((count + 1)) ] || [ ${#LINES[@]} -ne $((count + 1)) ] || [[ ${BODY[0]} != *$'\n' ]]; then
-		lines=''
-	fi
-	for hash in "${LINES[@]}"; do
-		is_hex "$hash" 64 && [[ $seen != *" $hash "* ]] || lines=''
+	[[ ${#BODY[@]} -eq 1 && ${#LINES[@]} -eq ${#ends} && ${BODY[0]} = *$'\n' ]] || return
+	for hash in "${LINES[@]}"; do is_hex "$hash" 64 || return; done
+}
+
+check_file_body() { # of a file of MSG_size bytes: its key, and as many hashes as it has pieces, none twice
+	local hash seen=' '
+	split_hashes && [ ${#LINES[@]} -eq $(((MSG_size + PIECE_BYTES - 1) / PIECE_BYTES + 1)) ] || return
+	for hash in "${LINES[@]:1}"; do
+		[[ $seen != *" $hash "* ]] || return
 		seen="$seen$hash "
 	done
-	if [ -z "$lines" ]; then
+}
+
+check_want() { split_hashes && [ ${#LINES[@]} -le 32 ]; }
+
+on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
+	if ! check_file_body; then
 		add_record badfile "$1" "$2" "$MESSAGES"
 		return
 	fi
@@ -194,14 +202,19 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 }
 
 fetch_files() { # what is on its way, for about three seconds in all -> HAS_FILES: something may come at once
-	local file start=$TICKS
+	local file name start=$TICKS stale=()
 	HAS_FILES=''
 	list_files "$SESSION/files/"
 	for file in "${FILES[@]}"; do
-		[[ ${file##*/} = *[!0-9]* ]] || was_asked "$file" || fetch_file "${file##*/}" || :
-		read_clock
-		((TICKS - start < 3)) || break
+		name=${file##*/}
+		if [[ $name = *-* ]]; then
+			[ -e "${file%-*}" ] || stale[${#stale[@]}]=$file # a piece of what is complete
+		elif ((TICKS - start < 3)) && ! was_asked "$file"; then
+			fetch_file "$name" || :
+			read_clock
+		fi
 	done
+	remove "${stale[@]}"
 }
 
 was_asked() { # FILE: its sender, for pieces, in the last ten seconds
@@ -255,6 +268,7 @@ fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its send
 	length=$((length - (length - 1) / PIECE_BYTES * PIECE_BYTES))
 	shift 3
 	transfer_pieces get "$@"
+	read_clock
 	for ((i = 0; $# > 0; i++)); do
 		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
 			files[n]=$1 hashes[n]=$2 lengths[n]=$PIECE_BYTES

@@ -51,8 +51,13 @@ check_card() { # ID it came under. Status 1: REASON
 
 is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac }
 
-check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malformed
-	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas=${MSG_seen//[!,]/}
+check_message() { # DIRECT (yes, or nothing). Status 1: it is malformed. A header that has no place in this message is ignored
+	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas
+	! is_control || MSG_seen=''
+	[[ $MSG_kind = sync || $MSG_kind = ack ]] || MSG_stored=''
+	[ -n "$1" ] || MSG_sent='' MSG_received=''
+	commas=${MSG_seen//[!,]/}
+	[[ -z $MSG_seq || $MSG_seq =~ ^[1-9][0-9]{0,14}$ ]] || return
 	[[ $MSG_kind =~ ^[a-z][a-z-]{0,15}$ && $MSG_time =~ ^$NUMBER$ ]] || return
 	[[ -z $MSG_reach || $MSG_reach = listening || $MSG_reach = wakes || $MSG_reach = reads ]] || return
 	[[ -z $MSG_seen || ${#commas} -lt 64 && $MSG_seen =~ ^$entry(,$entry)*$ ]] || return
@@ -63,7 +68,7 @@ check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malfo
 			[ -n "$MSG_seq" ] && decode_name "$MSG_name" && is_hex "$MSG_sha256" 64 && is_decimal "$MSG_size" &&
 				((MSG_size <= 104857600))
 			;;
-		text) [ -n "$MSG_seq" ] ;;
 		sync | ack | want | bye) [[ $1 && -z $MSG_seq ]] ;;
+		*) [ -n "$MSG_seq" ] ;;
 	esac
 }

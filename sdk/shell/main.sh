@@ -1,9 +1,9 @@
 # ---- main ----
 
-is_watched() { is_process "$PPID"; } # whoever started us is still there to read
+is_watched() { [ -z "$HAS_OWN_PARENT" ] || is_process "$PPID"; } # who started us, if it is no other user, is there to read
 
 on_exit() {
-	[ -z "$NEW_SESSION" ] || REMOVE[${#REMOVE[@]}]=$NEW_SESSION
+	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"                             # nothing half-made stays
 	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
 }
 
@@ -11,10 +11,13 @@ SPEED=1 # a test's build divides these timers by it
 
 main() {
 	local as='' command
-	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
+	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
+	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
 	start_part_1
+	HAS_OWN_PARENT=''
+	! is_process "$PPID" || HAS_OWN_PARENT=yes
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
 	[ $# -eq 0 ] || shift
@@ -33,7 +36,7 @@ main() {
 			open_session "$command"
 			"cmd_$command" "$@"
 			;;
-		*) die "there is no command of that name" "$0 help lists them" ;;
+		*) die "there is no command of that name" "$CALL help lists them" ;;
 	esac
 }
 

@@ -256,8 +256,7 @@ on_control() {
 			;;
 		ack) repeat_from "$PEER" ;;
 		want)
-			BODY[0]=${BODY[0]:0:2080} # 32 hashes
-			WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
+			! check_want || WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
 			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS

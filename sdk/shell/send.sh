@@ -329,8 +329,10 @@ enter_channel() { # join it -> EPOCH, CURSOR, JOIN_INDEX; the participants as ro
 }
 
 read_participants() { # LINES, an answer: who is there, each a row; who is not there is gone
-	local line words i listed=' ' rows=("${LINES[@]}")
+	local line words i listed=' ' rows=("${LINES[@]}") start=$TICKS
 	for line in "${rows[@]}"; do
+		read_clock
+		((TICKS - start < 15)) || break # a bridge may invent as many as it likes
 		# shellcheck disable=SC2206
 		words=($line)
 		[ "${words[0]}" = participant ] && is_hex "${words[1]:-}" 32 && [ "${words[1]}" != "$ID" ] || continue

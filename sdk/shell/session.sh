@@ -26,13 +26,13 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) CALL=${line#* } ;;
 		esac
 	done
-	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]]
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
 }
 
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
 open_session() { # COMMAND: of a session that is there
-	read_session || die "this is no session of yours: $SESSION" "which there are: bash '$0' sessions"
+	read_session || die "this is no session of yours: $SESSION" "which there are: $CALL sessions"
 	[ -n "$KEY" ] || case $1 in log | show) ;; *) die_left ;; esac
 	init_temp
 	read_clock
@@ -83,13 +83,16 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		[[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } || continue # or a path would be a line of its own
-		[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
-		absolute_folder "$folder" && [[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]] && HOME_FOLDER=$FOLDER && return
-		[ "$folder" != "${AGENTALK_HOME:-}" ] || break
+		# A control character in a path would make lines of its own, in our files and on the screen.
+		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
+			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
+			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
+			HOME_FOLDER=$FOLDER
+			return
+		fi
 	done
-	sanitize "${AGENTALK_HOME:-/tmp, \$TMPDIR and $PWD}"
-	die "no folder for sessions can be written: ${CLEAN//$'\n'/ }" "set AGENTALK_HOME to one of yours, without control characters in its path"
+	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
+		"set AGENTALK_HOME to one of yours, without control characters in its path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -111,7 +114,7 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 make_keys() { # -> SID: new key pairs, and their card
 	local pub sign card
 	make_key_pair "$TMP.sign" && sign=$PUBLIC && make_key_pair "$TMP.ecdh" && pub=$PUBLIC && is_public_key "$sign" && is_public_key "$pub" ||
-		die "openssl can't make a P-256 key here" "check what 'openssl version' says"
+		die "openssl can't make a P-256 key here" "check what 'openssl version' says, and whether the disk is full"
 	short_id session "$KEY" "agent $NAME $pub $sign"
 	SID=$HASH
 	rename "$TMP.sign" "$SESSION/keys/sign-$SID" && rename "$TMP.ecdh" "$SESSION/keys/ecdh-$SID" || die_disk
@@ -139,6 +142,10 @@ make_state() { # commit 0
 parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
 	local text=${1//[[:space:]]/}
 	text=${text//%23/#}
+	case $text in # the words before it are no part of it
+		*https://*) text=https://${text##*https://} ;;
+		*http://*) text=http://${text##*http://} ;;
+	esac
 	[[ $text =~ (https?://)?([]A-Za-z0-9._~:/%[-]+)/c/([0-9a-f]{32})\#([a-z]=[A-Za-z0-9_-]+(&[a-z]=[A-Za-z0-9_-]+)*) ]] || return
 	CHANNEL=${BASH_REMATCH[3]}
 	text="&${BASH_REMATCH[4]}"
@@ -229,7 +236,8 @@ cmd_create_or_join() { # create|join
 	while [ -z "$joined" ]; do
 		make_folders
 		ID=''
-		[ "$FIRST_NUMBER" -gt 2 ] || [ "$ROLE" = join ] || { random_hex 32 && KEY=$HEX; }
+		[ -n "$KEY" ] || { random_hex 32 && KEY=$HEX; } # which a link has
+		is_hex "$KEY" 64 || die "no key could be made" "call again; nothing was opened"
 		derive_ids
 		make_key room "agentalk/1 room $KEY"
 		test_cryptography
@@ -239,7 +247,7 @@ cmd_create_or_join() { # create|join
 		make_keys
 		for tries in 1 2 3; do # with the same token: nothing is joined twice
 			! enter_channel || { joined=yes && break; }
-			case $CODE in unreachable | stopping | '') sleep_seconds "$tries" ;; *) break ;; esac
+			case $CODE:$STATUS in unreachable:* | stopping:* | :5??) sleep_seconds "$tries" ;; *) break ;; esac
 		done
 		[ -z "$joined" ] || break
 		[ "$CODE" = name_taken ] || die "$WHY" "nothing was opened; the same command again is safe"
@@ -253,7 +261,7 @@ cmd_create_or_join() { # create|join
 read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	if [ "$ROLE" = join ]; then
 		case $LINK in
-			'') die "which link?" "$0 join 'LINK' --name server" ;;
+			'') die "which link?" "$CALL join 'LINK' --name server" ;;
 			-) read_input 4096 || die "no link came on standard input" "give it as an argument, or in a file" ;;
 			*) BYTES=("$LINK") ;;
 		esac
@@ -264,8 +272,8 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
 		return
 	fi
-	[ -n "$LINK" ] || die "on which bridge?" "$0 create https://bridge.example --name laptop"
-	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$0 join 'LINK' --name $WANTED"
+	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
+	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"

@@ -3,7 +3,7 @@
 # Nothing that a peer wrote can move the cursor, turn text around, hide, or pass for a line of agentalk's: only well-formed
 # UTF-8 of visible characters is shown, behind a bar. The bytes in the inbox are exact.
 sanitize() { # TEXT [BYTES] -> CLEAN, not much more than BYTES of it; IS_CHANGED
-	local rest=$1 limit=${2:-${#1}} part n i code byte
+	local rest=$1 limit=${2:-$((3 * ${#1}))} part n i code byte
 	CLEAN='' IS_CHANGED=''
 	case $rest in *$'\r\n'*) rest=${rest//$'\r\n'/$'\n'} IS_CHANGED=yes ;; esac
 	while [[ -n $rest && ${#CLEAN} -le $limit ]]; do

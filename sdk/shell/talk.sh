@@ -66,6 +66,7 @@ cmd_dm() {
 
 cmd_send_file() { # PATH [NAME]
 	local to='*' name=all size hash
+	case ${1:-} in -?*) set -- "./$1" "${@:2}" ;; esac # or it would be an option of wc
 	check_file "${1:-}"
 	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
 	encrypt_file "$1"
@@ -104,7 +105,8 @@ describe_hearers() { # HEARERS, lines of the bridge -> RECIPIENTS; NOBODY_LISTEN
 		[ "${words[0]}" = recipient ] || continue
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || { PRESENCE='one that has just joined' && words[3]=0; }
 		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || NOBODY_LISTENS=''
-		RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name as many as it likes
 	done
 }
 

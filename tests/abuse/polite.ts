@@ -104,6 +104,11 @@ export class Member {
     return call(port, 'POST', `${path}/send`, { ...how, bearer: this.token, body });
   }
 
+  leave(): Promise<Reply> {
+    const { port, path, how } = this.room;
+    return call(port, 'POST', `${path}/leave`, { ...how, bearer: this.token, body: { participant_id: this.id } });
+  }
+
   poll(since: number, wait = 0): Promise<Reply> {
     const { port, path, how } = this.room;
     const query = `participant_id=${this.id}&since=${since}&wait=${wait}`;

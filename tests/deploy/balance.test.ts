@@ -72,8 +72,8 @@ class BashTalk {
     await bob.join(ada.link, ['--name', 'bob', '--cacert', authority]);
     const second = bob.begin('listen');
     t.after(() => Promise.all([first.end('SIGKILL'), second.end('SIGKILL')]));
-    await first.line(/PAIRED with bob/); // bob's join has said it to him
-    await second.line(/listening as bob/);
+    await first.line(/PAIRED with bob/);
+    await second.line(/PAIRED with ada/);
     return new BashTalk([ada, bob]);
   }
 

@@ -4,18 +4,17 @@
  * a request's number, kills from the number of messages said.
  */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { calm, storm as faults } from '../kit/adversary.ts';
+import { calm, storm as networkFaults } from '../kit/adversary.ts';
 import type { Adversary } from '../kit/adversary.ts';
 import { Random } from '../kit/random.ts';
-import { checkInbox, read, readOutbox, write } from './reader.ts';
-import type { Entry, Numbered } from './reader.ts';
-import { Stage, until } from './stage.ts';
-import type { Bridge, Running, Session } from './stage.ts';
+import { Processes, until } from './processes.ts';
+import type { Bridge, Home, Running, Session } from './processes.ts';
+import { checkInbox, marksOf, read, readOutbox, readState, scopeOf, write } from './session-reader.ts';
+import type { Entry, Numbered } from './session-reader.ts';
 
-export interface StormOptions {
+export interface ChaosOptions {
   readonly messages: number;
   readonly seed: string;
   /** The part of all requests that goes wrong. */
@@ -26,26 +25,27 @@ export interface StormOptions {
 }
 
 const NAMES = ['ada', 'bob', 'cyd'] as const;
-const FILE_BYTES = 1_000_000;
+/** Three pieces. */
+const FILE_BYTES = 2_500_000;
 /** As much as nothing at all may take, once everybody is left in peace. */
 const STILL_SECONDS = 90;
 
 /** What is said: texts to all or to one, and a file. */
-interface Speech extends Numbered {
+interface OutgoingMessage extends Numbered {
   readonly text: string;
   readonly isFile: boolean;
 }
 
-interface Act {
+interface FaultAction {
   readonly at: number;
   readonly what: string;
   run(): Promise<void>;
 }
 
 /** One participant with its listener, which comes back whenever it has ended, and what it has to say. */
-class Actor {
+class Speaker {
   readonly session: Session;
-  readonly speeches: readonly Speech[];
+  readonly outgoing: readonly OutgoingMessage[];
   readonly heard: Running[] = [];
   listener: Running | undefined;
   #isOver = false;
@@ -53,9 +53,9 @@ class Actor {
   killIn: number | undefined;
   freezeIn: number | undefined;
 
-  constructor(session: Session, speeches: readonly Speech[]) {
+  constructor(session: Session, outgoing: readonly OutgoingMessage[]) {
     this.session = session;
-    this.speeches = speeches;
+    this.outgoing = outgoing;
   }
 
   async listen(): Promise<void> {
@@ -68,19 +68,19 @@ class Actor {
   }
 
   async speak(onSaid: () => void): Promise<void> {
-    for (const speech of this.speeches) {
+    for (const message of this.outgoing) {
       while (!this.#isOver) {
-        const status = await this.#attempt(speech);
-        if (this.hasSaid(speech)) break;
-        assert.notEqual(status, 0, `status 0, but nothing is kept of: ${speech.text.slice(0, 50)}`);
+        const status = await this.#attempt(message);
+        if (this.hasSaid(message)) break;
+        assert.notEqual(status, 0, `status 0, but nothing is kept of: ${message.text.slice(0, 50)}`);
         await pause(200);
       }
       onSaid();
     }
   }
 
-  async #attempt({ to, text, isFile }: Speech): Promise<number | string> {
-    const path = join(this.session.home, 'report.bin');
+  async #attempt({ to, text, isFile }: OutgoingMessage): Promise<number | string> {
+    const path = join(this.session.home, 'report.bin'); // of ada, whose home is no other file system
     const words = isFile ? ['send_file', path, ...(to === 'all' ? [] : [to])] : to === 'all' ? ['say'] : ['dm', to];
     const call = this.session.start(words, isFile ? '' : text);
     const { killIn, freezeIn } = this;
@@ -92,35 +92,36 @@ class Actor {
     }
     const status = await call.closed; // what it started may outlive it for a moment, and finish a step
     if (status === 0 || status === 'SIGKILL') return status;
-    assert.match(call.output, /disk full/, `${words[0]}: ${call.output}`);
+    // It says that it can't write, or that the bridge did not take the words in time; then they are stored, and go out later.
+    assert.match(
+      call.output,
+      /disk full|not sent yet: .*It is kept|the file was not sent/,
+      `${words[0]}: ${call.output}`,
+    );
     return status;
   }
 
   /** As its own log will have it: words stand with the sealed message that they belong to. */
-  hasSaid({ text, isFile }: Speech): boolean {
+  hasSaid({ text, isFile }: OutgoingMessage): boolean {
     const said = readOutbox(this.session.folder, 60);
-    if (isFile) return said.some(({ words }) => /:(\d+)\/\1$/.test(words[0] ?? '')); // its last part
+    if (isFile) return said.some(({ body }) => body?.toString() === '(the file report.bin)');
     const [line] = text.split('\n');
     return said.some(({ body }) => body?.toString().startsWith(`${line}\n`));
   }
 
   /** How many messages it has. */
   get received(): number {
-    return Number(this.#newest().head.split(' ')[2]);
+    return Number(readState(this.session.folder).fields['MESSAGES']);
   }
 
-  /** Its newest commit: the number, and the line with the counts. */
-  #newest(): { number: number; head: string } {
-    const { folder } = this.session;
-    let number = Number(readFileSync(join(folder, 'head'), 'utf8')) || 1;
-    while (existsSync(join(folder, 'log', String(number + 1)))) number++;
-    return { number, head: readFileSync(join(folder, 'log', String(number)), 'latin1').split('\n')[1] ?? '' };
+  /** Whether no file is on its way to it. */
+  get hasFile(): boolean {
+    return readdirSync(join(this.session.folder, 'files')).length === 0;
   }
 
   hasShown(): boolean {
-    const { folder } = this.session;
-    const [, shown] = /(\d+) \d+;$/.exec(readFileSync(join(folder, 'shown'), 'utf8')) ?? [];
-    return Number(shown) === this.#newest().number;
+    const { SHOWN, RECORDS } = readState(this.session.folder).fields;
+    return SHOWN === RECORDS;
   }
 
   async end(): Promise<void> {
@@ -155,8 +156,8 @@ function padding(random: Random): string {
 }
 
 /** What each has to say to whom, in its order. */
-function speeches(seed: string, name: string, count: number): Speech[] {
-  const random = new Random(seed, 'speeches', name);
+function outgoing(seed: string, name: string, count: number): OutgoingMessage[] {
+  const random = new Random(seed, 'outgoing', name);
   const others = NAMES.filter((other) => other !== name);
   return Array.from({ length: count }, (_, i) => {
     const to = random.isLess(0.6) ? 'all' : random.pick(others);
@@ -166,14 +167,15 @@ function speeches(seed: string, name: string, count: number): Speech[] {
   });
 }
 
-/** A file system of its own for one participant: its path, and how to take it away. */
-async function smallDisk(stage: Stage, megabytes: number): Promise<string> {
-  const folder = join(stage.folder, 'disk');
-  mkdirSync(folder);
-  const mount = `mount -t tmpfs -o size=${megabytes}m tmpfs '${folder}' && echo mounted && exec sleep 100000`;
-  const holder = stage.spawn('unshare', ['-m', 'sh', '-c', mount]);
+/** A file system of its own for one participant, which its processes alone see; it ends with the process that holds it. */
+async function smallDisk(processes: Processes, megabytes: number): Promise<Home> {
+  const path = join(processes.folder, 'disk');
+  mkdirSync(path);
+  const mount = `mount -t tmpfs -o size=${megabytes}m tmpfs '${path}' && echo mounted && exec sleep 100000`;
+  const holder = processes.spawn('unshare', ['-m', 'sh', '-c', mount]);
   await holder.says('mounted', 10);
-  return `/proc/${holder.pid}/root${folder}`;
+  const { pid } = holder;
+  return { path, seen: `/proc/${pid}/root${path}`, inside: ['nsenter', '-t', String(pid), '-m'] };
 }
 
 export interface Report {
@@ -188,29 +190,29 @@ export interface Report {
   readonly seconds: number;
 }
 
-export async function storm(options: StormOptions): Promise<Report> {
+export async function chaos(options: ChaosOptions): Promise<Report> {
   const { messages, seed, share, tell } = options;
-  const stage = new Stage('storm');
+  const processes = new Processes('chaos', true);
   const begun = Date.now();
   const acts: Record<string, number> = {};
   try {
-    const bridge = await stage.bridge();
-    const adversary = await stage.adversary(bridge);
-    const homes = options.smallDisk ? { cyd: await smallDisk(stage, 64 + messages / 20) } : {};
-    const cast = await stage.cast(NAMES, (name) => adversary.urlFor(name), homes);
-    const actors = cast.map((session) => {
+    const bridge = await processes.bridge();
+    const adversary = await processes.adversary(bridge);
+    const homes = options.smallDisk ? { cyd: await smallDisk(processes, 64 + messages / 20) } : {};
+    const cast = await processes.startSessions(NAMES, (name) => adversary.urlFor(name), homes);
+    const speakers = cast.map((session) => {
       const count = Math.ceil(messages / NAMES.length);
-      return new Actor(session, speeches(seed, session.name, count));
+      return new Speaker(session, outgoing(seed, session.name, count));
     });
-    stage.onClose(async () => void (await Promise.all(actors.map((actor) => actor.end()))));
+    processes.onClose(async () => void (await Promise.all(speakers.map((speaker) => speaker.end()))));
     const file = Buffer.alloc(FILE_BYTES);
     const random = new Random(seed, 'file');
     for (let i = 0; i < file.length; i++) file[i] = random.between(0, 255);
-    writeFileSync(join(actors[0]?.session.home ?? '', 'report.bin'), file);
+    writeFileSync(join(speakers[0]?.session.home ?? '', 'report.bin'), file);
 
-    const schedule = plan(options, actors, bridge);
-    adversary.plan = faults(seed, share);
-    const listening = actors.map((actor) => actor.listen());
+    const schedule = plan(options, speakers, bridge);
+    adversary.plan = networkFaults(seed, share);
+    const listening = speakers.map((speaker) => speaker.listen());
     let said = 0;
     const running: Promise<void>[] = [];
     const onSaid = () => {
@@ -220,21 +222,21 @@ export async function storm(options: StormOptions): Promise<Report> {
         acts[what] = (acts[what] ?? 0) + 1;
         running.push(run());
       }
-      if (said % Math.max(20, Math.floor(messages / 50)) === 0) tell(progress(said, messages, actors, begun));
+      if (said % Math.max(20, Math.floor(messages / 50)) === 0) tell(progress(said, messages, speakers, begun));
     };
-    await Promise.all(actors.map((actor) => actor.speak(onSaid)));
+    await Promise.all(speakers.map((speaker) => speaker.speak(onSaid)));
     await Promise.all(running);
     adversary.plan = calm;
-    await settle(actors, said, (line) => tell(line), begun);
-    for (const actor of actors) {
-      await until(`${actor.session.name}: all printed`, 60, () => actor.hasShown() || undefined);
-      await actor.end();
+    await settle(speakers, said, (line) => tell(line), begun);
+    for (const speaker of speakers) {
+      await until(`${speaker.session.name}: all printed`, 60, () => speaker.hasShown() || undefined);
+      await speaker.end();
     }
-    const heard = actors.map((actor) => check(actor, actors, file));
+    const heard = speakers.map((speaker) => check(speaker, speakers, file));
     await Promise.all(listening);
-    const again = actors.map(checkLines).reduce((a, b) => a + b);
-    await clean(stage, actors, bridge, adversary);
-    await stage.close();
+    const again = speakers.map(checkLines).reduce((a, b) => a + b);
+    await clean(processes, speakers, bridge, adversary);
+    await processes.close();
     return {
       said,
       received: heard.reduce((sum, { count }) => sum + count, 0),
@@ -246,38 +248,42 @@ export async function storm(options: StormOptions): Promise<Report> {
     };
   } catch (error) {
     const isKept = process.env['AGENTALK_TEST_KEEP'] !== undefined;
-    if (isKept) tell(`kept for a look: ${stage.folder}`);
-    await stage.close({ isKept });
+    if (isKept) tell(`kept for a look: ${processes.folder}`);
+    await processes.close({ isKept });
     throw error;
   }
 }
 
-const progress = (said: number, messages: number, actors: readonly Actor[], begun: number) =>
-  `${said} of ${messages} said, ${actors.map(({ session, received }) => `${session.name} has ${received}`).join(', ')}; ` +
+const progress = (said: number, messages: number, speakers: readonly Speaker[], begun: number) =>
+  `${said} of ${messages} said, ${speakers.map(({ session, received }) => `${session.name} has ${received}`).join(', ')}; ` +
   `${Math.round((Date.now() - begun) / 1000)} s`;
 
 /** What dies when: each at a number of messages said. */
-function plan({ messages, seed, smallDisk }: StormOptions, actors: readonly Actor[], bridge: Bridge): Act[] {
+function plan(
+  { messages, seed, smallDisk }: ChaosOptions,
+  speakers: readonly Speaker[],
+  bridge: Bridge,
+): FaultAction[] {
   const random = new Random(seed, 'acts');
-  const schedule: Act[] = [];
+  const schedule: FaultAction[] = [];
   const often = (every: number, what: string, make: () => () => Promise<void>) => {
     for (let i = 0; i < Math.max(1, Math.round(messages / every)); i++) {
       schedule.push({ at: random.between(5, messages - 5), what, run: make() });
     }
   };
   often(15, 'sender killed', () => {
-    const [actor, ms] = [random.pick(actors), random.between(0, 120)];
-    return async () => void (actor.killIn = ms);
+    const [speaker, ms] = [random.pick(speakers), random.between(0, 500)];
+    return async () => void (speaker.killIn = ms);
   });
   often(25, 'listener killed', () => {
-    const [actor, whom] = [random.pick(actors), random.pick(['it', 'group'] as const)];
-    return async () => actor.listener?.signal('SIGKILL', whom);
+    const [speaker, whom] = [random.pick(speakers), random.pick(['it', 'group'] as const)];
+    return async () => speaker.listener?.signal('SIGKILL', whom);
   });
   often(40, 'second receiver', () => {
-    const [actor, seconds] = [random.pick(actors), random.between(1, 4)];
+    const [speaker, seconds] = [random.pick(speakers), random.between(1, 4)];
     return async () => {
-      const call = actor.session.start(['wait', String(seconds)]);
-      actor.heard.push(call);
+      const call = speaker.session.start(['wait', String(seconds)]);
+      speaker.heard.push(call);
       await call.ended;
     };
   });
@@ -292,24 +298,24 @@ function plan({ messages, seed, smallDisk }: StormOptions, actors: readonly Acto
       }));
   });
   often(300, 'listener frozen', () => {
-    const actor = random.pick(actors);
+    const speaker = random.pick(speakers);
     return async () => {
-      const { listener } = actor;
+      const { listener } = speaker;
       listener?.signal('SIGSTOP');
-      const call = actor.session.start(['wait', '8']);
-      actor.heard.push(call);
+      const call = speaker.session.start(['wait', '8']);
+      speaker.heard.push(call);
       await pause(13_000);
       listener?.signal('SIGCONT');
       await call.ended;
     };
   });
   often(300, 'sender frozen', () => {
-    const [actor, ms] = [random.pick(actors), random.between(0, 100)];
-    return async () => void (actor.freezeIn = ms);
+    const [speaker, ms] = [random.pick(speakers), random.between(0, 100)];
+    return async () => void (speaker.freezeIn = ms);
   });
   if (smallDisk) {
     often(150, 'disk full', () => async () => {
-      const filler = join(actors[2]?.session.home ?? '', 'filler');
+      const filler = join(speakers[2]?.session.home ?? '', 'filler');
       const end = Date.now() + 3000;
       for (let block = 1 << 20; Date.now() < end; await pause(20)) {
         try {
@@ -325,51 +331,67 @@ function plan({ messages, seed, smallDisk }: StormOptions, actors: readonly Acto
 }
 
 /** Waits until everybody has everything. */
-async function settle(actors: readonly Actor[], said: number, tell: (line: string) => void, begun: number) {
-  const expected = actors.map((actor) => speechesTo(actor, actors).length);
+async function settle(speakers: readonly Speaker[], said: number, tell: (line: string) => void, begun: number) {
+  const expected = speakers.map((speaker) => outgoingTo(speaker, speakers).length);
   let best = -1;
   let since = Date.now();
   await until('everything', 24 * 3600, async () => {
-    const have = actors.map(({ received }) => received);
+    const have = speakers.map(({ received }) => received);
     const sum = have.reduce((a, b) => a + b);
-    if (have.every((count, i) => count >= (expected[i] ?? 0))) return true;
+    if (have.every((count, i) => count >= (expected[i] ?? 0)) && speakers.every(({ hasFile }) => hasFile)) return true;
     if (sum > best) [best, since] = [sum, Date.now()];
     if (Date.now() - since > STILL_SECONDS * 1000) {
-      for (const actor of actors) tell(actor.heard.at(-1)?.output.slice(-2000) ?? '');
+      for (const speaker of speakers) tell(speaker.heard.at(-1)?.output.slice(-2000) ?? '');
       assert.fail(`nothing came any more: ${have.join(', ')} of ${expected.join(', ')} messages`);
     }
     await pause(200);
     return undefined;
   });
-  tell(progress(said, said, actors, begun));
+  tell(progress(said, said, speakers, begun));
 }
 
-const speechesTo = ({ session: { name } }: Actor, actors: readonly Actor[]) =>
-  actors.flatMap((other) => other.speeches).filter(({ from, to }) => from !== name && (to === 'all' || to === name));
+const outgoingTo = ({ session: { name } }: Speaker, speakers: readonly Speaker[]) =>
+  speakers.flatMap((other) => other.outgoing).filter(({ from, to }) => from !== name && (to === 'all' || to === name));
+
+const TROUBLE = [
+  'missed',
+  'earlier',
+  'tampered',
+  'malformed',
+  'gap',
+  'new',
+  'copied',
+  'undelivered',
+  'unreadable',
+  'badfile',
+];
 
 /** One inbox against what the others have said. */
-function check(actor: Actor, actors: readonly Actor[], file: Buffer): { count: number; overtaken: number } {
-  const { name, folder } = actor.session;
+function check(speaker: Speaker, speakers: readonly Speaker[], file: Buffer): { count: number; overtaken: number } {
+  const { name, folder } = speaker.session;
   const entries = checkInbox(folder);
-  const bad = entries.filter(({ type }) => ['missed', 'tampered', 'gap', 'keys'].includes(type));
+  const bad = entries.filter(({ type }) => TROUBLE.includes(type));
   assert.deepEqual(
     bad.map(({ type, name, words }) => [type, name, ...words].join(' ')),
     [],
     `${name} was told of trouble`,
   );
-  const came = entries.filter(({ type }) => type === 'msg' || type === 'file');
-  const late = came.filter(({ words }) => words[3] !== '-');
+  const came = entries.filter(({ type }) => type === 'msg' || type === 'coming');
+  const late = came.filter((entry) => marksOf(entry).includes('late'));
   assert.deepEqual(
-    late.map(({ words }) => words[4]),
+    late.map(({ record }) => record),
     [],
     `${name}: late ones`,
   );
+  const files = entries.filter(({ type }) => type === 'file');
+  assert.equal(files.length, came.filter(({ type }) => type === 'coming').length, `${name}: files`);
+  for (const { body } of files) assert(body?.equals(file), `${name}: the file is not as it was sent`);
   const key = (one: Numbered) => `${one.from} to ${one.to}, ${one.n}`;
-  const heard = came.map((entry) => read1(entry, actors, file));
+  const heard = came.map((entry) => messageOf(entry, speakers));
   let overtaken = 0;
-  for (const other of actors) {
-    if (other === actor) continue;
-    const said = speechesTo(actor, actors).filter(({ from }) => from === other.session.name);
+  for (const other of speakers) {
+    if (other === speaker) continue;
+    const said = outgoingTo(speaker, speakers).filter(({ from }) => from === other.session.name);
     const mine = heard.filter(({ from }) => from === other.session.name);
     const expected = said.map(key);
     assert.deepEqual(
@@ -392,49 +414,60 @@ function check(actor: Actor, actors: readonly Actor[], file: Buffer): { count: n
     });
   }
   const own = entries.filter(({ type }) => type === 'said').map((entry) => entry.body?.toString().split('\n')[0]);
-  const words = actor.speeches.map(({ text, isFile }) => (isFile ? '(the file report.bin)' : text.split('\n')[0]));
+  const words = speaker.outgoing.map(({ text, isFile }) => (isFile ? '(the file report.bin)' : text.split('\n')[0]));
   assert.deepEqual(own, words, `${name}: its own words in its log`);
   return { count: came.length, overtaken };
 }
 
-function read1({ type, name, body = Buffer.alloc(0) }: Entry, actors: readonly Actor[], file: Buffer): Numbered {
-  if (type === 'msg') {
-    const numbered = read(body);
-    assert.equal(numbered.from, name, 'a message under the name of another');
-    return numbered;
+/** Which of the messages it is, by its body; the file has none. */
+function messageOf(entry: Entry, speakers: readonly Speaker[]): Numbered {
+  const { type, name, body = Buffer.alloc(0) } = entry;
+  if (type !== 'msg') {
+    const message = speakers.flatMap(({ outgoing }) => outgoing).find(({ isFile }) => isFile);
+    return message ?? assert.fail('nobody sent a file');
   }
-  const sum = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
-  assert.equal(sum(body), sum(file), 'the file is not as it was sent');
-  const speech = actors.flatMap(({ speeches }) => speeches).find(({ isFile }) => isFile);
-  assert(speech);
-  return speech;
+  const numbered = read(body);
+  assert.equal(numbered.from, name, 'a message under the name of another');
+  assert.equal(
+    scopeOf(entry),
+    numbered.to === 'all' ? 'all' : 'me',
+    'a message to one, shown as one to all, or the other way',
+  );
+  return numbered;
 }
 
-/** What its calls printed: each message under its number, a second time only as such. How many came again. */
-function checkLines({ session, heard }: Actor): number {
-  const first = new Map<number, number>();
+/** What its calls printed: each message under its number, a second time only marked as such. How many came again. */
+function checkLines({ session, heard }: Speaker): number {
+  const first = new Map<string, number>();
   let again = 0;
   for (const { output } of heard) {
-    for (const [, mark, number] of output.matchAll(/^agentalk: (\(again\) )?(?:FILE )?#(\d+) from /gm)) {
-      if (mark === undefined) first.set(Number(number), (first.get(Number(number)) ?? 0) + 1);
+    for (const [, mark, label = ''] of output.matchAll(
+      /^agentalk: (\(perhaps again\) )?((?:FILE )?#\d+) from \S+(?: to|, \d)/gm,
+    )) {
+      if (mark === undefined) first.set(label, (first.get(label) ?? 0) + 1);
       else again++;
-      if (!first.has(Number(number))) first.set(Number(number), 0);
+      if (!first.has(label)) first.set(label, 0);
     }
   }
-  const doubled = [...first].filter(([, times]) => times > 1).map(([number]) => number);
+  const doubled = [...first].filter(([, times]) => times > 1).map(([label]) => label);
   assert.deepEqual(doubled, [], `${session.name}: printed twice, and not marked so`);
-  const count = readdirSync(join(session.folder, 'inbox')).length;
-  assert.equal(first.size, count, `${session.name}: messages printed`);
+  const expected = readdirSync(join(session.folder, 'inbox')).length;
+  assert.equal(first.size, expected, `${session.name}: messages printed`);
   return again;
 }
 
 /** Nothing stays: no process, no waiting poll, no temporary file, and no memory once all have left. */
-async function clean(stage: Stage, actors: readonly Actor[], bridge: Bridge, adversary: Adversary): Promise<void> {
-  for (const { session } of actors) {
+async function clean(
+  processes: Processes,
+  speakers: readonly Speaker[],
+  bridge: Bridge,
+  adversary: Adversary,
+): Promise<void> {
+  for (const { session } of speakers) {
     await session.run(['wait', '0']);
   }
   await until('an end of all polls', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
-  for (const { session } of actors) {
+  for (const { session } of speakers) {
     await session.run(['leave']);
     await until(`${session.name}: no temporary file`, 10, () => session.temporary.length === 0 || undefined);
   }
@@ -442,5 +475,5 @@ async function clean(stage: Stage, actors: readonly Actor[], bridge: Bridge, adv
   assert.equal(await bridge.metric('held_bytes'), 0);
   await adversary.stop();
   const isOurs = (line: string) => !/\bsleep 100000|bridge\.js/.test(line);
-  await until('an end of all processes', 10, () => stage.leftovers().filter(isOurs).length === 0 || undefined);
+  await until('an end of all processes', 10, () => processes.leftovers().filter(isOurs).length === 0 || undefined);
 }

@@ -114,16 +114,28 @@ export class Bridge {
   }
 }
 
+/** Where a participant lives: a folder as its own processes see it and as we do, and the program that starts them there. */
+export interface Home {
+  readonly path: string;
+  readonly seen: string;
+  readonly inside: readonly string[];
+}
+
 /** One participant. */
 export class Session {
   readonly #processes: Processes;
+  readonly #home: Home;
   readonly name: string;
-  readonly home: string;
 
-  constructor(processes: Processes, name: string, home: string) {
+  constructor(processes: Processes, name: string, home: Home) {
     this.#processes = processes;
+    this.#home = home;
     this.name = name;
-    this.home = home;
+  }
+
+  /** As we see it. */
+  get home(): string {
+    return this.#home.seen;
   }
 
   get folder(): string {
@@ -131,14 +143,12 @@ export class Session {
   }
 
   /** Starts a command: of the session where there is one, else of the client that makes it. */
-  start(
-    args: readonly string[],
-    input?: string | Buffer,
-    other: { script?: string; env?: NodeJS.ProcessEnv } = {},
-  ): Running {
-    const own = join(this.folder, 'agentalk.sh');
-    const script = other.script ?? (existsSync(own) ? own : this.#processes.client);
-    return this.#processes.spawn(BASH, [script, ...args], { AGENTALK_HOME: this.home, ...other.env }, input);
+  start(args: readonly string[], input?: string | Buffer, other: { env?: NodeJS.ProcessEnv } = {}): Running {
+    const { path, inside } = this.#home;
+    const isThere = existsSync(join(this.folder, 'agentalk.sh'));
+    const script = isThere ? join(path, `agentalk-session-${this.name}`, 'agentalk.sh') : this.#processes.client;
+    const [program = BASH, ...rest] = [...inside, BASH, script, ...args];
+    return this.#processes.spawn(program, rest, { AGENTALK_HOME: path, ...other.env }, input);
   }
 
   /** Runs one to its end; any other status than that expected fails. */
@@ -223,9 +233,10 @@ export class Processes {
     return bridge;
   }
 
-  session(name: string, home = join(this.folder, name)): Session {
-    mkdirSync(home, { recursive: true });
-    return new Session(this, name, home);
+  session(name: string, home?: Home): Session {
+    const path = join(this.folder, name);
+    mkdirSync(path, { recursive: true });
+    return new Session(this, name, home ?? { path, seen: path, inside: [] });
   }
 
   async adversary(bridge: Bridge, plan?: Plan): Promise<Adversary> {
@@ -243,7 +254,7 @@ export class Processes {
   async startSessions(
     names: readonly string[],
     urlFor: (name: string) => string,
-    homes: Record<string, string> = {},
+    homes: Record<string, Home> = {},
   ): Promise<Session[]> {
     const sessions = names.map((name) => this.session(name, homes[name]));
     const [first, ...others] = sessions;

@@ -82,13 +82,13 @@ export function readState(folder: string): State {
 /** All records, and our own words where they were said. Throws where a record is missing or not whole. */
 export function readLog(folder: string): Entry[] {
   const { fields, unfinished } = readState(folder);
-  const pending = new Map<string, string>();
-  const moves = new Map<string, string>();
-  for (const line of unfinished) {
-    const [what, first = '', rest = ''] = /^(\S+) (\S+) (.*)$/.exec(line)?.slice(1) ?? [];
-    if (what === 'record') pending.set(first, rest);
-    if (what === 'move') moves.set(rest, first);
-  }
+  const moves = movesOf(unfinished);
+  const pending = new Map(
+    unfinished.flatMap((line) => {
+      const [, number = '', text = ''] = /^record (\d+) (.*)$/.exec(line) ?? [];
+      return number === '' ? [] : [[number, text] as const];
+    }),
+  );
   const entries: Entry[] = [];
   for (let record = 1; record <= Number(fields['RECORDS']); record++) {
     const path = join(folder, 'journal', String(record));
@@ -105,6 +105,15 @@ export function readLog(folder: string): Entry[] {
   return [...entries, ...readOutbox(folder)].sort((a, b) => a.record - b.record);
 }
 
+/** What a commit still names to be moved: to where, from where. */
+const movesOf = (unfinished: readonly string[]): ReadonlyMap<string, string> =>
+  new Map(
+    unfinished.flatMap((line) => {
+      const [, from = '', to = ''] = /^move (\S+) (.*)$/.exec(line) ?? [];
+      return from === '' ? [] : [[to, from] as const];
+    }),
+  );
+
 function readInbox(folder: string, file: string, moves: ReadonlyMap<string, string>): Buffer {
   const path = join(folder, 'inbox', file);
   if (existsSync(path)) return readFileSync(path);
@@ -114,10 +123,17 @@ function readInbox(folder: string, file: string, moves: ReadonlyMap<string, stri
 
 /** What we said, as entries of the type `said`, at the place of the record that was last then. Their words: to whom, number. */
 export function readOutbox(folder: string, last = Infinity): Entry[] {
+  const moves = movesOf(readState(folder).unfinished);
+  const fileOf = (number: number) => {
+    const path = join(folder, 'outbox', String(number));
+    const from = moves.get(`outbox/${number}`);
+    return existsSync(path) || from === undefined ? path : join(folder, from);
+  };
   const names = numbers(join(folder, 'outbox'));
+  while (existsSync(fileOf(names.length + 1))) names.push(names.length + 1);
   names.forEach((number, i) => assert.equal(number, i + 1, `${folder}: outbox/${i + 1} is missing`));
   return names.slice(-last).map((number) => {
-    const bytes = readFileSync(join(folder, 'outbox', String(number)));
+    const bytes = readFileSync(fileOf(number));
     const end = bytes.indexOf('\n');
     const [to = '', seq = '', , record = '', name = '', length = ''] = bytes
       .subarray(0, end)

@@ -396,16 +396,16 @@ test('participants_full: as many as the limit says', async () => {
   await own.stop();
 });
 
-test('the bridge gives up the channel that nobody used for longest before it refuses anybody', async () => {
+test('bridge_full: one address whose participants wait for all that it holds', async () => {
   const own = await startBridge(['--max-total-bytes', '256k', '--max-channel-bytes', '200k']);
-  const [old] = await pair(own.url);
-  for (let i = 0; i < 2; i++) assert.equal((await old.send({ to: '*', ...sealed(60_000) })).status, 200);
-  const waits = old.poll(2, '&wait=20');
-  await waiting(1, own.url);
-  const alone = await (await room(own.url)).member();
-  for (let i = 0; i < 5; i++) assert.equal((await alone.send({ to: '*', ...sealed(60_000) })).status, 200);
-  assert.equal((await waits).code, 'no_channel');
-  assert.equal((await old.status()).code, 'no_channel');
+  const [a] = await pair(own.url);
+  for (let i = 0; i < 2; i++) assert.equal((await a.send({ to: '*', ...sealed(60_000) })).status, 200);
+  const [c] = await pair(own.url);
+  assert.equal((await c.send({ to: '*', ...sealed(60_000) })).status, 200);
+  const refused = await c.send({ to: '*', ...sealed(60_000) });
+  assert.deepEqual([refused.status, refused.code, refused.headers.get('retry-after')], [503, 'bridge_full', '10']);
+  const { events } = (await a.poll(0)).json as { events: Json[] };
+  assert.equal(events.length, 1, 'nothing was given up for it');
   await own.stop();
 });
 

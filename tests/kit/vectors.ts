@@ -45,6 +45,8 @@ export interface CheckedMessage {
 
 /** What an implementation must be able to do. */
 export interface Driver {
+  /** Where it tells fewer reasons apart than the vectors: its own word for a case's id, a file's cases (`cards/*`), or a reason. */
+  readonly coarseReasons?: Readonly<Record<string, string>>;
   deriveAccessToken(k: string): Awaitable<string>;
   deriveChannelId(access: string): Awaitable<string>;
   deriveParticipantId(k: string, name: string): Awaitable<string>;
@@ -195,12 +197,21 @@ function accepts<C extends Case>(cases: readonly C[], check: (each: C) => Promis
   for (const each of cases) test(each.id, () => check(each));
 }
 function rejects<C extends Case & { readonly reason: string }>(
+  { coarseReasons = {} }: Driver,
   cases: readonly C[],
   attempt: (each: C) => Awaitable<Outcome<unknown>>,
 ): void {
   for (const each of cases) {
     test(`${each.id}: ${each.reason}`, async () => {
-      assert.deepEqual(await attempt(each), rejectedFor(each.reason));
+      assert.deepEqual(
+        await attempt(each),
+        rejectedFor(
+          coarseReasons[each.id] ??
+            coarseReasons[`${each.id.split('/')[0]}/*`] ??
+            coarseReasons[each.reason] ??
+            each.reason,
+        ),
+      );
     });
   }
 }
@@ -231,11 +242,11 @@ export function runVectors(name: string, driver: Driver): void {
   describe(`${name}: names`, () => {
     const { participants, files } = readVectors('names');
     accepts(participants.accept, async (each) => void accepted(await driver.checkName(each.name)));
-    rejects(participants.reject, (each) => driver.checkName(each.name));
+    rejects(driver, participants.reject, (each) => driver.checkName(each.name));
     accepts(files.accept, async (each) => {
       assert.equal(accepted(await driver.decodeFileName(each.encoded)), each.name);
     });
-    rejects(files.reject, ({ encoded }) => driver.decodeFileName(encoded));
+    rejects(driver, files.reject, ({ encoded }) => driver.decodeFileName(encoded));
     accepts(files.encode, async (each) => assert.equal(await driver.encodeFileName(each.name), each.encoded));
   });
 
@@ -248,7 +259,7 @@ export function runVectors(name: string, driver: Driver): void {
       assert.equal(text(parsed.body), body);
       assert.equal(text(parsed.unsigned), unsigned ?? frame);
     });
-    rejects(reject, ({ frame }) => driver.parseFrame(latin1(frame)));
+    rejects(driver, reject, ({ frame }) => driver.parseFrame(latin1(frame)));
   });
 
   describe(`${name}: messages`, () => {
@@ -258,7 +269,7 @@ export function runVectors(name: string, driver: Driver): void {
     accepts(accept, async ({ frame, direct, message }) => {
       assert.deepEqual(accepted(await driver.checkMessage(latin1(frame), direct)), message);
     });
-    rejects(reject, ({ frame, direct }) => driver.checkMessage(latin1(frame), direct));
+    rejects(driver, reject, ({ frame, direct }) => driver.checkMessage(latin1(frame), direct));
     test('a rejected frame consumes its number if that is valid', async () => {
       for (const { id, frame, seq } of reject) assert.equal(await driver.sequenceOf(latin1(frame)), seq, id);
     });
@@ -269,7 +280,7 @@ export function runVectors(name: string, driver: Driver): void {
     accepts(accept, async ({ passphrase, aad, plaintext, sealed }) => {
       assert.equal(text(accepted(await driver.unseal(passphrase, aad, sealed))), plaintext);
     });
-    rejects(reject, ({ passphrase, aad, sealed }) => driver.unseal(passphrase, aad, sealed));
+    rejects(driver, reject, ({ passphrase, aad, sealed }) => driver.unseal(passphrase, aad, sealed));
   });
 
   describe(`${name}: cards`, () => {
@@ -278,7 +289,7 @@ export function runVectors(name: string, driver: Driver): void {
       const { card: found, sid: foundSid } = accepted(await driver.unsealCard(k, channel, from, ownId, sealed));
       assert.deepEqual({ card: found, sid: foundSid }, { card, sid });
     });
-    rejects(reject, ({ from, sealed }) => driver.unsealCard(k, channel, from, ownId, sealed));
+    rejects(driver, reject, ({ from, sealed }) => driver.unsealCard(k, channel, from, ownId, sealed));
   });
 
   describe(`${name}: broadcasts`, () => {
@@ -286,7 +297,7 @@ export function runVectors(name: string, driver: Driver): void {
     accepts(accept, async ({ session, frame }) => {
       accepted(await driver.verifySignature(session, aad, latin1(frame)));
     });
-    rejects(reject, ({ session, frame }) => driver.verifySignature(session, aad, latin1(frame)));
+    rejects(driver, reject, ({ session, frame }) => driver.verifySignature(session, aad, latin1(frame)));
     const session = accept[0]?.session ?? assert.fail('no case');
     const signedBytes = (unsigned: string) => Buffer.from(`${aad}\n${session.sid}\n\n${unsigned}`, 'latin1');
     test('node:crypto verifies its signatures', async () => {
@@ -322,11 +333,11 @@ export function runVectors(name: string, driver: Driver): void {
       assert.equal(await driver.directPassphrase(k, b.sid, a.sid, x), passphrase);
       assert.equal(sha256(passphrase), aes);
     });
-    rejects(keys.reject, ({ pub }) => driver.sharedX(own.private, pub));
+    rejects(driver, keys.reject, ({ pub }) => driver.sharedX(own.private, pub));
     accepts(messages.accept, async ({ sender, aad, sealed, frame }) => {
       assert.equal(text(accepted(await driver.unsealDirect(k, own, sender, aad, sealed))), frame);
     });
-    rejects(messages.reject, ({ sender, aad, sealed }) => driver.unsealDirect(k, own, sender, aad, sealed));
+    rejects(driver, messages.reject, ({ sender, aad, sealed }) => driver.unsealDirect(k, own, sender, aad, sealed));
   });
 
   describe(`${name}: files`, () => {
@@ -339,17 +350,17 @@ export function runVectors(name: string, driver: Driver): void {
       const decrypted = accepted(await driver.decryptPiece(f, index, size, digest, Uint8Array.from(encrypted)));
       assert.ok(Buffer.from(decrypted).equals(plain));
     });
-    rejects(pieces.reject, ({ f, index, size, ciphertext, sha256: digest }) =>
+    rejects(driver, pieces.reject, ({ f, index, size, ciphertext, sha256: digest }) =>
       driver.decryptPiece(f, index, size, digest, Uint8Array.from(Buffer.from(ciphertext, 'hex'))),
     );
     accepts(bodies.accept, async ({ size, body, f, pieces: hashes }) => {
       assert.deepEqual(accepted(await driver.parseFileBody(latin1(body), size)), { f, pieces: hashes });
     });
-    rejects(bodies.reject, ({ size, body }) => driver.parseFileBody(latin1(body), size));
+    rejects(driver, bodies.reject, ({ size, body }) => driver.parseFileBody(latin1(body), size));
     accepts(wants.accept, async ({ body, pieces: hashes }) => {
       assert.deepEqual(accepted(await driver.parseWantBody(latin1(body))), hashes);
     });
-    rejects(wants.reject, ({ body }) => driver.parseWantBody(latin1(body)));
+    rejects(driver, wants.reject, ({ body }) => driver.parseWantBody(latin1(body)));
   });
 }
 

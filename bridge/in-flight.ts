@@ -1,0 +1,75 @@
+/**
+ * Memory of requests and answers on their way: bytes that a client still sends, or has not read. It is counted for each
+ * address and in all, and checked before it is taken, so that nobody makes the bridge grow by not reading.
+ */
+import { Refusal } from './errors.ts';
+
+/** An exchange that holds memory. */
+export interface Holder {
+  /** Ends it: its memory is needed. */
+  abandon(): void;
+}
+
+interface AddressUse {
+  bytes: number;
+  readonly holders: Map<Holder, number>; // bytes of each; the one that took memory first comes first
+}
+
+export class InFlight {
+  readonly #byAddress = new Map<string, AddressUse>();
+  bytes = 0;
+  abandoned = 0; // so far
+
+  constructor(
+    readonly maxBytes: number,
+    readonly maxBytesOfAddress: number,
+  ) {}
+
+  /**
+   * From now on the holder has this much, 0 to forget it. Where there is no room in all, the address that holds most
+   * loses its oldest holder to one that holds less than half of that. Throws too_many_requests, bridge_full.
+   */
+  hold(address: string, holder: Holder, bytes: number): void {
+    const more = bytes - (this.#byAddress.get(address)?.holders.get(holder) ?? 0);
+    if (more > 0) this.#makeRoom(address, more);
+    this.#set(address, holder, bytes);
+  }
+
+  /** Throws too_many_requests if the address could not hold so much more now. */
+  check(address: string, bytes: number): void {
+    const own = this.#byAddress.get(address)?.bytes ?? 0;
+    if (own + bytes > this.maxBytesOfAddress) throw new Refusal('too_many_requests');
+  }
+
+  #makeRoom(address: string, bytes: number): void {
+    const own = this.#byAddress.get(address)?.bytes ?? 0;
+    this.check(address, bytes);
+    while (this.bytes + bytes > this.maxBytes) {
+      const [largest, use] = this.#largest();
+      const [oldest] = use?.holders.keys() ?? [];
+      if (!oldest || !use || 2 * (own + bytes) > use.bytes) throw new Refusal('bridge_full');
+      this.#set(largest, oldest, 0);
+      this.abandoned++;
+      oldest.abandon();
+    }
+  }
+
+  #set(address: string, holder: Holder, bytes: number): void {
+    const use = this.#byAddress.get(address) ?? { bytes: 0, holders: new Map() };
+    const more = bytes - (use.holders.get(holder) ?? 0);
+    use.bytes += more;
+    this.bytes += more;
+    if (bytes > 0) use.holders.set(holder, bytes);
+    else use.holders.delete(holder);
+    if (use.holders.size > 0) this.#byAddress.set(address, use);
+    else this.#byAddress.delete(address);
+  }
+
+  #largest(): [address: string, use: AddressUse | undefined] {
+    let largest: [string, AddressUse | undefined] = ['', undefined];
+    for (const [address, use] of this.#byAddress) {
+      if (use.bytes > (largest[1]?.bytes ?? 0)) largest = [address, use];
+    }
+    return largest;
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * Whose the bridge's memory is. What a channel holds is its opener's, a blob its sender's; an owner is an address, of
+ * IPv6 a /64. When memory or channels run out, whoever has most gives to whoever has less than half of that, and nobody
+ * else gives anything: no stranger's need ends a smaller owner's channel.
+ */
+import { Refusal } from './errors.ts';
+
+/** An event or a blob. */
+export interface Item {
+  readonly at: number; // Unix milliseconds
+  older: Item | undefined;
+  newer: Item | undefined;
+  /** Gives it up, whoever may still want it. */
+  evict(): void;
+}
+
+/** A channel as its owner sees it. */
+export interface Holding {
+  /** Gives up events that no live participant waits for, up to so many bytes; whether there was one. */
+  dropFetched(bytes: number): boolean;
+  /** Whether a participant is alive: it waits, or was heard of lately. */
+  isAlive(): boolean;
+  end(): void;
+}
+
+/** Items in the order in which they came. */
+class Queue {
+  oldest: Item | undefined;
+  #newest: Item | undefined;
+
+  add(item: Item): void {
+    item.older = this.#newest;
+    if (this.#newest) this.#newest.newer = item;
+    else this.oldest = item;
+    this.#newest = item;
+  }
+
+  remove(item: Item): void {
+    const { older, newer } = item;
+    if (older) older.newer = newer;
+    else this.oldest = newer;
+    if (newer) newer.older = older;
+    else this.#newest = older;
+    item.older = undefined;
+    item.newer = undefined;
+  }
+}
+
+/** How many channels are looked at to find one that can give something up. */
+const MAX_SEARCHED = 64;
+
+function firstOf<T>(all: Iterable<T>, count: number): T[] {
+  const first: T[] = [];
+  for (const each of all) if (first.push(each) === count) break;
+  return first;
+}
+
+export class Owner {
+  bytes = 0;
+  readonly events = new Queue();
+  readonly blobs = new Queue();
+  readonly channels = new Set<Holding>(); // the least recently used first
+  readonly #logs = new Set<Holding>(); // those of them that have events, in the same order
+
+  constructor(readonly address: string) {}
+
+  /** The channel was used just now. */
+  use(channel: Holding, hasEvents: boolean): void {
+    this.channels.delete(channel);
+    this.channels.add(channel);
+    this.#logs.delete(channel);
+    if (hasEvents) this.#logs.add(channel);
+  }
+
+  hasEvents(channel: Holding, hasEvents: boolean): void {
+    if (hasEvents) this.#logs.add(channel);
+    else this.#logs.delete(channel);
+  }
+
+  drop(channel: Holding): void {
+    this.channels.delete(channel);
+    this.#logs.delete(channel);
+  }
+
+  /** Gives up its oldest event or blob, whoever may want it; a channel when there is none. False if it has nothing. */
+  evictOldest(): boolean {
+    const [event, blob] = [this.events.oldest, this.blobs.oldest];
+    const oldest = event && blob ? (event.at <= blob.at ? event : blob) : (event ?? blob);
+    if (oldest) oldest.evict();
+    return oldest !== undefined || this.endLeastUsed();
+  }
+
+  /** Gives up what nobody alive waits for: events, else its oldest blob (its sender has it), else a channel. */
+  reclaim(bytes: number, asking?: Holding): boolean {
+    for (const channel of firstOf(this.#logs, MAX_SEARCHED)) {
+      if (channel.dropFetched(bytes)) return true;
+      this.#logs.delete(channel);
+      this.#logs.add(channel); // others are looked at first the next time
+    }
+    if (this.blobs.oldest) {
+      this.blobs.oldest.evict();
+      return true;
+    }
+    return this.endIdle(asking);
+  }
+
+  endIdle(asking?: Holding): boolean {
+    const [channel] = this.channels;
+    return channel !== undefined && channel !== asking && !channel.isAlive() && this.endLeastUsed();
+  }
+
+  endLeastUsed(): boolean {
+    const [channel] = this.channels;
+    channel?.end();
+    return channel !== undefined;
+  }
+}
+
+export class Memory {
+  readonly #owners = new Map<string, Owner>(); // those that have something; in and out by add()
+  #largest = new Owner(''); // about: what it gave back is looked at when it is an eighth
+  #largestBytes = 0;
+  bytes = 0;
+
+  constructor(readonly maxBytes: number) {}
+
+  get owners(): number {
+    return this.#owners.size;
+  }
+
+  /** The owner that has this address. One that has nothing yet has to take something at once. */
+  owner(address: string): Owner {
+    return this.#owners.get(address) ?? new Owner(address);
+  }
+
+  /**
+   * Throws bridge_full.
+   *
+   * @param asking the owner's channel that it is for, if it is
+   */
+  take(owner: Owner, bytes: number, asking?: Holding): void {
+    if (!this.#makeRoom(owner, bytes, asking)) throw new Refusal('bridge_full');
+    this.add(owner, bytes);
+  }
+
+  /** For what can't be refused: little, and bounded by the limit of each channel. */
+  force(owner: Owner, bytes: number, asking: Holding): void {
+    this.#makeRoom(owner, bytes, asking);
+    this.add(owner, bytes);
+  }
+
+  #makeRoom(owner: Owner, bytes: number, asking?: Holding): boolean {
+    while (this.bytes + bytes > this.maxBytes) {
+      const largest = this.#findLargest();
+      const isFreed = 2 * owner.bytes < largest.bytes ? largest.evictOldest() : owner.reclaim(bytes, asking);
+      if (!isFreed) return false;
+    }
+    return true;
+  }
+
+  /** Counts so many bytes more, or less, whatever there is. */
+  add(owner: Owner, bytes: number): void {
+    if (owner.bytes === 0) this.#owners.set(owner.address, owner);
+    owner.bytes += bytes;
+    this.bytes += bytes;
+    if (owner.bytes === 0) this.#owners.delete(owner.address);
+    if (owner.bytes >= this.#largest.bytes && bytes > 0) {
+      this.#largest = owner;
+      this.#largestBytes = owner.bytes;
+    }
+  }
+
+  /** A place for one more channel of this owner, where there are too many. Throws bridge_full. */
+  takePlace(owner: Owner): void {
+    let largest = owner;
+    for (const each of this.#owners.values()) {
+      if (each.channels.size > largest.channels.size) largest = each;
+    }
+    const isLess = 2 * (owner.channels.size + 1) <= largest.channels.size;
+    const isFreed = isLess ? largest.endLeastUsed() : owner.endIdle();
+    if (!isFreed) throw new Refusal('bridge_full');
+  }
+
+  #findLargest(): Owner {
+    if (this.#largest.bytes < (this.#largestBytes * 7) / 8) {
+      for (const owner of this.#owners.values()) if (owner.bytes > this.#largest.bytes) this.#largest = owner;
+      this.#largestBytes = this.#largest.bytes;
+    }
+    return this.#largest;
+  }
+}
