@@ -165,8 +165,8 @@ type RequestOptions = {
 
 /** The requests of one participant of one channel. Whatever fails is thrown as ApiError. */
 export class BridgeApi {
-  /** When the last request began, Unix ms. */
-  lastRequestAt = 0;
+  /** When the bridge last responded, Unix ms. */
+  lastResponseAt = Date.now();
   readonly #url: string;
   readonly #accessToken: string;
   readonly #id: string;
@@ -278,7 +278,6 @@ export class BridgeApi {
     read?: (response: Response) => Promise<T>,
   ): Promise<T | undefined> {
     const { bearer = this.#token, headers, body, signal, keepalive } = options;
-    this.lastRequestAt = Date.now();
     const type = body instanceof Blob ? 'application/octet-stream' : 'application/json';
     try {
       const response = await fetch(this.#url + path, {
@@ -292,6 +291,7 @@ export class BridgeApi {
         redirect: 'error',
       });
       if (!response.ok) throw await readError(response);
+      this.lastResponseAt = Date.now();
       if (read) return await read(response);
       await response.body?.cancel();
       return undefined;

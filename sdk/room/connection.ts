@@ -170,7 +170,7 @@ async function pollLoop(room: Room): Promise<void> {
         await rejoin(room);
         continue;
       }
-      mustCheckCopy ||= Date.now() - room.api.lastRequestAt > IDLE_MS;
+      mustCheckCopy ||= Date.now() - room.api.lastResponseAt > IDLE_MS;
       if (mustCheckCopy) await checkFetched(room);
       mustCheckCopy = false;
       if (!checkCopy(room)) await pollOnce(room, stop);

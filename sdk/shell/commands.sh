@@ -30,7 +30,7 @@ cmd_who() {
 format_fingerprint() { FINGERPRINT="${1:0:4} ${1:4:4} ${1:8:4} ${1:12:4}"; } # SID
 
 cmd_show() { # NUMBER: a message once more; a large file is fetched
-	local r number=${1:-} words
+	local r n number=${1:-} words
 	is_decimal "$number" || die "which message?" "$CALL show 3"
 	if [ -e "$SESSION/files/$number" ]; then
 		write_file "$SESSION/files/$number-asked" ''
@@ -45,6 +45,11 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 		words=($RECORD)
 		case ${words[0]}:$number in
 			"msg:${words[8]:-}" | "coming:${words[8]:-}" | "file:${words[5]:-}")
+				OWN_BROADCASTS=0 OWN_DIRECTS=' '
+				for ((n = 1; n <= OUT; n++)); do
+					read_outbox "$n" && [ "$OUT_RECORDS" -lt "$r" ] || break
+					count_own
+				done
 				format_record "$r"
 				print "$TEXT"
 				return
@@ -58,16 +63,19 @@ cmd_log() { # with what we said, each where it was said
 	local n=1 r
 	OWN_BROADCASTS=0 OWN_DIRECTS=' '
 	for ((r = 0; r <= RECORDS; r++)); do
-
 		! format_record "$r" || print "$TEXT"
 		while read_outbox "$n" && [ "$OUT_RECORDS" -le "$r" ]; do
 			((n += 1))
-			if [ "$OUT_TO" = '*' ]; then OWN_BROADCASTS=$OUT_SEQ; else OWN_DIRECTS="$OWN_DIRECTS$OUT_NAME:$OUT_SEQ "; fi
+			count_own
 			quote_body
 			format_time "$OUT_TIME"
 			print "agentalk: you to $OUT_NAME, $TIME:"$'\n'"$QUOTED"
 		done
 	done
+}
+
+count_own() { # OUT_…: it was said before what is shown next
+	if [ "$OUT_TO" = '*' ]; then OWN_BROADCASTS=$OUT_SEQ; else OWN_DIRECTS="$OWN_DIRECTS$OUT_NAME:$OUT_SEQ "; fi
 }
 
 cmd_leave() {
@@ -155,11 +163,11 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 			[ "$MADE" -le "$newest" ] || newest=$MADE left=$session
 			continue
 		fi
-		[ -z "$found" ] || die "there are several sessions here" "say which: $0 --as NAME …; $0 sessions lists them"
+		[ -z "$found" ] || die "there are several sessions here" "say which: $CALL --as NAME …; $CALL sessions lists them"
 		found=$session
 	done
 	found=${found:-$left} # of those that have left the newest: log shows what was said
-	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$0 sessions lists those of this machine"
+	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$CALL sessions lists those of this machine"
 	SESSION=$found
 }
 

@@ -51,21 +51,15 @@ check_card() { # ID it came under. Status 1: REASON
 
 is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac }
 
-check_message() { # DIRECT (yes, or nothing): all but seq. Status 1: it is malformed
-	# A header counts only where the protocol has it.
+check_message() { # DIRECT (yes, or nothing). Status 1: it is malformed. A header that has no place in this message is ignored
+	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas
 	! is_control || MSG_seen=''
 	[[ $MSG_kind = sync || $MSG_kind = ack ]] || MSG_stored=''
 	[ -n "$1" ] || MSG_sent='' MSG_received=''
-	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas=${MSG_seen//[!,]/}
+	commas=${MSG_seen//[!,]/}
 	[[ -z $MSG_seq || $MSG_seq =~ ^[1-9][0-9]{0,14}$ ]] || return
 	[[ $MSG_kind =~ ^[a-z][a-z-]{0,15}$ && $MSG_time =~ ^$NUMBER$ ]] || return
-	! is_control || MSG_seen='' # a header that has no place in a message is ignored
-	case $MSG_kind in sync | ack) ;; *) MSG_stored='' ;; esac
 	[[ -z $MSG_reach || $MSG_reach = listening || $MSG_reach = wakes || $MSG_reach = reads ]] || return
-	# A header that has no place here is ignored, whatever its value.
-	[ -n "$1" ] || MSG_sent='' MSG_received=''
-	! is_control || MSG_seen=''
-	[[ $MSG_kind = sync || $MSG_kind = ack ]] || MSG_stored=''
 	[[ -z $MSG_seen || ${#commas} -lt 64 && $MSG_seen =~ ^$entry(,$entry)*$ ]] || return
 	[[ -z $MSG_stored || $MSG_stored =~ ^$NUMBER\ $NUMBER$ ]] || return
 	[[ -z $1 || $MSG_sent =~ ^[1-9][0-9]{0,14}\ $NUMBER\ $NUMBER$ && $MSG_received =~ ^$NUMBER\ $NUMBER\ $NUMBER$ ]] || return

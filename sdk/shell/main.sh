@@ -14,8 +14,9 @@ main() {
 	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
+	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
 	start_part_1
-	HAS_OWN_PARENT=''
+	HAS_OWN_PARENT='' HAS_SECRET=''
 	! is_process "$PPID" || HAS_OWN_PARENT=yes
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
@@ -35,7 +36,7 @@ main() {
 			open_session "$command"
 			"cmd_$command" "$@"
 			;;
-		*) die "there is no command of that name" "$0 help lists them" ;;
+		*) die "there is no command of that name" "$CALL help lists them" ;;
 	esac
 }
 

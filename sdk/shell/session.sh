@@ -32,7 +32,7 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
 open_session() { # COMMAND: of a session that is there
-	read_session || die "this is no session of yours: $SESSION" "which there are: bash '$0' sessions"
+	read_session || die "this is no session of yours: $SESSION" "which there are: $CALL sessions"
 	[ -n "$KEY" ] || case $1 in log | show) ;; *) die_left ;; esac
 	init_temp
 	read_clock
@@ -261,7 +261,7 @@ cmd_create_or_join() { # create|join
 read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	if [ "$ROLE" = join ]; then
 		case $LINK in
-			'') die "which link?" "$0 join 'LINK' --name server" ;;
+			'') die "which link?" "$CALL join 'LINK' --name server" ;;
 			-) read_input 4096 || die "no link came on standard input" "give it as an argument, or in a file" ;;
 			*) BYTES=("$LINK") ;;
 		esac
@@ -272,9 +272,9 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
 		return
 	fi
-	[ -n "$LINK" ] || die "on which bridge?" "$0 create https://bridge.example --name laptop"
-	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$0 join 'LINK' --name $WANTED"
-	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} ;; esac
+	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
+	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
+	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
 }

@@ -1,16 +1,29 @@
 /** examples/client.ts as the other end of a room: it listens, tests wait for what it was told, and it can misbehave. */
 import { Client } from '../../examples/client.ts';
-import type { OwnSession } from '../../examples/client.ts';
-import { sessionId } from '../../examples/client/crypto.ts';
+import { additionalData, seal, sessionId } from '../../examples/client/crypto.ts';
 import type { Entry } from '../../examples/client/entries.ts';
+import { buildFrame } from '../../examples/client/message.ts';
 import type { Headers } from '../../examples/client/message.ts';
 import type { Peer } from '../../examples/client/peer.ts';
+import type { OwnSession } from '../../examples/client/session.ts';
 import type { Sealed } from '../../sdk/protocol.ts';
 
 const TIMEOUT_MS = 20_000;
 
 export class Agent extends Client {
   #listening: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
+
+  get peers(): readonly Peer[] {
+    return this.directory.peers;
+  }
+
+  /** How many broadcasts it has sealed: a test that makes up numbers says so here. */
+  get sealedBroadcasts(): number {
+    return this.session.sealedBroadcasts;
+  }
+  set sealedBroadcasts(count: number) {
+    this.session.sealedBroadcasts = count;
+  }
 
   start(): this {
     const stop = new AbortController();
@@ -79,7 +92,18 @@ export class Agent extends Client {
 
   /** Presents another card than its own: the sid is that of the card. */
   useCard(card: OwnSession['card']): this {
-    this.session = { ...this.session, card, sid: sessionId(this.k, card), sealedCard: this.sealCard(card) };
+    const aad = additionalData(this.channel, this.id, '*', 'card');
+    const sealedCard = seal(this.roomKey, aad, buildFrame(card));
+    return this.useSession({ card, sid: sessionId(this.k, card), sealedCard });
+  }
+
+  /** Has other fields in its own session. */
+  useSession(fields: Partial<OwnSession>): this {
+    this.session = Object.assign(
+      Object.create(Object.getPrototypeOf(this.session) as object),
+      this.session,
+      fields,
+    ) as OwnSession;
     return this;
   }
 

@@ -66,7 +66,7 @@ test('a signature over another session’s id is not its own', { skip }, async (
   const { laptop, mallory, ada, deliverNextAs, end } = await conspiracy();
   // Signed over laptop's sid and AAD, but with mallory's key.
   const { session } = mallory;
-  mallory.session = { ...session, sid: laptop.session.sid };
+  mallory.useSession({ sid: laptop.session.sid });
   const { id } = mallory;
   Object.defineProperty(mallory, 'id', { value: laptop.id, configurable: true });
   const sealed = mallory.sealFrame(undefined, mallory.honestHeaders('text', 1), 'signed for laptop');
@@ -200,7 +200,7 @@ test('two messages under one number: the first is shown, the second is TAMPERED'
   const headers = mallory.honestHeaders('text', 2);
   await mallory.sendFrame(undefined, headers, 'signed twice');
   await mallory.sendFrame(undefined, headers, 'signed twice');
-  mallory.sealedBroadcasts = 2;
+  mallory.session.sealedBroadcasts = 2;
   await mallory.say('the end');
   await ada.sees('the end');
   assert.deepEqual(await bodies(ada), ['broadcast, first', 'direct, first', 'signed twice', 'the end']);
@@ -245,7 +245,7 @@ test('malformed messages take their number and are counted; without one they are
   for (const [to, headers] of bad) await mallory.sendFrame(to, headers, 'not to be shown');
   // An unknown kind takes its number, too, and is not shown.
   await mallory.sendFrame(undefined, mallory.honestHeaders('dance', 5), 'not to be shown');
-  mallory.sealedBroadcasts = 5;
+  mallory.session.sealedBroadcasts = 5;
   person.sealedDirects = 2;
   await mallory.say('after all that');
   await mallory.direct('ada', 'and alone');
@@ -348,7 +348,7 @@ test('who has read what is not here, and somebody who is hidden, is said', { ski
   await ada.sees('PAIRED with server');
   const send = async (seq: number, seen: string, text: string) => {
     await mallory.sendFrame(undefined, { ...mallory.honestHeaders('text', seq), seen }, text);
-    mallory.sealedBroadcasts = seq;
+    mallory.session.sealedBroadcasts = seq;
     return ada.sees(text);
   };
   const sid = server.session.sid.slice(0, 16);

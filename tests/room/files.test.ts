@@ -284,7 +284,7 @@ test('an upload can be canceled, and is not sent', { skip }, async () => {
 test('a hundred files with nothing behind them hold up no other file', { skip }, async () => {
   const { laptop: mallory, server, ada } = await agentsAndPerson();
   for (let i = 1; i <= 100; i++) {
-    mallory.sealedBroadcasts = i;
+    mallory.session.sealedBroadcasts = i;
     const hashes = Array.from({ length: 16 }, (_, j) => createHash('sha256').update(`${i} ${j}`).digest('hex'));
     const headers = {
       ...mallory.honestHeaders('file', i),

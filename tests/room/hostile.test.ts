@@ -186,7 +186,7 @@ test('a file under a name that no client writes is malformed', { skip }, async (
     await mallory.sendFrame(undefined, headers, `${digest}\n`);
   }
   await ada.sees(/messages? of laptop (is|are) malformed/);
-  mallory.sealedBroadcasts = BAD_FILE_NAMES.length;
+  mallory.session.sealedBroadcasts = BAD_FILE_NAMES.length;
   await mallory.say('that was all');
   await ada.sees('that was all');
   assert.equal(await ada.page.locator('.file').count(), 0);
@@ -199,8 +199,8 @@ test('a file that is not what its message says is reported, and so is a body tha
   const f = 'ab'.repeat(32);
   const honest = { name: 'x', size: '0', sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' };
   const send = async (more: Record<string, string>, body: string) => {
-    mallory.sealedBroadcasts++;
-    const headers = mallory.honestHeaders('file', mallory.sealedBroadcasts);
+    mallory.session.sealedBroadcasts++;
+    const headers = mallory.honestHeaders('file', mallory.session.sealedBroadcasts);
     await mallory.sendFrame(undefined, { ...headers, ...honest, ...more }, body);
   };
   await send({ sha256: '0'.repeat(64) }, `${f}\n`);

@@ -299,7 +299,7 @@ test('an invite for one more agent is copied as one line, with what the link had
 
 test('fingerprints are those of the sessions', { skip }, async () => {
   const { laptop, ada, page } = await agentsAndPerson();
-  const own = (await laptop.until(() => laptop.peers.find(({ label }) => label === 'ada'))).sid;
+  const own = (await laptop.until(() => laptop.directory.peers.find(({ label }) => label === 'ada'))).sid;
   const grouped = (sid: string) => sid.slice(0, 16).replace(/(.{4})(?=.)/g, '$1 ');
   assert.equal(
     await page.locator('#people li', { hasText: 'laptop' }).locator('.fingerprint').innerText(),
