@@ -127,7 +127,7 @@ export const MUTATIONS = {
     old: '[ "${BYTES[0]%%" "*}" = "$HASH" ] || report sequence-reused "${P_LABEL[PEER]}"',
     new: ':',
     test: 'hostile/numbers',
-    named: 'that differ in one header only|to all: the first',
+    named: 'before their turn',
   },
   'client: a lost number is never given up while its sender talks': {
     promise: 'what is withheld is told',
@@ -185,14 +185,6 @@ export const MUTATIONS = {
     test: 'hostile/events',
     named: 'an older session',
   },
-  'client: a goodbye can be taken back by the bridge': {
-    promise: 'a goodbye is for good',
-    file: sh('peers'),
-    old: '[ "${P_STATE[$1]}" != left ] || return 0',
-    new: ':',
-    test: 'hostile/events',
-    named: 'stays LEFT',
-  },
   'client: words are numbers': {
     promise: 'no unchecked number comes near arithmetic',
     file: sh('frame'),
@@ -208,22 +200,6 @@ export const MUTATIONS = {
     new: ':',
     test: 'hostile/control',
     named: 'with headers of other messages',
-  },
-  'client: any epoch will do': {
-    promise: 'an answer of another incarnation of the channel counts for nothing',
-    file: sh('receive'),
-    old: '&& [ "${LAST[2]:-}" = "$EPOCH" ] || return',
-    new: '|| return',
-    test: 'hostile/answers',
-    named: 'other cursors',
-  },
-  'client: an event may be beyond its answer': {
-    promise: 'a cursor that was led astray is none',
-    file: sh('receive'),
-    old: '|| [ "$index" -gt "$1" ]; then',
-    new: '; then',
-    test: 'hostile/answers',
-    named: 'other cursors',
   },
   'client: the bridge’s words are printed': {
     promise: 'the bridge has no voice',

@@ -312,6 +312,8 @@ open_channel() { # -> the channel exists: FOUND (created, found). Status 1: CODE
 	CODE=''
 	is_decimal "${LAST[3]:-}" && is_decimal "${LAST[7]:-0}" || return
 	LIMIT=${LAST[3]} BLOB_LIMIT=${LAST[7]:-0}
+	[ "$HAS_SECRET" != yes ] || TICKET='' # an operator's secret is never passed on: the link gets the channel's ticket
+	HAS_SECRET=''
 	is_hex "${LAST[8]:-}" 32 || return 0
 	TICKET=${LAST[8]}
 }

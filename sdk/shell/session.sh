@@ -274,7 +274,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
-	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} ;; esac
+	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
 }

@@ -15,7 +15,7 @@ export class Peer {
 
   constructor() {
     peers.add(this);
-    copyFileSync(join(ROOT, 'dist', 'agentalk.sh'), join(this.folder, 'agentalk'));
+    for (const file of ['agentalk', 'agentalk.sh']) copyFileSync(join(ROOT, 'dist', file), join(this.folder, file));
     chmodSync(join(this.folder, 'agentalk'), 0o755);
   }
 

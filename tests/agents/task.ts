@@ -8,7 +8,6 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../kit/root.ts';
 import type { Agent } from './agent.ts';
-import { PROGRAMS } from './programs.ts';
 import type { ShellOptions } from './programs.ts';
 
 /** What an agent says, each a way of quoting that models use. */
@@ -47,12 +46,13 @@ function commandsOf(page: string): string[] {
   );
 }
 
-/** The seconds that the page's table has for this program. */
+/** The seconds that the page has for this program: `Codex and Copilot CLI 25, Gemini CLI 240, others 100`. */
 function secondsToWait(page: string, title: string): number {
-  const rows = page.split('\n').filter((line) => /^\|.*`wait \d+`/.test(line));
-  const row = rows.find((line) => line.startsWith(`| ${title}`)) ?? rows.find((line) => line.includes('others'));
-  const [, seconds] = /`wait (\d+)`/.exec(row ?? '') ?? [];
-  assert.ok(seconds, `the page says how long ${title} waits`);
+  const [, list = ''] = /Seconds of `wait`: ([^(]*)/.exec(page) ?? [];
+  const parts = list.replace(/\s+/g, ' ').split(', ');
+  const part = parts.find((each) => each.includes(title)) ?? parts.find((each) => each.includes('others'));
+  const [, seconds] = /(\d+) ?$/.exec(part ?? '') ?? [];
+  assert.ok(seconds, `the page says how long ${title} waits: ${list}`);
   return Number(seconds);
 }
 
@@ -66,8 +66,7 @@ export interface TaskOptions {
 /** Reads the page of the bridge, opens a channel and waits until it is PAIRED. @returns the seconds to wait */
 export async function open(agent: Agent, bridge: string, options: TaskOptions = {}): Promise<number> {
   const run = (command: string, seconds = 30) => agent.run(command, { ...options.shell, seconds });
-  let page = await run(`curl -fsS ${bridge}/llms.txt`);
-  if (agent.name === 'gemini') page = await run(`curl -fsS ${bridge}/llms.txt; sleep 1`); // as the page itself says
+  const page = await run(`curl -fsS ${bridge}/llms.txt`);
   assertWhole(page, await textAt(`${bridge}/llms.txt`));
   const [fetchIt = '', create = '', say = ''] = commandsOf(page);
   assert.match(await run(fetchIt), new RegExp(SHA256), 'the client came, and its checksum was printed');
@@ -91,7 +90,10 @@ export async function joinBy(agent: Agent, invite: string, options: TaskOptions 
   assert.match(await run(fetchIt), new RegExp(SHA256), 'the client came, and its checksum was printed');
   const joined = await run(join.replace(/'[^']*'/, `'${link}'`), 40);
   assert.match(joined, /agentalk: joined/);
-  const seconds = PROGRAMS.codex === agent.program || PROGRAMS.copilot === agent.program ? 25 : 100;
+  const [, fewer = '', whose = ''] = /time limit of your tool \((\d+) in ([^)]*)\)/.exec(page.replace(/\s+/g, ' ')) ?? [];
+  const [, usual = ''] = /^\.\/agentalk wait (\d+)$/m.exec(page) ?? [];
+  const seconds = Number(whose.includes(agent.program.title) ? fewer : usual);
+  assert.ok(seconds > 0, 'the page says how long to wait');
   await waitFor(agent, /agentalk: PAIRED/, seconds, options, joined);
   return seconds;
 }
