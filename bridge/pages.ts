@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import docs from 'agentalk:docs';
 import agentalk from '../dist/agentalk.sh';
+import launcher from '../sdk/launcher.sh';
 import join from '../sdk/pages/join.md';
 import llms from '../sdk/pages/llms.md';
 import skill from '../sdk/pages/skill.md';
@@ -19,8 +20,8 @@ export type Page = (exchange: Exchange, id: string) => void;
 /** @param bundle the bridge's own file */
 export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const client = Buffer.from(agentalk);
-  const [lines, kb] = [agentalk.trimEnd().split('\n').length, Math.round(client.length / 1000)];
-  const constants = { SHA256: sha256(client), LINES: String(lines), KB: String(kb) };
+  const effects = agentalk.slice(0, agentalk.indexOf('\n# ==== Part 2'));
+  const constants = { SHA256: sha256(client), PART: String(effects.split('\n').length) };
   const page = (text: string, path: string, type?: string): Page => {
     const view = views[path];
     const asText = lazily(() => templateOf(text, constants));
@@ -37,7 +38,8 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const documents = Object.entries(docs).flatMap(([name, { text }]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
   );
-  const sums = `${sha256(bundle)}  bridge.js\n${sha256(client)}  agentalk.sh\n`;
+  const start = Buffer.from(launcher);
+  const sums = `${sha256(bundle)}  bridge.js\n${sha256(client)}  agentalk.sh\n${sha256(start)}  agentalk\n`;
   return {
     '/': page(llms, '/'),
     '/llms.txt': page(llms, '/llms.txt', PLAIN),
@@ -46,6 +48,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     '/c/:id%23': damagedLink,
     ...Object.fromEntries(documents),
     '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN), SHARED_BYTES),
+    '/agentalk': (exchange) => exchange.answer(200, start, utf8(PLAIN), SHARED_BYTES),
     '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript'), SHARED_BYTES),
     '/SHA256SUMS': (exchange) => exchange.answer(200, sums, utf8(PLAIN)),
   };

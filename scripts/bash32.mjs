@@ -33,7 +33,7 @@ const RULES = [
   [/\bread\s(?:[^|;&]*\s)?-\w*i\b/, 'read -i (bash 4.0)'],
   [/\bread\s(?:[^|;&]*\s)?-\w*t\s*["']?\d*\.\d/, 'read -t with a fraction (bash 4.0)'],
   [/\bread\s(?:[^|;&]*\s)?-\w*t\s*["']?0(?![.\d])/, 'read -t 0 (bash 4.0)'],
-  [/\bprintf\s+-v\s*["']?\w+\[/, 'printf -v into an array (bash 4.1)'],
+  [/\bprintf\s+-v\s*["']?[\w${}]+\[/, 'printf -v into an array (bash 4.1)'],
   [/%[-\d.]*\([^)]*\)T/, 'printf %(…)T (bash 4.2): use date'],
   [/&>>/, '&>> (bash 4.0): use >>file 2>&1'],
   [/\|&/, '|& (bash 4.0): use 2>&1 |'],

@@ -4,7 +4,7 @@
  * the bridge fills in.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, transform } from 'esbuild';
 
@@ -33,32 +33,13 @@ const LOGO =
 const ICON =
   "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='#17917a' stroke='#17917a' stroke-width='3'><path d='M3 11h9v9H3z'/><path d='M12 15.5h9' stroke-dasharray='3 2'/><circle cx='25' cy='15.5' r='4.5'/></svg>";
 
-/**
- * Properties of the room's own objects, which are one letter in what is handed out. No object of the browser's that it
- * touches has one of these, nor has the wire or a header. A tab keeps some of them over a reload and perhaps an update:
- * so each has its letter for good, and new ones come last.
- */
-const OWN = [
-  ...['where', 'outbox', 'peers', 'note', 'newest', 'others', 'isMine', 'onChange', 'isWatching', 'isListening'],
-  ...['streams', 'hasNewKeys', 'owesReceipt', 'setLink', 'upTo', 'holeAt', 'maxBytes', 'kept', 'givenUp', 'numbers'],
-  ...['retryAfterMs', 'polling', 'held', 'isPaired', 'broadcasts', 'directs', 'direct', 'seenAt', 'digests', 'parts'],
-  ...['recover', 'backOff', 'indices', 'present', 'wire', 'isOver', 'bornAt', 'isOlder', 'isLate', 'told'],
-  ...['ecdh', 'ecdsa', 'rejoining', 'receiptTimer', 'flushing', 'saved', 'isGap', 'pause', 'warn', 'wake', 'what'],
-];
-/** But for k and n, which are whole names. */
-const LETTERS = 'abcdefghijlmopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_$';
-const letters = Object.fromEntries(OWN.map((name, i) => [name, LETTERS[i]]));
-
 async function script(root, path) {
   const { outputFiles } = await build({
     entryPoints: [join(root, path)],
     bundle: true,
     write: false,
-    minify: true,
     absWorkingDir: root,
     target: 'es2022',
-    mangleProps: new RegExp(`^(?:${OWN.join('|')})$`),
-    mangleCache: letters,
     define: { 'globalThis.crypto': 'crypto' },
     format: 'iife',
     charset: 'utf8',
@@ -68,17 +49,10 @@ async function script(root, path) {
   return outputFiles[0].text.trim();
 }
 
-/** Custom properties are of ours alone: a letter each, in the order in which the styles name them. */
-const shortened = (names) => (css) =>
-  css.replace(/--([a-z][\w-]*)(: )?/g, (_, name, colon) => {
-    if (!names.includes(name)) names.push(name);
-    return `--${names.indexOf(name).toString(36)}${colon ? ':' : ''}`;
-  });
-
-async function style(root, path, shorten) {
+async function style(root, path) {
   const text = readFileSync(join(root, path), 'utf8');
   const { code } = await transform(text, { loader: 'css', minify: true, charset: 'utf8', target: 'chrome120' });
-  return shorten(code.trim());
+  return code.trim();
 }
 
 function page(title, about, markdown, css, js, body) {
@@ -113,13 +87,7 @@ ${body.trim()}
 export async function browserPages(root) {
   const read = (path) => readFileSync(join(root, path), 'utf8');
   const css = { base: 'web/base', site: 'web/site', room: 'room/room', start: 'web/start', docs: 'web/docs' };
-  const sources = readdirSync(join(root, 'sdk/room')).filter((name) => name.endsWith('.ts'));
-  const words = [...sources.map((name) => `sdk/room/${name}`), 'sdk/protocol.ts'].map(read).join('');
-  // By a word in quotes it could be looked up, and there it would not be found.
-  const looked = OWN.find((name) => words.includes(`'${name}'`));
-  if (looked !== undefined) throw new Error(`'${looked}' is a word of the room, too: it can't be in OWN`);
-  const shorten = shortened([]);
-  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`, shorten);
+  for (const [name, path] of Object.entries(css)) css[name] = await style(root, `sdk/${path}.css`);
   const { base, site } = css;
   const copy = await script(root, 'sdk/web/copy.ts');
   const room = page(
@@ -127,7 +95,7 @@ export async function browserPages(root) {
     'A room in which coding agents and people talk, end-to-end encrypted.',
     '/c/{{CHANNEL}}',
     base + css.room,
-    await script(root, 'sdk/room/view.ts'),
+    await script(root, 'sdk/room/main.ts'),
     read('sdk/room/room.html'),
   );
   const start = page(

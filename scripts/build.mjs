@@ -13,19 +13,21 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(ROOT, ...path);
 const STAMP = at('dist', '.built-from');
 
-/** The parts of agentalk.sh, in the order in which a reader should meet them; say, dm and wait run at the end of main, all else on the last line. */
+/** The parts of agentalk.sh, in the order in which a reader should meet them: the effects, then the rules. */
 const SHELL_PARTS = [
-  'head',
+  'effects',
   'crypto',
   'frame',
-  'session',
-  'http',
+  'state',
+  'peers',
   'send',
   'receive',
+  'files',
   'show',
   'talk',
-  'main',
+  'session',
   'commands',
+  'main',
 ];
 
 /** What the result depends on. */
@@ -76,7 +78,7 @@ function fingerprint() {
 }
 
 export function isBuilt() {
-  const outputs = ['bridge.js', 'agentalk.sh', 'package.json'].map((name) => at('dist', name));
+  const outputs = ['bridge.js', 'agentalk.sh', 'agentalk', 'package.json'].map((name) => at('dist', name));
   return [STAMP, ...outputs].every(existsSync) && readFileSync(STAMP, 'utf8') === fingerprint();
 }
 
@@ -157,6 +159,7 @@ export async function build() {
   // bridge.js is CommonJS, so that it runs alone wherever it is copied; this says so next to our own package.json.
   put('package.json', '{ "type": "commonjs" }\n');
   put('agentalk.sh', joinClient(), 0o755);
+  put('agentalk', readFileSync(at('sdk', 'launcher.sh'), 'utf8'), 0o755);
   const { outputFiles } = await bundle({
     entryPoints: [at('bridge.ts')],
     bundle: true,

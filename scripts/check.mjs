@@ -7,6 +7,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { lintFiles } from './bash32.mjs';
+import { lintEffects } from './lint-effects.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(ROOT);
@@ -63,6 +64,10 @@ const checks = {
   'shfmt, POSIX sh': () => (posix.length === 0 ? null : run('shfmt', '-d', '-ln', 'posix', '-i', '0', '-ci', ...posix)),
   shfmt: () => run('shfmt', '-d', '-ln', 'bash', '-i', '0', '-ci', ...parts, ...scripts),
   'bash 3.2': () => lintFiles(parts).join('\n') || null,
+  'effects of the client stand in its part 1': () => {
+    const findings = lintEffects(readFileSync(CLIENT, 'utf8'));
+    return findings && (findings.join('\n') || null);
+  },
   formatting: () => tool('prettier', '--check', '--log-level', 'warn', '.'),
 };
 

@@ -243,7 +243,7 @@ async function play() {
 
   const bridge = await startBridge();
   print('bridge', `listens on ${bridge.url}`);
-  print('you', `tell the laptop's agent: Talk to my other Claude at ${bridge.url}`);
+  print('you', `tell the laptop's agent: Talk to my other agent at ${bridge.url}`);
 
   /** @type {(line: string) => void} */
   let handOff = () => {};

@@ -23,12 +23,12 @@ if (/with changes|unreleased/.test(release)) {
 
 rmSync(at('release'), { recursive: true, force: true });
 mkdirSync(at('release'));
-for (const name of ['bridge.js', 'agentalk.sh']) copyFileSync(at('dist', name), at('release', name));
+for (const name of ['bridge.js', 'agentalk.sh', 'agentalk']) copyFileSync(at('dist', name), at('release', name));
 writeFileSync(at('release', 'bridge.cdx.json'), `${JSON.stringify(billOfMaterials(), null, 2)}\n`);
 const pack = ['pack', '--silent', '--ignore-scripts', '--pack-destination', at('release')];
 const tarball = execFileSync('npm', pack, { cwd: ROOT, encoding: 'utf8' }).trim().split('\n').at(-1) ?? '';
 
-const names = ['bridge.js', 'agentalk.sh', tarball, 'bridge.cdx.json'];
+const names = ['bridge.js', 'agentalk.sh', 'agentalk', tarball, 'bridge.cdx.json'];
 const sums = names.map((name) => `${sha256(readFileSync(at('release', name)))}  ${name}\n`);
 writeFileSync(at('release', 'SHA256SUMS'), sums.join(''));
 

@@ -27,9 +27,11 @@ const filesIn = (folder, ending) =>
     .filter((name) => name.endsWith(ending))
     .sort();
 const all = filesIn(SOURCES, '.test.ts');
-const chosen = all.filter((name) => words.length === 0 || words.some((word) => name.includes(word)));
+// The real agent programs are installed and run by npm run test:agents.
+const ours = all.filter((name) => !name.startsWith('agents/'));
+const chosen = ours.filter((name) => words.length === 0 || words.some((word) => name.includes(word)));
 if (chosen.length === 0) {
-  console.error(`no test file has that in its name; there are:\n${all.map((name) => `  ${name}`).join('\n')}`);
+  console.error(`no test file has that in its name; there are:\n${ours.map((name) => `  ${name}`).join('\n')}`);
   process.exit(1);
 }
 

@@ -51,6 +51,7 @@ const LACKING: readonly (readonly [script: string, reason: RegExp])[] = [
   ['read -t 0 && echo there', /read -t 0/],
   ['printf -v list[1] %s x', /printf -v/],
   ['printf -v "list[i]" %s x', /printf -v/],
+  ['printf -v "P_${field}[i]" %s x', /printf -v/],
   ["printf '%(%s)T' -1", /%\(…\)T/],
   ['make &>>log', /&>>/],
   ['make |& tee log', /\|&/],

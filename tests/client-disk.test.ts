@@ -1,11 +1,12 @@
 /** A full disk: each call says so and fails, nothing is left half-done, and with room again all goes on. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
 import { need } from './kit/need.ts';
-import { Agent, BASH, CLIENT, expectDone } from './kit/shell.ts';
+import { Agent, BASH, expectDone, installClient, makeFolder } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -29,12 +30,15 @@ async function onSmallDisk(agent: Agent, code: string, ...args: readonly string[
       status=$?
       printf '%s %s\\n' "$status" "\${errors//$'\\n'/ ⏎ }"
     }`;
-  const running = agent.start('unshare', ['-m', BASH, '-c', functions + code, '-', CLIENT, ...args]);
+  const client = join(makeFolder(), 'agentalk');
+  installClient(client);
+  const running = agent.start('unshare', ['-m', BASH, '-c', functions + code, '-', client, ...args]);
   return expectDone(await running.ended)
     .stdout.trimEnd()
     .split('\n');
 }
 
+const FULL = /^1 agentalk: error: (?=.*disk (is )?full)[^⏎]+ ⏎ agentalk: hint: [^⏎]+$/;
 const traces = (name: string) => `traces: agentalk-session-${name} agentalk-session-${name}.env`;
 
 test('create makes a whole session or none, however little room there is', { skip }, async () => {
@@ -47,7 +51,7 @@ test('create makes a whole session or none, however little room there is', { ski
   const lines = await onSmallDisk(new Agent(), code, bridge.url);
   for (let i = 0; i < lines.length; i += 2) {
     const isDone = lines[i] === '0 ';
-    if (!isDone) assert.match(lines[i] ?? '', /^1 agentalk: error: [^⏎]*full/);
+    if (!isDone) assert.match(lines[i] ?? '', FULL);
     assert.equal(lines[i + 1], isDone ? traces('laptop') : 'traces:');
   }
   assert.equal(lines[0]?.[0], '1');
@@ -64,7 +68,7 @@ test('create makes a whole session or none, however few files there may be', { s
   const lines = await onSmallDisk(new Agent(), code, bridge.url);
   for (let i = 0; i < lines.length; i += 2) {
     const isDone = lines[i] === '0 ';
-    if (!isDone) assert.match(lines[i] ?? '', /^1 .*agentalk: error: [^⏎]*$/);
+    if (!isDone) assert.match(lines[i] ?? '', FULL);
     assert.equal(lines[i + 1], isDone ? traces('laptop') : 'traces:');
   }
   assert.equal(lines[0]?.[0], '1');
@@ -75,6 +79,7 @@ test('a session says that its disk is full, and goes on when there is room', { s
   const server = new Agent({ name: 'server' });
   await server.create(bridge.url);
   await server.call('say', 'said before');
+  const listening = server.begin('listen');
   const code = `
     disk size=4m
     client join "$1" --name laptop >/dev/null && . "$AGENTALK_HOME/agentalk-session-laptop.env"
@@ -98,9 +103,10 @@ test('a session says that its disk is full, and goes on when there is room', { s
   assert.deepEqual(lines.slice(-3), ['0 ', '0 ', 'said before']);
   for (const [i, line] of lines.slice(0, -3).entries()) {
     // Each third is a wait: for a poll that brings nothing a few kilobytes are enough.
-    if (i % 3 !== 2 || line !== '0 ') assert.match(line, /^1 agentalk: error: [^⏎]*full/);
+    if (i % 3 !== 2 || line !== '0 ') assert.match(line, FULL);
   }
-  await server.hears(/with room/);
+  await listening.line(/with room/);
+  await listening.end();
   assert.deepEqual(
     server.inbox().map(({ bytes }) => bytes.toString()),
     ['with room'],

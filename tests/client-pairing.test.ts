@@ -1,21 +1,25 @@
 /** Two agents meet: what they see, and in which order. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
-import { Agent, expectDone, pair, polling } from './kit/shell.ts';
+import { Agent, CLIENT, expectDone, pair, polling } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
-test('both print PAIRED', async () => {
-  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+test('both print PAIRED, by the bytes of the release', async () => {
+  const [laptop, server] = ['laptop', 'server'].map((name) => new Agent({ name, isReleased: true }));
+  assert.ok(laptop && server);
   const { stdout } = await laptop.create(bridge.url);
-  assert.match(stdout, /^Talk to my other Claude — curl this URL to start: http:\S+\/c\/[0-9a-f]{32}#k=[0-9a-f]{64}$/m);
+  const sum = createHash('sha256').update(readFileSync(CLIENT)).digest('hex');
+  const invite = `^Talk to my other agent — curl this URL to start: http:\\S+/c/[0-9a-f]{32}#k=[0-9a-f]{64}&c=${sum.slice(0, 32)}$`;
+  assert.match(stdout, new RegExp(invite, 'm'));
   const waiting = laptop.begin('wait');
   await polling(bridge.url, 1);
   const joined = await server.join(laptop.link);
@@ -24,34 +28,44 @@ test('both print PAIRED', async () => {
   assert.match(joined.stdout, /^agentalk: PAIRED with laptop\b/m);
 });
 
-test('JOINED is shown at once, though the one that joined does not listen yet', async () => {
+test('who opened the channel is PAIRED with one that joined and does not listen; that one only when it was heard', async () => {
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await laptop.create(bridge.url);
   const { stdout } = await server.join(laptop.link);
   assert.match(stdout, /nobody is listening/);
   assert.doesNotMatch(stdout, /PAIRED with/);
   assert.match((await server.call('wait', '0')).stdout, /no news from laptop in 0 s\. Not PAIRED yet/);
-  const waiting = laptop.begin('wait');
-  await waiting.line(/^agentalk: JOINED server\b/);
-  assert.doesNotMatch(waiting.stdout, /PAIRED with/);
-  await server.hears(/^agentalk: PAIRED with laptop\b/m);
-  await waiting.line(/^agentalk: PAIRED with server\b/);
+  assert.match(
+    (await laptop.call('wait')).stdout,
+    /^agentalk: JOINED server\b[^]*^agentalk: PAIRED with server\. Who opened the channel speaks first\.$/m,
+  );
+  await server.hears(/^agentalk: PAIRED with laptop\.$/m);
 });
 
 test('who is alone is told so; who leaves, who still gets its last words', async () => {
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await laptop.create(bridge.url);
-  assert.match((await laptop.call('who')).stdout, /nobody else is here.*agentalk_invite/);
+  assert.match((await laptop.call('who')).stdout, /nobody else is here.*\.\/agentalk invite/);
   assert.match((await laptop.call('leave')).stdout, /^agentalk: left\. The keys/m);
   const again = new Agent({ name: 'laptop' });
   await pair(bridge.url, again, server);
   assert.doesNotMatch((await again.call('who')).stdout, /nobody else/);
   await again.call('say', 'bye');
-  assert.match(
-    (await again.call('leave')).stdout,
-    /left\. What you said last is at the bridge .*: server \(agent\) (last seen \d+ s ago|here a moment ago)\./,
-  );
+  const { stdout } = await again.call('leave');
+  assert.match(stdout, /left\. At the bridge for those who have not read your last words: server\. The keys/);
   await server.hears(/\| bye/, /LEFT laptop/);
+});
+
+test('who leaves when its last words were read is told that they were', async () => {
+  const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
+  await pair(bridge.url, laptop, server);
+  await laptop.call('say', 'bye');
+  await server.hears(/\| bye/);
+  const listening = server.begin('listen');
+  await polling(bridge.url, 1);
+  assert.match((await laptop.call('leave')).stdout, /left\. Shown there, all that you said: server\. The keys/);
+  await listening.line(/LEFT laptop/);
+  await listening.end();
 });
 
 test('who joins is shown what was said before', async () => {
@@ -60,7 +74,9 @@ test('who joins is shown what was said before', async () => {
   await laptop.call('say', 'first words');
   await laptop.call('say', 'second words');
   const { stdout } = await server.join(laptop.link);
-  assert.match(stdout, /#1 from laptop[^\n]*\n  \| first words\n[^]*#2 from laptop[^\n]*\n  \| second words\n/);
+  const shown = (n: number, words: string) =>
+    `#${n} from laptop[^\\n]* \\(said before you came\\):\\n  \\| ${words}\\n`;
+  assert.match(stdout, new RegExp(`${shown(1, 'first words')}[^]*${shown(2, 'second words')}`));
   assert.deepEqual(
     server.inbox().map(({ bytes }) => bytes.toString()),
     ['first words', 'second words'],
@@ -74,7 +90,7 @@ test('the link may come on standard input or in a file', async () => {
   await polling(bridge.url, 1);
   const joins = async (agent: Agent, from: string, options = {}) => {
     const result = expectDone(await agent.run(['join', from, '--name', agent.name], options));
-    assert.match(result.stdout, new RegExp(`joined as ${agent.name}\\b[^]*PAIRED with laptop`));
+    assert.match(result.stdout, new RegExp(`joined as ${agent.name} on \\S+\\.\\n[^]*PAIRED with laptop`));
     await listening.line(new RegExp(`PAIRED with ${agent.name}`));
   };
   await joins(new Agent({ name: 'piped' }), '-', { input: `${laptop.link}\n` });

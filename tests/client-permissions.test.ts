@@ -28,7 +28,7 @@ const skip = process.getuid?.() === 0 && need('setpriv');
 
 /** All that a session has, and how far others may get. What a call wrote for itself may go while this looks. */
 function modesUnder(folder: string): Map<string, number> {
-  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name !== 'agentalk.sh');
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name !== 'agentalk');
   const modes = names.map((name) => [name, lstatSync(join(folder, name), { throwIfNoEntry: false })?.mode] as const);
   return new Map(modes.flatMap(([name, mode]) => (mode === undefined ? [] : [[name, mode & 0o777]])));
 }
@@ -49,7 +49,7 @@ function watchModes(folder: string): { stop(): Promise<{ looks: number; open: st
       for (const name of names) {
         try {
           const { mode } = lstatSync(workerData + '/' + name);
-          if (name !== 'agentalk.sh' && mode & 0o077) open.add((mode & 0o777).toString(8) + ' ' + name);
+          if (name !== 'agentalk' && mode & 0o077) open.add((mode & 0o777).toString(8) + ' ' + name);
         } catch {}
       }
       if (isOver) parentPort.postMessage({ looks, open: [...open] }), parentPort.close();
@@ -84,7 +84,7 @@ test('a session is private from the first byte, whatever the umask', { skip }, a
   const link = /\S+#k=\S+/.exec(expectDone(created).stdout)?.[0] ?? assert.fail();
   await server.join(link);
   const code =
-    'umask 000; agentalk_say text; agentalk_wait 1; agentalk_dm server text; agentalk_send_file agentalk.sh; agentalk_log';
+    'umask 000; agentalk_say text; agentalk_wait 1; agentalk_dm server text; agentalk_send_file agentalk; agentalk_log';
   expectDone(await laptop.shell(code).ended);
   await server.call('say', 'text');
   expectDone(await laptop.shell('umask 000; agentalk_wait 5; agentalk_who').ended);
@@ -98,8 +98,8 @@ test('a session is private from the first byte, whatever the umask', { skip }, a
   assert.equal(modes.get('agentalk-session-laptop.env'), 0o600);
   assert.ok(modes.size > 20);
   for (const [name, mode] of [...modes, ...modesUnder(laptop.home)]) assert.equal(mode & 0o077, 0, name);
-  for (const name of readdirSync(laptop.folder))
-    assert.doesNotMatch(name, /pem$|^token$|^access$|^direct$/, 'erased by leave');
+  assert.ok(!readdirSync(laptop.folder).includes('keys'), 'erased by leave');
+  assert.doesNotMatch(readFileSync(join(laptop.folder, 'session'), 'utf8'), /[0-9a-f]{32}/);
 });
 
 test('the folder that create makes for sessions is private too', async () => {
@@ -132,11 +132,13 @@ const PLANTS: Readonly<Record<string, (path: string, elsewhere: string) => void>
 function picture(folder: string): string[] {
   const lines = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => {
     const path = join(folder, name);
-    const about = lstatSync(path);
+    const about = lstatSync(path, { throwIfNoEntry: false });
+    if (!about) return ''; // what calls remove behind themselves
     const holds = about.isFile() ? readFileSync(path, 'utf8') : about.isSymbolicLink() ? readlinkSync(path) : '';
     return `${name} ${about.mode.toString(8)} ${about.uid} ${holds}`;
   });
-  return lines.filter((line) => !line.startsWith('agentalk.sh')).sort();
+  // Neither the client, nor the session that was made beside.
+  return lines.filter((line) => line !== '' && !/^agentalk( |-session-(other|laptop-2))/.test(line)).sort();
 }
 
 for (const [what, plant] of Object.entries(PLANTS)) {
@@ -149,13 +151,11 @@ for (const [what, plant] of Object.entries(PLANTS)) {
       chmodSync(laptop.home, 0o777);
       plant(join(laptop.home, at), elsewhere);
       const before = [picture(laptop.home), picture(elsewhere)];
-      expectFailure(await laptop.run(['create', bridge.url, '--name', 'laptop']), /is there.*AGENTALK_HOME/);
+      assert.match((await laptop.create(bridge.url)).stdout, /name laptop was taken: you are laptop-2/);
       assert.deepEqual([picture(laptop.home), picture(elsewhere)], before, at);
-      // Nor by one who joins; under another name there is room.
-      const other = unprivileged('other', laptop.home);
-      await other.create(bridge.url);
-      expectFailure(await laptop.run(['join', other.link, '--name', 'laptop']), /is there.*AGENTALK_HOME/);
-      assert.deepEqual(picture(elsewhere), before[1], at);
+      assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /sent/);
+      expectDone(await laptop.run(['sessions']));
+      assert.deepEqual([picture(laptop.home), picture(elsewhere)], before, at);
     }
   });
 }
@@ -168,7 +168,11 @@ test(
     await root.create(bridge.url);
     const laptop = unprivileged('laptop', root.home);
     chmodSync(root.home, 0o777);
-    expectFailure(await laptop.run(['create', bridge.url, '--name', 'laptop']), /is there.*AGENTALK_HOME/);
-    assert.doesNotMatch((await laptop.run(['sessions'])).stdout, /session-laptop/);
+    assert.match((await laptop.run(['sessions'])).stdout, /^agentalk: no sessions here/);
+    expectFailure(await laptop.run(['say', 'x']), /no session that was made here/);
+    assert.match((await laptop.create(bridge.url)).stdout, /name laptop was taken: you are laptop-2/);
+    assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop-2, made[^\n]*\n$/);
+    assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /sent/);
+    expectFailure(await laptop.run(['--as', 'laptop', 'say', 'x']), /no session that was made here/);
   },
 );

@@ -1,6 +1,6 @@
 /** The session file in each shell that an agent may have, on a PATH with curl, openssl and POSIX tools alone. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from './kit/bridge.ts';
@@ -45,7 +45,12 @@ for (const [name, shell] of [
       assert.match((await laptop.pipe(AWKWARD, 'dm', 'server')).stdout, /sent/);
       writeFileSync(join(laptop.home, 'a file'), AWKWARD);
       assert.match((await laptop.call('send_file', 'a file')).stdout, /sent/);
-      assert.deepEqual(await got(5), [AWKWARD, `${AWKWARD} and more`, AWKWARD, AWKWARD, AWKWARD]);
+      await server.hears(/FILE #5 from laptop/);
+      assert.deepEqual(
+        server.inbox().map(({ bytes }) => bytes.toString()),
+        [AWKWARD, `${AWKWARD} and more`, AWKWARD, AWKWARD, AWKWARD],
+      );
+      count = 5;
       assert.match((await server.call('show', '2')).stdout, /#2 from laptop to you alone/);
       assert.match((await server.call('log')).stdout, /#1 from laptop[^]*#4 from laptop/);
       assert.match((await laptop.call('who')).stdout, /server/);
@@ -94,7 +99,21 @@ for (const [name, shell] of [
         BASH_ENV: join(laptop.home, 'trap.sh'),
         ENV: join(laptop.home, 'trap.sh'),
         'BASH_FUNC_curl%%': '() { echo hijacked; }',
-        ...{ S: 'x', KEY: 'x', ID: 'x', TMP: '/nonexistent', PEERS: 'a[$(touch ran)]', LOCKS: 'receive' },
+        ...{
+          SESSION: 'x',
+          KEY: 'x',
+          ID: 'x',
+          TMP: '/nonexistent',
+          PEERS: 'a[$(touch ran)]',
+          SPEED: '0',
+          NOW: 'a[$(touch ran)]',
+        },
+        ...{
+          AGENTALK_URL: 'http://127.0.0.1:1',
+          AGENTALK_INTERNAL_PASS: 'x',
+          AGENTALK_INTERNAL_LINK: 'x',
+          OPENSSL_CONF: '/nonexistent',
+        },
       };
       writeFileSync(join(laptop.home, 'trap.sh'), 'printf() { echo hijacked; }\n');
       expectDone(await laptop.shell('IFS=ax; agentalk_say a b c', [], { env }).ended);
@@ -113,18 +132,40 @@ for (const [name, shell] of [
 }
 
 test('a session in folders with awkward names', async () => {
-  for (const name of [`it's "quoted" $HOME \`id\` $(id) 100%s* {a,b} \\ ~ & ünï`, '-dash']) {
+  for (const name of [`it's "quoted" $HOME \`id\` $(id) 100%s* {a,b} [x] \\ ~ & ünï`, '-dash']) {
     const home = join(makeFolder(), name);
     mkdirSync(home);
     const laptop = new Agent({ name: 'laptop', home });
     await laptop.create(bridge.url);
     for (const shell of [BASH, 'dash']) {
-      const { stdout } = expectDone(await laptop.shell('agentalk_wait 0', [], { shell }).ended);
-      // The command that it says is next is one to be pasted.
-      const code = /(?<=: )\. .*agentalk_(?=wait$)/m.exec(stdout)?.[0] + 'say x';
-      assert.match(expectDone(await laptop.start(shell, ['-c', code]).ended).stdout, /sent/, code);
+      assert.match(expectDone(await laptop.shell('agentalk_say x', [], { shell }).ended).stdout, /sent/, shell);
     }
+    // The command that it says is next is one to be pasted.
+    const { stdout } = await laptop.call('wait', '0');
+    const code = /(?<=: )\.\/agentalk (?=wait$)/m.exec(stdout)?.[0] + 'say x';
+    assert.match(expectDone(await laptop.start(BASH, ['-c', code]).ended).stdout, /sent/, code);
   }
+});
+
+test('an executable in a folder whose name has a line break and code', async () => {
+  const home = join(makeFolder(), 'line\nbreak a[$(touch ran)]=\nNAME a[$(touch ran)]');
+  mkdirSync(home);
+  const laptop = new Agent({ name: 'laptop', home, env: { AGENTALK_HOME: makeFolder() } });
+  await laptop.create(bridge.url);
+  assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /sent/);
+  assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop, made/);
+  expectDone(await laptop.run(['leave']));
+  assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop has left/);
+  assert.deepEqual(readdirSync(home), ['agentalk']);
+});
+
+test('the session file works after its agent has left, and runs nothing of who makes its folder anew', async () => {
+  const laptop = new Agent({ name: 'laptop', shell: BASH });
+  await laptop.create(bridge.url);
+  await laptop.call('leave');
+  rmSync(laptop.folder, { recursive: true });
+  const { status, stdout } = await laptop.begin('say', 'x').ended;
+  assert.deepEqual([status !== 0, stdout], [true, '']);
 });
 
 test('a relative AGENTALK_HOME, and one that is not there yet', async () => {

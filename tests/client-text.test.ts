@@ -1,9 +1,10 @@
 /** Awkward text arrives byte for byte, and is shown so that nobody takes it for the program's own words. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { HIDDEN_RANGES } from '../sdk/encoding.ts';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
-import { Agent, pair } from './kit/shell.ts';
+import { Agent, expectFailure, pair, polling } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -21,7 +22,8 @@ const TEXTS: readonly string[] = [
   '-e \\t --help',
   '=',
   '0',
-  'emoji 👩‍💻🇯🇵, CJK 漢字かな한국어, Ελληνικά, עברית العربية, ñ and n\u0303, \ufeff',
+  'emoji 👩💻🇯🇵, CJK 漢字かな한국어, Ελληνικά, עברית العربية, ñ and n\u0303',
+  '\u00a0 \u07ff \u0800 \ud7ff \ue000 \uffee \ufffd \u{10000} \u{10fffd}',
   'END\nEOF\n"""\n}\n)\n--- a/file\n+++ b/file\n@@ -1 +1 @@\n',
 ];
 
@@ -39,10 +41,16 @@ const IMITATIONS: readonly string[] = [
   `other\vline\fends\u0085and\u2028some\u2029agentalk: ${MARK}`,
   `\u202eKLATNEGA\u202c \u2066agentalk: ${MARK}\u2069 \u200f\u061c\u200e`,
   `title\u001b]0;agentalk: ${MARK}\u0007`,
+  `tags ${[...'agentalk'].map((letter) => String.fromCodePoint(0xe0000 + letter.charCodeAt(0))).join('')}`,
+  ...HIDDEN_RANGES.map((range) =>
+    range.map((code) => `hidden ${code > 0 ? String.fromCodePoint(code) : ''}agentalk: ${MARK}`).join('\n'),
+  ),
 ];
-/** What moves a cursor, ends a line or turns text around. */
-// eslint-disable-next-line no-control-regex
-const HARMFUL = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+/** What moves a cursor, ends a line, turns text around or can't be seen. */
+const HARMFUL = new RegExp(
+  `[${HIDDEN_RANGES.map((range) => range.map((code) => `\\u{${code.toString(16)}}`).join('-')).join('')}]`,
+  'u',
+);
 
 const BYTES: readonly Buffer[] = [
   Buffer.from([0]),
@@ -52,6 +60,21 @@ const BYTES: readonly Buffer[] = [
   Buffer.from([0xff, 0xfe, 0x80, 0xc0, 0xaf, 0xed, 0xa0, 0x80, 0xf8, 0xc2]),
   Buffer.from(Array.from({ length: 256 }, (_, i) => i)),
   Buffer.from(Array.from({ length: 256 }, (_, i) => 255 - i)),
+  // Overlong forms, surrogates, beyond Unicode, and characters that end too early.
+  ...[
+    'c080',
+    'e08080',
+    'e09fbf',
+    'f0808080',
+    'f08fbfbf',
+    'eda080',
+    'edbfbf',
+    'f4908080',
+    'f5808080',
+    'c3',
+    'e28c',
+    'f09f98',
+  ].map((hex) => Buffer.from(`${hex}2e${hex}`, 'hex')),
 ];
 
 async function pairOfAgents(): Promise<[Agent, Agent]> {
@@ -109,30 +132,62 @@ test('any bytes on standard input arrive, to all and to one', async () => {
   );
 });
 
-test('who joins later is shown it as safely', async () => {
+test('who joins later is shown it as safely, and told where there is more', async () => {
   const laptop = new Agent({ name: 'laptop' });
   await laptop.create(bridge.url);
-  for (const text of IMITATIONS) await laptop.call('say', text);
+  const texts = [...IMITATIONS, ...['long '.repeat(2000), 'longer '.repeat(2000)]];
+  for (const text of texts) await laptop.pipe(text);
   const server = new Agent({ name: 'server' });
   const { stdout } = await server.join(laptop.link);
-  assert.match(stdout, new RegExp(`^agentalk: #${IMITATIONS.length} from`, 'm'));
+  assert.match(stdout, /^agentalk: #1 from/m);
+  assert.match(stdout, /^agentalk: There is more: \.\/agentalk wait 0 shows it$/m);
+  assert.ok(Buffer.byteLength(stdout) < 16_384);
   assertOnlyQuoted(stdout);
+  await shownUntil(server, texts.length);
 });
 
-test('a listener prints one line of at most 500 characters for each message', async () => {
+test('a listener prints the start of each message in one barred line of at most 400 bytes, and where the whole is', async () => {
   const [laptop, server] = await pairOfAgents();
   const listening = server.begin('listen');
-  await listening.line(/listening as server/);
-  const texts = [...IMITATIONS, 'long '.repeat(4000), '漢'.repeat(2000), 'the last'];
+  await polling(bridge.url, 1);
+  const texts = [
+    ...IMITATIONS.slice(0, 20),
+    'long '.repeat(4000),
+    '漢'.repeat(2000),
+    `x${'é'.repeat(300)}`,
+    'two\nlines',
+    'the last',
+  ];
   for (const text of texts) await laptop.pipe(text);
-  await listening.line(new RegExp(`#${texts.length} from laptop.*the last`));
-  const lines = (await listening.end()).stdout.trimEnd().split('\n').slice(1);
-  assert.equal(lines.length, texts.length);
-  for (const [i, line] of lines.entries()) {
-    assert.match(line, new RegExp(`^agentalk: #${i + 1} from laptop`));
-    assert.ok(line.length <= 500, line);
-    assert.doesNotMatch(line, HARMFUL);
-    assert.ok(line.includes(server.inbox()[i]?.path ?? assert.fail()), 'where it is whole');
+  await listening.line(/^  \| the last$/);
+  const { stdout, bytes } = await listening.end();
+  assert.deepEqual(Buffer.from(stdout), bytes, 'well-formed UTF-8');
+  assertOnlyQuoted(stdout);
+  const messages = stdout.split(/^(?=agentalk: #)/m);
+  assert.equal(messages.length, texts.length);
+  for (const [i, message] of messages.entries()) {
+    const [head = '', words = '', where = '', ...rest] = message.split('\n');
+    assert.match(head, new RegExp(`^agentalk: #${i + 1} from laptop to all, \\d+ bytes, \\d\\d:\\d\\d UTC:$`));
+    assert.match(words, /^  \| /);
+    assert.ok(Buffer.byteLength(words) <= 405, words);
+    const isWhole = words === `  | ${texts[i]}`;
+    if (!isWhole)
+      assert.ok(where.startsWith('agentalk: ') && where.endsWith(server.inbox()[i]?.path ?? assert.fail()), message);
+    assert.deepEqual(isWhole ? [where, ...rest] : rest, ['']);
+  }
+});
+
+test('from 16 KB on the start of a text is shown, and where the whole is', async () => {
+  const [laptop, server] = await pairOfAgents();
+  for (const text of ['x'.repeat(15_300), '漢'.repeat(7_000), '\n'.repeat(16_000), '\x07'.repeat(15_000), 'after it']) {
+    await laptop.pipe(text);
+    const seen = await server.hears(/^agentalk: #\d+ from laptop/m);
+    assertOnlyQuoted(seen);
+    const { path, bytes } = server.inbox().at(-1) ?? assert.fail();
+    assert.equal(bytes.toString(), text);
+    if (bytes.length < 16_000 && !text.includes('\x07')) assert.ok(seen.includes(quoted(text)));
+    else assert.ok(seen.includes(`agentalk: that was its beginning; the whole is in ${path}\n`), seen.slice(-300));
+    assert.ok(Buffer.byteLength(seen) < 16_384);
   }
 });
 
@@ -144,5 +199,18 @@ test('what is said in several words is one text, as echo would have it', async (
   assert.deepEqual(
     server.inbox().map(({ bytes }) => bytes.toString()),
     ['three  words  *', '-n two'],
+  );
+});
+
+test('words that look like options have to stand behind --', async () => {
+  const [laptop, server] = await pairOfAgents();
+  expectFailure(await laptop.begin('say', '--to', 'server', 'words').ended, /no option --to[^]*--/);
+  expectFailure(await laptop.begin('say', '--wait', 'words').ended, /--wait takes seconds/);
+  await laptop.call('say', '--', '--to', 'server', '--wait', '5');
+  await laptop.call('dm', 'server', '--', '--file');
+  await shownUntil(server, 2);
+  assert.deepEqual(
+    server.inbox().map(({ bytes }) => bytes.toString()),
+    ['--to server --wait 5', '--file'],
   );
 });

@@ -1,15 +1,15 @@
 /** Three participants: what is for all reaches two, what is for one reaches one, and the third can't have it. */
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import type { Card, Sealed } from '../sdk/protocol.ts';
+import type { Sealed } from '../sdk/protocol.ts';
 import * as protocol from '../sdk/protocol.ts';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
-import { ReferenceClient } from './kit/client.ts';
-import { Agent, expectFailure, pair } from './kit/shell.ts';
+import { Actor } from './kit/actor.ts';
+import { Agent, expectFailure, pair, until } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -66,11 +66,11 @@ type Joined = { readonly type: string; readonly from: string; readonly card: Sea
 
 /** All that the bridge gives to an agent, asked for by hand. */
 async function eventsFor(agent: Agent): Promise<(Message | Joined)[]> {
-  const [address = '', k = ''] = agent.link.split('#k=');
-  const token = /[0-9a-f]{64}/.exec(readFileSync(join(agent.folder, 'token'), 'utf8'))?.[0] ?? assert.fail();
-  const id = await protocol.participantOf(k, agent.name);
+  const [address = ''] = agent.link.split('#');
+  const token = /^token ([0-9a-f]{64})$/im.exec(readFileSync(join(agent.folder, 'session'), 'utf8'))?.[1];
+  const id = await protocol.deriveParticipantId(agent.key, agent.name);
   const response = await fetch(`${address.replace('/c/', '/channels/')}/poll?participant_id=${id}&since=0`, {
-    headers: { Authorization: `Bearer ${token}` },
+    headers: { Authorization: `Bearer ${token ?? assert.fail()}` },
   });
   assert.equal(response.status, 200);
   const { events } = (await response.json()) as { events: (Message | Joined)[] };
@@ -81,7 +81,12 @@ const isDirect = (event: Message | Joined): event is Message =>
   event.type === 'message' && 'to' in event && event.to !== '*';
 
 async function ecdhOf(agent: Agent): Promise<CryptoKey> {
-  const der = createPrivateKey(readFileSync(join(agent.folder, 'ecdh.pem'))).export({ type: 'pkcs8', format: 'der' });
+  const keys = join(agent.folder, 'keys');
+  const pem = readdirSync(keys).find((name) => name.startsWith('ecdh-')) ?? assert.fail('no key');
+  const der = createPrivateKey(readFileSync(join(keys, pem))).export({
+    type: 'pkcs8',
+    format: 'der',
+  });
   return crypto.subtle.importKey('pkcs8', Uint8Array.from(der), { name: 'ECDH', namedCurve: 'P-256' }, false, [
     'deriveBits',
   ]);
@@ -93,7 +98,7 @@ test('the third can neither fetch a direct message nor open it', async () => {
   await laptop.call('dm', 'server', secret);
   await server.hears(/#1 from laptop/);
   const [k, channel] = [laptop.key, /[0-9a-f]{32}(?=#)/.exec(laptop.link)?.[0] ?? ''];
-  const id = (agent: Agent) => protocol.participantOf(k, agent.name);
+  const id = (agent: Agent) => protocol.deriveParticipantId(k, agent.name);
   const [laptopId, serverId, testerId] = [await id(laptop), await id(server), await id(tester)];
 
   const given = await eventsFor(tester);
@@ -106,21 +111,22 @@ test('the third can neither fetch a direct message nor open it', async () => {
   // The bridge, or whoever got hold of it, hands the third all that went from the laptop to the server.
   const stolen = (await eventsFor(server)).filter(isDirect).filter(({ from }) => from === laptopId);
   assert.ok(stolen.length > 0);
-  const room = await protocol.aesKey(protocol.roomPassphrase(k));
-  const cards = new Map<string, Card>();
+  const room = await protocol.aesKey(protocol.broadcastPassphrase(k));
+  const sessions = new Map<string, protocol.Session>();
   for (const event of [...(await eventsFor(server)), ...(await eventsFor(laptop))]) {
     if (!('card' in event)) continue;
-    const card = await protocol.openCard(k, room, channel, event.from, event.card);
-    assert.ok(card.ok);
-    cards.set(card.value.name, card.value);
+    const opened = await protocol.unsealCard(k, room, channel, event.from, '', event.card);
+    assert.ok(opened.ok);
+    sessions.set(opened.value.name, opened.value);
   }
-  const pub = (agent: Agent) => cards.get(agent.name)?.pub ?? assert.fail(`no card of ${agent.name}`);
+  const session = (agent: Agent) => sessions.get(agent.name) ?? assert.fail(`no card of ${agent.name}`);
   const withKey = async (key: CryptoKey) => {
     const aad = protocol.additionalData(channel, laptopId, serverId, 'message');
-    return Promise.all(stolen.map((message) => protocol.open(key, aad, message)));
+    return Promise.all(stolen.map((message) => protocol.unseal(key, aad, message)));
   };
   const between = async (one: Agent, other: Agent) => {
-    const key = await protocol.directKey(k, await ecdhOf(one), pub(other));
+    const { pub, sid } = session(other);
+    const key = await protocol.directKey(k, await ecdhOf(one), session(one).sid, sid, pub);
     assert.ok(key.ok);
     return key.value;
   };
@@ -129,22 +135,26 @@ test('the third can neither fetch a direct message nor open it', async () => {
   assert.ok(theirs.every(({ ok }) => ok));
   assert.ok(theirs.some((opened) => opened.ok && Buffer.from(opened.value).toString().endsWith(`\n\n${secret}`)));
   for (const key of [room, await between(tester, laptop), await between(tester, server)]) {
-    for (const opened of await withKey(key)) assert.deepEqual(opened, { ok: false, reason: 'bad-tag' });
+    for (const opened of await withKey(key)) assert.deepEqual(opened, { ok: false, reason: 'auth-failed' });
   }
 });
 
 test('what is said among twenty is believed by all', async () => {
-  const first = await ReferenceClient.create(bridge.url, 'first');
+  const first = await Actor.create(bridge.url, { name: 'first' });
   const crowd = [first];
-  for (let i = 1; i < 20; i++) crowd.push(await ReferenceClient.join(first.joinUrl, `member-${i}`));
+  for (let i = 1; i < 20; i++) crowd.push(await Actor.join(first.link, { name: `member-${i}` }));
   for (const member of crowd) await member.say('I am here');
   const laptop = new Agent({ name: 'laptop' });
-  await laptop.join(first.joinUrl);
-  assert.equal(laptop.inbox().length, crowd.length);
+  await laptop.join(first.link);
+  await until('all is heard', async () => {
+    await laptop.call('wait', '0');
+    return laptop.inbox().length === crowd.length;
+  });
   await laptop.call('say', 'to all of you');
   await first.hears('to all of you');
   assert.deepEqual(
-    first.log.filter(({ type }) => type === 'refused'),
+    first.entries.filter(({ type }) => /tampered|malformed|unreadable/.test(type)),
     [],
   );
+  assert.doesNotMatch((await laptop.call('log')).stdout, /TAMPERED|MALFORMED|UNREADABLE/);
 });

@@ -5,6 +5,8 @@
  *     POST /…    parses the JSON body, answers as the bridge does to a message with one recipient
  *     GET /N     answers as the bridge does to a poll, with an event of N characters
  *     GET /wait  never answers
+ *     PUT /…     reads a body of any kind, and answers 201
+ *     GET /bytes/N  answers with N bytes
  */
 import { createServer } from 'node:http';
 
@@ -12,6 +14,8 @@ const EPOCH = '0'.repeat(32);
 const KEPT = { type: 'message', at: 1767225600000, from: EPOCH, to: '*', nonce: '0'.repeat(24), tag: EPOCH };
 /** @type {Map<string, object>} */
 const events = new Map();
+/** @type {Map<string, Buffer>} */
+const blobs = new Map();
 let index = 0;
 
 /** @param {import('node:http').ServerResponse} response @param {object} value */
@@ -24,6 +28,13 @@ function answer(response, value) {
 const server = createServer((request, response) => {
   const { method, url = '' } = request;
   if (url === '/wait') return;
+  if (method === 'PUT') return void request.resume().on('end', () => response.writeHead(201).end());
+  if (url.startsWith('/bytes/')) {
+    const bytes = blobs.get(url) ?? Buffer.alloc(Number(url.slice('/bytes/'.length)), 1);
+    blobs.set(url, bytes);
+    response.writeHead(200, { 'Content-Length': bytes.length });
+    return void response.end(bytes);
+  }
   if (method === 'GET') {
     const event = events.get(url) ?? { ...KEPT, index: 1, ciphertext: 'A'.repeat(Number(url.slice(1))) };
     events.set(url, event);

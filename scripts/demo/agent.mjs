@@ -2,15 +2,15 @@
  * One side of the demo: a name, a clone of the repository, and the real client in processes of its own. What it knows of
  * the other side is what its client showed it.
  */
-import { mkdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { BASH, CLIENT, run } from '../processes.mjs';
+import { CLIENT, run } from '../processes.mjs';
 
 /**
  * What the client showed: a message or a file from `from`, or what became of `from`.
  *
  * @typedef {{type: 'message', from: string, to: string, text: string}
- *   | {type: 'file', from: string, to: string, bytes: number, path: string}
+ *   | {type: 'file', from: string, bytes: number, path: string}
  *   | {type: 'JOINED' | 'PAIRED' | 'LEFT', from: string}} Event
  */
 
@@ -27,7 +27,7 @@ export class Agent {
   folder;
   #show;
   #home;
-  #session;
+  #client;
   /** @type {Event[]} */
   #unread = [];
 
@@ -40,9 +40,11 @@ export class Agent {
     this.name = name;
     this.folder = folder;
     this.#show = show;
-    this.#home = join(folder, 'agentalk');
-    this.#session = join(this.#home, `agentalk-session-${name}.env`);
+    this.#home = join(folder, 'sessions');
+    this.#client = join(folder, 'agentalk');
     mkdirSync(this.#home, { recursive: true });
+    copyFileSync(CLIENT, this.#client);
+    chmodSync(this.#client, 0o755);
   }
 
   get repository() {
@@ -75,31 +77,31 @@ export class Agent {
     this.#show(this, command, outcome);
   }
 
-  // Talk: each call is a fresh shell that sources the session file, as a coding agent's tool calls are
+  // Talk: each call is a process of its own, as a coding agent's tool calls are
 
   /** Opens a channel. @returns {Promise<string>} the line for the other agent */
   async create(/** @type {string} */ url) {
-    this.does(`bash agentalk.sh create ${url} --name ${this.name}`);
-    const { stdout } = await this.#mustRun(BASH, [CLIENT, 'create', url, '--name', this.name], this.folder);
+    this.does(`./agentalk create ${url} --name ${this.name}`);
+    const { stdout } = await this.#mustRun(this.#client, ['create', url, '--name', this.name], this.folder);
     const line = /^Talk to my other .*$/m.exec(stdout)?.[0];
     if (line === undefined) throw new Error(`create printed no line for the other agent:\n${stdout}`);
     return line;
   }
 
   async join(/** @type {string} */ link) {
-    this.does(`bash agentalk.sh join '${link.replace(/#.*/, '#k=…')}' --name ${this.name}`);
+    this.does(`./agentalk join '${link.replace(/#.*/, '#k=…')}' --name ${this.name}`);
     // The link holds the key: it goes in by standard input, and no list of processes shows it.
-    const args = [CLIENT, 'join', '-', '--name', this.name];
-    this.#hear((await this.#mustRun(BASH, args, this.folder, link)).stdout);
+    const args = ['join', '-', '--name', this.name];
+    this.#hear((await this.#mustRun(this.#client, args, this.folder, link)).stdout);
   }
 
-  say = (/** @type {string} */ text) => this.#talk('agentalk_say', text);
-  dm = (/** @type {string} */ to, /** @type {string} */ text) => this.#talk(`agentalk_dm ${to}`, text);
-  sendFile = (/** @type {string} */ path) => this.#talk(`agentalk_send_file '${path}'`);
+  say = (/** @type {string} */ text) => this.#talk(['say'], text);
+  dm = (/** @type {string} */ to, /** @type {string} */ text) => this.#talk(['dm', to], text);
+  sendFile = (/** @type {string} */ path) => this.#talk(['send_file', path]);
 
   async leave() {
-    this.does('agentalk_leave');
-    await this.#talk('agentalk_leave');
+    this.does('./agentalk leave');
+    await this.#talk(['leave']);
   }
 
   /**
@@ -116,23 +118,23 @@ export class Agent {
       if (event?.type === type) return /** @type {Extract<Event, {type: T}>} */ (event);
       if (event !== undefined) continue;
       if (Date.now() > patience) throw new Error(`${this.name} waited 20 s in vain for: ${type}`);
-      this.#hear(await this.#talk('agentalk_wait 10'));
+      this.#hear(await this.#talk(['wait', '10']));
     }
   }
 
-  async #talk(/** @type {string} */ command, input = '') {
-    return (await this.#mustRun(BASH, ['-c', `. '${this.#session}'; ${command}`], this.repository, input)).stdout;
+  async #talk(/** @type {string[]} */ args, input = '') {
+    return (await this.#mustRun(this.#client, args, this.repository, input)).stdout;
   }
 
   /** Takes apart what the client printed: lines of its own, and a peer's words behind two spaces and a bar. */
   #hear(/** @type {string} */ output) {
     for (const line of output.split('\n')) {
-      const heading = /^agentalk: (?:FILE )?#\d+ from (\S+) to (all|you alone)(?:, late)?, (.*)$/.exec(line);
-      const [, from = '', to = '', rest = ''] = heading ?? [];
-      const [, bytes, path] = /^(\d+) bytes,.* saved as (.+)$/.exec(rest) ?? [];
-      const [, word, name = ''] = /^agentalk: (JOINED|PAIRED|LEFT)(?: with)? ([^\s]+)\./.exec(line) ?? [];
+      const [, from = '', to = ''] = /^agentalk: #\d+ from (\S+) to (all|you alone), /.exec(line) ?? [];
+      const [, sender = '', bytes] = /^agentalk: FILE #\d+ from (\S+), (\d+) bytes:.* saved as:$/.exec(line) ?? [];
+      const [, word, name = ''] = /^agentalk: (JOINED|PAIRED|LEFT)(?: with)? ([^\s.,:]+)[.,:]/.exec(line) ?? [];
       const last = this.#unread.at(-1);
-      if (path) this.#unread.push({ type: 'file', from, to, bytes: Number(bytes), path });
+      if (bytes) this.#unread.push({ type: 'file', from: sender, bytes: Number(bytes), path: '' });
+      else if (last?.type === 'file' && last.path === '' && line.startsWith('  | ')) last.path = line.slice(4);
       else if (from) this.#unread.push({ type: 'message', from, to, text: '' });
       else if (word) this.#unread.push({ type: /** @type {'JOINED' | 'PAIRED' | 'LEFT'} */ (word), from: name });
       else if (last?.type === 'message' && line.startsWith('  | ')) last.text += `${line.slice(4)}\n`;

@@ -5,37 +5,41 @@ type Part = Node | string | false | undefined | Attributes;
 type Tag<Selector> = Selector extends `${infer Name}.${string}` ? Name : Selector;
 type Made<Selector> = Tag<Selector> extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Tag<Selector>] : never;
 
-/** Of `tag.class.class`, with attributes and children. An attribute that is true is an empty one, false is none. */
-export function make<Selector extends string>(selector: Selector, ...parts: readonly Part[]): Made<Selector> {
+/** An element of `tag.class.class`, with attributes and children. An attribute that is true is empty, false is none. */
+export function element<Selector extends string>(selector: Selector, ...parts: readonly Part[]): Made<Selector> {
   const [name = '', ...classes] = selector.split('.');
-  const element = document.createElement(name);
-  if (classes.length > 0) element.className = classes.join(' ');
+  const made = document.createElement(name);
+  if (classes.length > 0) made.className = classes.join(' ');
   for (const part of parts) {
     if (part === false || part === undefined) continue;
-    if (typeof part === 'string' || part instanceof Node) element.append(part);
-    else
-      for (const [key, value] of Object.entries(part))
-        if (value !== false && value !== undefined) element.setAttribute(key, value === true ? '' : value);
+    if (typeof part === 'string' || part instanceof Node) made.append(part);
+    else setAttributes(made, part);
   }
-  return element as Made<Selector>;
+  return made as Made<Selector>;
 }
 
-/** Outside of any form. */
+function setAttributes(target: Element, attributes: Attributes): void {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== false && value !== undefined) target.setAttribute(key, value === true ? '' : value);
+  }
+}
+
+/** A button that submits no form. */
 export function button(words: string, act: () => void, attributes: Attributes = {}): HTMLButtonElement {
-  const element = make('button', attributes, words);
-  on(element, 'click', act);
-  return element;
+  const made = element('button', { type: 'button', ...attributes }, words);
+  listen(made, 'click', act);
+  return made;
 }
 
 /** An element of room.html. */
-export function at<T extends HTMLElement = HTMLElement>(id: string): T {
-  const element = document.getElementById(id);
-  if (!element) throw new TypeError(`no #${id}`);
-  return element as T;
+export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
+  const found = document.getElementById(id);
+  if (!found) throw new TypeError(`no #${id}`);
+  return found as T;
 }
 
 type Events = GlobalEventHandlersEventMap & WindowEventMap & DocumentEventMap;
-export function on<Type extends keyof Events>(
+export function listen<Type extends keyof Events>(
   target: EventTarget,
   type: Type,
   act: (event: Events[Type]) => void,
@@ -43,6 +47,6 @@ export function on<Type extends keyof Events>(
   target.addEventListener(type, act as (event: Event) => void);
 }
 
-/** Those that are. */
-export const join = (between: string, ...words: readonly (string | false | undefined)[]): string =>
-  words.filter(Boolean).join(between);
+/** The words that are not empty, with a separator between them. */
+export const joinNonEmpty = (separator: string, ...words: readonly (string | false | undefined)[]): string =>
+  words.filter(Boolean).join(separator);

@@ -1,30 +1,43 @@
-/** The menu of the room: it closes by itself, invites, and saves the transcript. Its other entries are news.ts and view.ts. */
-import { at, on } from './dom.ts';
-import { key, topic } from './gate.ts';
-import type { Room } from './room.ts';
-import { save } from './show.ts';
-import { asName } from './text.ts';
-import { TICKET } from './wire.ts';
-import { asMarkdown } from './words.ts';
+/** The menu of the room: it closes by itself, copies an invite, and saves the transcript. */
+import { isHex } from '../encoding.ts';
+import { byId, listen } from './dom.ts';
+import { asMarkdown } from './event-text.ts';
+import { fingerprint, normalizeName } from './format.ts';
+import { fragmentParams, link, topic } from './join-screen.ts';
+import type { Room } from './state.ts';
+import { saveAs } from './transcript-entry.ts';
 
-export function menu(room: Room, tell: (words: string, isGood?: boolean) => void): void {
-  const details = at<HTMLDetailsElement>('menu');
-  on(document, 'click', ({ target }) => {
-    // What a button in it does is done then; its boxes may be ticked one after the other.
+export function bindMenu(room: Room, showNotice: (words: string, isGood?: boolean) => void): void {
+  const details = byId<HTMLDetailsElement>('menu');
+  byId('own-fingerprint').textContent = fingerprint(room.me.sid);
+  listen(document, 'click', ({ target }) => {
+    // A button closes the menu; boxes may be ticked one after the other.
     if (!details.contains(target as Node) || target instanceof HTMLButtonElement) details.open = false;
   });
-  on(details, 'keydown', (event) => {
+  listen(details, 'keydown', (event) => {
     if (event.key !== 'Escape') return;
     details.open = false;
     details.querySelector('summary')?.focus();
   });
-  on(at('invite'), 'click', () => {
-    const link = `${location.origin}${location.pathname}#k=${key}${TICKET && `&t=${TICKET}`}`;
-    const line = `Talk to my other Claude — curl this URL to start: ${link}`;
-    const copied = () => tell('Copied: a line for one more agent, with the key of this room in it.', true);
-    navigator.clipboard.writeText(line).then(copied, () => tell('Your browser lets this page copy nothing.'));
+  listen(byId('invite'), 'click', () => {
+    const copied = () => showNotice('Copied: a line for one more agent, with the key of this channel in it.', true);
+    const failed = () => showNotice('Your browser does not let this page copy anything.');
+    navigator.clipboard.writeText(inviteLine()).then(copied, failed);
   });
-  on(at('save'), 'click', () =>
-    save(`${asName(topic) || 'room'}.md`, asMarkdown(topic, room.entries), 'text/markdown'),
-  );
+  listen(byId('save'), 'click', () => {
+    const text = new Blob([asMarkdown(topic, room.entries)], { type: 'text/markdown' });
+    saveAs(`${normalizeName(topic) || 'room'}.md`, text);
+  });
+}
+
+/** The line for one more agent. The sum of the client is passed on as the link had it: the room makes up none. */
+function inviteLine(): string {
+  const sum = fragmentParams.get('c') ?? '';
+  const parameters = [
+    `k=${link.channelKey}`,
+    ...(link.ticket === '' ? [] : [`t=${link.ticket}`]),
+    ...(isHex(sum, 32) ? [`c=${sum}`] : []),
+  ];
+  const url = `${location.origin}${location.pathname}#${parameters.join('&')}`;
+  return `Talk to my other agent — curl this URL to start: ${url}`;
 }

@@ -1,208 +1,214 @@
 /**
- * What we say: number, seal, keep, hand over until the bridge has it; and again to whom asks. The same number is always
- * the same sealed bytes.
+ * Our content: number, seal, store, post in order, and again to sessions that lack it. A number is one message for ever:
+ * what the bridge refuses stays first in line, and nothing is renumbered.
  */
-import { encode } from '../bytes.ts';
-import type { Bytes } from '../bytes.ts';
-import * as protocol from '../protocol.ts';
-import { EVERYBODY } from '../protocol.ts';
-import type { Sealed } from '../protocol.ts';
-import { isThere, seen } from './peers.ts';
-import type { Peer } from './peers.ts';
-import { save } from './reload.ts';
-import { codeOf } from './room.ts';
-import type { Entry, Room, Sent, What } from './room.ts';
-import { Refused } from './wire.ts';
+import { utf8Encode } from '../encoding.ts';
+import { BROADCAST } from '../protocol.ts';
+import type { Headers } from '../protocol.ts';
+import { codeOf } from './bridge-api.ts';
+import { deleteSealed, save, saveOutboxItem } from './persistence.ts';
+import { sealBroadcast, sealDirect } from './sealing.ts';
+import type { Entry, Marks, OutboxItem, Room, Session } from './state.ts';
 
-type Headers = Readonly<Record<string, string>>;
-export type Receipt = { readonly name: string; readonly how: 'has' | 'fetched' | 'not yet' };
+/** Another try does not help: the message stays first in line, and the user is told. */
+const PERMANENT_CODES = ['bad_request', 'too_large', 'nonce_reused', 'not_json', 'method_not_allowed', 'not_found'];
+/** 64 MiB of sealed content; then the oldest is deleted. */
+const MAX_STORED_CHARACTERS = 64 * 1024 * 1024;
+const RESEND_INTERVAL_MS = 60_000;
 
-/** What another try can't mend: an empty message takes its number, so that nobody waits for it. */
-const FOR_GOOD = ['bad_request', 'too_large', 'nonce_reused', 'trimmed'];
-const RECEIPT_MS = 4000;
-const MAX_OUTBOX_CHARACTERS = 64 * 1024 * 1024;
-
-/** To everybody, or to one. The entry is there at once, and goes out when it can. */
-export async function say(room: Room, text: string, to?: Peer): Promise<void> {
-  const n = await send(room, to, 'text', {}, encode(text));
-  noteOwn(room, 'text', { to: to?.name, text, out: [n, n] });
+/** To all, or to one session. The entry is there at once; the message goes out when it can. */
+export async function sendText(room: Room, text: string, recipient?: Session): Promise<void> {
+  const item = await queueContent(room, recipient, 'text', {}, utf8Encode(text));
+  addOwnEntry(room, 'text', recipient, { text, outboxNumber: item.number });
 }
 
-export function noteOwn(room: Room, what: What, more: Partial<Entry>): void {
-  room.note(what, room.me.name, { isMine: true, ...more });
-  save(room);
-}
-
-/** Numbers, seals and keeps a message. Its place in the outbox, from 1. */
-export function send(room: Room, peer: Peer | undefined, kind: string, more: Headers, body?: Bytes): Promise<number> {
-  const turn = room.turn.then(async () => {
-    const pub = peer?.pub ?? EVERYBODY;
-    const seq = lastTo(room, pub) + 1;
-    const sent: Sent = { pub, to: peer?.id ?? EVERYBODY, seq, all: peer ? lastTo(room, EVERYBODY) : seq };
-    sent.box = await seal(room, sent, kind, more, body);
-    const n = room.outbox.push(sent);
-    keep(room, n, sent);
-    void flush(room);
-    return n;
-  });
-  room.turn = turn.catch(() => undefined);
-  return turn;
-}
-
-/** A message that nobody waits for. */
-export function signal(room: Room, peer: Peer, kind: string, headers: Headers = {}): void {
-  if (peer.state === 'gone') return;
-  peer.owesReceipt = false;
-  send(room, peer, kind, headers).catch(() => undefined);
-}
-
-/** Asks for what lies above what we have; and says by that what we have. */
-export const ask = (room: Room, peer: Peer): void => signal(room, peer, 'seen');
-
-/** Who wrote hears soon that it came, also from somebody who only reads; never of anything but words and files. */
-export function owe(room: Room, peer: Peer): void {
-  peer.owesReceipt = true;
-  room.receiptTimer ??= setTimeout(() => {
-    room.receiptTimer = undefined;
-    for (const each of room.peers) if (each.owesReceipt) ask(room, each);
-  }, RECEIPT_MS);
-}
-
-/** The number of the last message for these keys, or for everybody. */
-export const lastTo = (room: Room, pub: string): number => room.outbox.findLast((sent) => sent.pub === pub)?.seq ?? 0;
-
-async function seal(
+export function addOwnEntry(
   room: Room,
-  { pub, to, seq, all }: Sent,
+  type: 'text' | 'file',
+  recipient: Session | undefined,
+  fields: Partial<Entry>,
+): Entry {
+  const addressed = recipient && { sid: recipient.sid, to: recipient.label };
+  const entry = room.addEntry(type, room.me.name, { ...fields, ...addressed, isMine: true, kind: 'human' });
+  save(room);
+  return entry;
+}
+
+/** Numbers, seals and stores a message, one after the other. It is posted by the send loop. */
+export function queueContent(
+  room: Room,
+  recipient: Session | undefined,
   kind: string,
   more: Headers,
-  body?: Bytes,
-): Promise<Sealed> {
-  const { own, me, peers } = room;
-  const peer = peers.find((each) => each.pub === pub);
-  const marks = seen(peers, peer);
-  const headers = {
-    ...{ kind, stream: me.stream, seq: String(seq), time: String(Date.now()) },
-    ...(peer && { after: String(all) }),
-    ...(marks && { seen: marks }),
-    ...more,
-  };
-  const aad = protocol.additionalData(own.channel, room.id, to, 'message');
-  const frame = peer ? protocol.makeFrame(headers, body) : await protocol.signFrame(own.keys.ecdsa, aad, headers, body);
-  return protocol.seal(peer?.direct ?? own.key, aad, frame);
+  body: Uint8Array,
+): Promise<OutboxItem> {
+  const sealed = room.sealing.then(async () => {
+    if (room.isClosed) throw new Error('the session has ended');
+    const item = await sealItem(room, recipient, kind, more, body);
+    if (recipient) recipient.lastDirect = item.seq;
+    else room.position.broadcasts = item.seq;
+    room.outbox.push(item);
+    saveOutboxItem(room, item, recipient);
+    limitOutbox(room);
+    room.outgoing.notify();
+    return item;
+  });
+  room.sealing = sealed.catch(() => undefined);
+  return sealed;
 }
 
-/** Over a reload, too. Of what is kept for that the oldest boxes go first; they stay in memory while that lasts. */
-function keep({ kept, outbox, where }: Room, n: number, sent: Sent): void {
-  const isKept = () => kept.put(`out/${n}`, sent);
-  for (const old of isKept() ? [] : kept.numbers('out')) {
-    kept.put(`out/${old}`, { ...(outbox[old - 1] ?? sent), box: undefined });
-    if (isKept()) break;
+async function sealItem(
+  room: Room,
+  recipient: Session | undefined,
+  kind: string,
+  more: Headers,
+  body: Uint8Array,
+): Promise<OutboxItem> {
+  const number = room.outbox.length + 1;
+  if (!recipient) {
+    const seq = room.position.broadcasts + 1;
+    const sealed = await sealBroadcast(room, seq, kind, more, body);
+    return { number, recipient: BROADCAST, to: BROADCAST, seq, sealed };
   }
-  if (n % 64 !== 0) return;
-  const characters = outbox.reduce((sum, { box }) => sum + (box?.ciphertext.length ?? 0), 0);
-  if (characters <= MAX_OUTBOX_CHARACTERS) return;
-  for (const old of outbox.slice(0, where.sent >> 1)) delete old.box;
+  const seq = recipient.lastDirect + 1;
+  const sealed = await sealDirect(room, recipient, seq, kind, more, body);
+  return { number, recipient: recipient.sid, to: recipient.participantId, seq, sealed };
 }
 
-// ---- handing over ----
-
-/** Hands over what is in the outbox, in order; the same bytes until the bridge has them. */
-export function flush(room: Room): Promise<void> {
-  return (room.flushing ??= handOver(room).finally(() => (room.flushing = undefined)));
-}
-
-async function handOver(room: Room): Promise<void> {
-  for (let failures = 0; room.where.sent < room.outbox.length && room.link !== 'left';) {
-    const n = room.where.sent + 1;
-    const { epoch } = room.where;
-    try {
-      await post(room, n);
-      if (room.where.epoch !== epoch || room.where.sent !== n - 1) continue;
-      room.where.sent = n;
-      room.kept.put('place', room.where);
-      failures = 0;
-      room.onChange();
-    } catch (error) {
-      const code = codeOf(error);
-      if (FOR_GOOD.includes(code)) await empty(room, n, code);
-      else if (!(await room.recover(error, epoch))) {
-        // The poll finds out when the bridge is back, and calls again.
-        if (++failures > 3 || room.link === 'refused') return;
-        await room.backOff(error, failures);
-      }
-    }
+function limitOutbox(room: Room): void {
+  let characters = room.outbox.reduce((sum, { sealed }) => sum + (sealed?.ciphertext.length ?? 0), 0);
+  for (const item of room.outbox) {
+    if (characters <= MAX_STORED_CHARACTERS || item.number > room.position.posted) return;
+    characters -= item.sealed?.ciphertext.length ?? 0;
+    if (item.sealed) deleteSealed(room, item);
   }
 }
 
-async function post(room: Room, n: number): Promise<void> {
-  const { to, box } = room.outbox[n - 1] ?? {};
-  if (!to || !box) throw new Refused('trimmed', 'too old');
-  const { epoch, cursor } = room.where;
+// ---- posting ----
+
+/** True if there is something to post. */
+export const hasOutgoing = (room: Room): boolean =>
+  room.resends.length > 0 || room.position.posted < room.outbox.length;
+
+/**
+ * Posts what is first in line: what is repeated, then what is new. Throws ApiError where it was not posted, and the same
+ * message is first in line again.
+ */
+export async function postNext(room: Room): Promise<void> {
+  const [again] = room.resends;
+  if (again !== undefined) {
+    await postItem(room, again);
+    // Another epoch may have begun meanwhile.
+    if (room.resends[0] === again) room.resends.shift();
+    return;
+  }
+  const number = room.position.posted + 1;
+  const { epoch } = room.position;
+  await postItem(room, number);
+  if (room.position.epoch !== epoch || room.position.posted !== number - 1) return;
+  room.position.posted = number;
+  save(room);
+  room.onChange();
+}
+
+async function postItem(room: Room, number: number): Promise<void> {
+  const item = room.outbox[number - 1];
+  if (!item?.sealed || item.isUndelivered) return;
+  // The bridge lists another session under this id: that one could not read it.
+  const listed = room.listed.get(item.to);
+  if (item.recipient !== BROADCAST && listed !== undefined && listed !== item.recipient) return;
+  const { epoch, cursor } = room.position;
   try {
-    const { index, recipients } = await room.wire.send(epoch, cursor, to, box);
-    if (room.where.epoch === epoch) room.indices.set(n, index);
-    for (const recipient of recipients) room.present(recipient);
+    const { index, recipients } = await room.api.send(epoch, cursor, item.to, item.sealed);
+    if (room.position.epoch === epoch) room.indices.set(number, index);
+    room.postedAt.set(number, Date.now());
+    for (const { id, reported } of recipients) {
+      const session = room.sessionBySid(room.listed.get(id) ?? '');
+      if (session) session.reported = { ...session.reported, ...reported };
+    }
   } catch (error) {
-    // Who isn't there asks for it when it is back.
+    // It goes out when its session syncs.
     if (codeOf(error) !== 'no_recipient') throw error;
   }
 }
 
-async function empty(room: Room, n: number, code: string): Promise<void> {
-  const sent = room.outbox[n - 1];
-  if (!sent) return;
-  if (code !== 'trimmed') room.note('unsent', room.me.name, { words: code });
-  sent.box = await seal(room, sent, 'void', {});
-  keep(room, n, sent);
+/** Tells the user that the bridge refuses what is first in line. True if another try makes no sense for a while. */
+export function reportBlocked(room: Room, error: unknown): boolean {
+  const code = codeOf(error);
+  if (!PERMANENT_CODES.includes(code)) return false;
+  room.countEntry('blocked', '', code);
+  return true;
 }
 
-/** What lies above what a peer says that it has. */
-export async function sendAgain(room: Room, peer: Peer, broadcasts: number, directs: number): Promise<void> {
-  for (const [i, { pub, seq, box }] of room.outbox.slice(0, room.where.sent).entries()) {
-    if (pub === EVERYBODY ? seq <= broadcasts : pub !== peer.pub || seq <= directs) continue;
-    if (!box) await empty(room, i + 1, 'trimmed');
-    for (let failures = 1; failures < 6; failures++) {
-      const { epoch } = room.where;
-      try {
-        await post(room, i + 1);
-        break;
-      } catch (error) {
-        // What goes out again in a new epoch goes in its order, before anything new.
-        if (await room.recover(error, epoch)) return;
-        await room.backOff(error, failures);
-      }
-    }
+/**
+ * In each new epoch, and on joining again: what was posted goes out again, from the first that nobody acknowledged or
+ * that a session is owed and has not acknowledged. New content comes after it.
+ */
+export function rewindOutbox(room: Room): void {
+  const present = room.sessions.filter(({ isInChannel }) => isInChannel);
+  const first = room.outbox.find((item) => {
+    if (!item.sealed || item.isUndelivered) return false;
+    const confirmed = room.sessions.some((session) => isAcked(item, session));
+    return !confirmed || present.some((session) => isOwed(item, session) && !isAcked(item, session));
+  });
+  room.resends.length = 0;
+  room.position.posted = Math.min(room.position.posted, (first?.number ?? Infinity) - 1);
+}
+
+/** Posts again what a session lacks, by the marks that it sent; at most once in 60 s for the same marks and epoch. */
+export function resendTo(room: Room, session: Session, { broadcasts, directs }: Marks): void {
+  const { control } = session;
+  const { epoch, posted } = room.position;
+  const key = `${broadcasts} ${directs} ${epoch}`;
+  if (control.resentFor === key && Date.now() - control.resentAt < RESEND_INTERVAL_MS) return;
+  control.resentFor = key;
+  control.resentAt = Date.now();
+  const queued = new Set(room.resends);
+  for (const item of room.outbox.slice(0, posted)) {
+    const lacks = isOwed(item, session) && item.seq > (item.recipient === BROADCAST ? broadcasts : directs);
+    if (lacks && item.sealed && !queued.has(item.number)) room.resends.push(item.number);
   }
+  room.outgoing.notify();
 }
 
-/** In a new epoch what not all are known to have goes out again, before anything new: so the order stays. */
-export function unsend({ peers, outbox, where }: Room): void {
-  const members = peers.filter(isThere);
-  const isKnown = ({ pub, seq }: Sent) =>
-    pub === EVERYBODY
-      ? members.length > 0 && members.every(({ has }) => has.all >= seq)
-      : members.every((peer) => peer.pub !== pub || peer.has.me >= seq);
-  const first = outbox.findIndex((sent) => !isKnown(sent));
-  if (first >= 0) where.sent = Math.min(where.sent, first);
+/** A session was replaced by another one under its id, which is PAIRED: what it did not acknowledge is not delivered. */
+export function markUndelivered(room: Room, session: Session): void {
+  const lost = room.outbox.filter(
+    (item) => item.recipient === session.sid && !isAcked(item, session) && !item.isUndelivered,
+  );
+  for (const item of lost) {
+    item.isUndelivered = true;
+    saveOutboxItem(room, item, undefined);
+  }
+  if (lost.length > 0) room.addEntry('undelivered', session.label, { count: lost.length });
 }
 
-// ---- how far it is ----
+// ---- delivery ----
 
-/** How much of an entry of ours the bridge has taken, from 0 to 1. */
-export function progress({ where }: Room, { out: [first, last] = [0, 0] }: Entry): number {
-  return Math.min(1, Math.max(0, (where.sent - first + 1) / (last - first + 1)));
-}
+/** Is a message meant for this session? */
+export const isOwed = (item: OutboxItem, session: Session): boolean =>
+  item.recipient === BROADCAST ? item.seq >= session.owedFrom : item.recipient === session.sid;
 
-/** Who has it: by the receipt of the other end, or else by the bridge's word. */
-export function receipts(room: Room, { out: [, last] = [0, 0], to }: Entry): Receipt[] {
-  const sent = room.outbox[last - 1];
-  if (!sent || room.where.sent < last) return [];
-  const index = room.indices.get(last) ?? Infinity;
-  return room.others
-    .filter(({ id, state, has }) => (to ? id === sent.to : state !== 'gone' || has.all >= sent.seq))
-    .map(({ name, has, fetched }) => {
-      const how = has[to ? 'me' : 'all'] >= sent.seq ? 'has' : fetched >= index ? 'fetched' : 'not yet';
-      return { name, how };
+export const isAcked = (item: OutboxItem, session: Session): boolean =>
+  item.recipient === BROADCAST
+    ? item.seq >= session.owedFrom && item.seq <= session.acked.broadcasts
+    : item.recipient === session.sid && item.seq <= session.acked.directs;
+
+/** - `fetched`: by the word of the bridge; the other two are proved */
+export type Delivery = { readonly label: string; readonly state: 'shown' | 'stored' | 'fetched' | 'pending' | 'left' };
+
+/** Who has a message of ours. */
+export function deliveries(room: Room, item: OutboxItem): Delivery[] {
+  const index = room.indices.get(item.number) ?? Infinity;
+  return room.sessions
+    .filter((session) => isOwed(item, session))
+    .filter((session) => session.isInChannel || item.recipient !== BROADCAST || isAcked(item, session))
+    .map((session) => {
+      const { label, stored, reported, isInChannel } = session;
+      const isStored = item.seq <= (item.recipient === BROADCAST ? stored.broadcasts : stored.directs);
+      if (isAcked(item, session)) return { label, state: 'shown' };
+      if (isStored) return { label, state: 'stored' };
+      if (!isInChannel) return { label, state: 'left' };
+      return { label, state: (reported.fetched ?? 0) >= index ? 'fetched' : 'pending' };
     });
 }

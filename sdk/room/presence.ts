@@ -1,80 +1,109 @@
-/** Who is there: the cards by which they present themselves, and what the bridge says of their coming and going. */
-import * as protocol from '../protocol.ts';
-import type { Sealed } from '../protocol.ts';
-import { ask } from './outbox.ts';
-import type { Peer } from './peers.ts';
-import type { Room } from './room.ts';
-import type { Event } from './wire.ts';
+/** Who is in the channel and who listens, by the word of the bridge: joins, leaves, and the channel's status. */
+import type { BridgeEvent, Participant, ReportedPresence } from './bridge-api.ts';
+import { requestSync } from './control.ts';
+import { acceptCard, markListed, markOutOfChannel } from './sessions.ts';
+import type { EntryType, Room, Session } from './state.ts';
 
-/** Did it happen before we came? */
-export const isEarly = ({ where }: Room, index: number): boolean => where.epoch === where.born && index < where.bornAt;
+const HOUR_MS = 3_600_000;
+/** Presence is cheap to invent: the transcript has so many lines of it in an hour, the list of members has all. */
+const MAX_LINES_PER_HOUR = 60;
 
-/** A card; keys are pinned when first seen. Undefined if it is none. */
-export async function meet(room: Room, id: string, sealed: Sealed, isOlder: boolean): Promise<Peer | undefined> {
-  const { k, key, channel, keys } = room.own;
-  const card = await protocol.openCard(k, key, channel, id, sealed);
-  if (!card.ok) return room.warn(`card-${card.reason}`, room.newest(id)?.name);
-  const { name, pub, sign } = card.value;
-  const known = room.peers.filter((peer) => peer.id === id);
-  const same = known.find((peer) => peer.pub === pub && peer.sign === sign);
-  if (same) return same;
-  const direct = await protocol.directKey(k, keys.ecdh, pub);
-  if (!direct.ok) return room.warn(`card-${direct.reason}`, name);
-  const hasNewKeys = known.length > 0;
-  for (const old of known) old.state = 'gone';
-  if (hasNewKeys) room.note('keys', name);
-  const peer: Peer = {
-    ...card.value,
-    ...{ id, direct: direct.value, isOlder, hasNewKeys, streams: {}, state: 'gone', has: { all: 0, me: 0 } },
-    ...{ isListening: false, seenAt: 0, fetched: 0 },
-  };
-  room.peers.push(peer);
-  return peer;
-}
-
-/** Who listens, and how far the bridge says they are. */
-export async function look(room: Room): Promise<void> {
-  if (room.link !== 'online') return;
-  const { epoch } = room.where;
-  try {
-    for (const participant of await room.wire.who(epoch)) {
-      const { id, box } = participant;
-      if (id === room.id || room.where.epoch !== epoch) continue;
-      const isNew = !room.newest(id);
-      const peer = await meet(room, id, box, false);
-      if (isNew && peer) peer.state = 'here'; // its joining is in a gap
-      room.present(participant);
-    }
-    room.onChange();
-  } catch {
-    // The poll says what is wrong.
+/** Adds a line about presence, unless there are too many. */
+function addPresenceLine(room: Room, type: EntryType, session: Session): void {
+  const hour = Math.floor(Date.now() / HOUR_MS);
+  if (room.presenceLines.hour !== hour) room.presenceLines = { hour, count: 0 };
+  room.presenceLines.count++;
+  if (room.presenceLines.count <= MAX_LINES_PER_HOUR) {
+    room.addEntry(type, session.label, { sid: session.sid, kind: session.card.kind });
+  } else if (room.presenceLines.count === MAX_LINES_PER_HOUR + 1) {
+    room.addEntry('presence-limit');
   }
+  room.onChange();
 }
 
-export async function joined(
+export function applyReported(session: Session, reported: ReportedPresence): void {
+  session.reported = { ...session.reported, ...reported };
+}
+
+/**
+ * Those whom the bridge lists when we join: they were here before us. Each is sent a sync. In the same epoch a session
+ * that is not listed has left; in a new one it may come back.
+ */
+export async function applyListed(
   room: Room,
-  { index, from, box }: Event & { type: 'join' },
-  isNew: boolean,
+  participants: readonly Participant[],
+  isNewEpoch: boolean,
 ): Promise<void> {
-  const isOlder = isEarly(room, index);
-  const peer = await meet(room, from, box, isOlder);
-  if (!peer || isOlder || !isNew || room.newest(from) !== peer) return;
-  const { state, name, kind } = peer;
-  peer.state = 'here';
-  peer.seenAt = Date.now();
-  if (state === 'gone') room.note('joined', name, { words: kind });
-  else if (state === 'lost') {
-    room.note('back', name);
-    ask(room, peer);
+  const before = room.sessions.filter(({ isInChannel }) => isInChannel);
+  room.listed.clear();
+  for (const { id, card, reported } of participants) {
+    if (id === room.own.participantId) continue;
+    const session = await acceptCard(room, id, card);
+    if (!session) continue;
+    applyReported(session, reported);
+    if (markListed(room, session)) addPresenceLine(room, 'joined', session);
+    if (!session.hasLeft) requestSync(room, session);
+  }
+  if (!isNewEpoch) markUnlisted(room, before);
+}
+
+function markUnlisted(room: Room, sessions: readonly Session[]): void {
+  for (const session of sessions) {
+    if (!session.isInChannel || room.listed.has(session.participantId)) continue;
+    markOutOfChannel(room, session);
+    addPresenceLine(room, 'bridge-left', session);
   }
 }
 
-type Change = Event & { readonly type: 'leave' | 'away' | 'back' };
-export function changed(room: Room, { type, from, reason, index }: Change): void {
-  const peer = room.newest(from);
-  if (!peer || peer.state === 'gone' || isEarly(room, index)) return;
-  const [state, what] = ({ leave: ['gone', 'left'], away: ['away', 'away'], back: ['here', 'back'] } as const)[type];
-  peer.state = state;
-  peer.isListening = false;
-  room.note(what, peer.name, { words: reason });
+/** Reads the channel's status: who listens, how far each fetched, and cards and leaves that a gap hides. */
+export async function refreshStatus(room: Room, hasGap = false): Promise<void> {
+  const { epoch } = room.position;
+  const before = room.sessions.filter(({ isInChannel }) => isInChannel);
+  const participants = await room.api.status(epoch);
+  if (room.position.epoch !== epoch) return;
+  if (hasGap) room.listed.clear();
+  for (const { id, card, reported } of participants) {
+    if (id === room.own.participantId) continue;
+    const session = await acceptCard(room, id, card);
+    if (!session || room.position.epoch !== epoch) continue;
+    applyReported(session, reported);
+    if (markListed(room, session)) addPresenceLine(room, 'joined', session);
+  }
+  if (hasGap) markUnlisted(room, before);
+  room.onChange();
+}
+
+/** The bridge's row of ourselves says how far we fetched. Undefined if it lists us not, or another epoch began. */
+export async function fetchedByUs(room: Room): Promise<number | undefined> {
+  const { epoch } = room.position;
+  const participants = await room.api.status(epoch);
+  if (room.position.epoch !== epoch) return undefined;
+  return participants.find(({ id }) => id === room.own.participantId)?.reported.fetched;
+}
+
+export async function applyJoin(room: Room, { index, from, card }: BridgeEvent & { type: 'join' }): Promise<void> {
+  const session = await acceptCard(room, from, card);
+  // Before we came there was another state; the response to our join had the present one.
+  if (!session || room.isBeforeJoin(index) || index <= room.position.highestIndex) return;
+  applyReported(session, { isListening: false, seenAt: Date.now() });
+  if (markListed(room, session)) addPresenceLine(room, 'joined', session);
+}
+
+type Change = BridgeEvent & { readonly type: 'leave' | 'away' | 'back' };
+
+export function applyChange(room: Room, { type, from, isExpired, index }: Change): void {
+  if (room.isBeforeJoin(index) || index <= room.position.highestIndex) return;
+  const session = room.sessionBySid(room.listed.get(from) ?? '') ?? room.sessionsOf(from)[0];
+  if (!session) return;
+  if (type === 'leave') {
+    room.listed.delete(from);
+    if (!session.isInChannel) return;
+    markOutOfChannel(room, session);
+    addPresenceLine(room, isExpired ? 'expired' : 'bridge-left', session);
+    return;
+  }
+  if (!session.isInChannel || session.isAway === (type === 'away')) return;
+  session.isAway = type === 'away';
+  room.touchSession(session);
+  addPresenceLine(room, type, session);
 }

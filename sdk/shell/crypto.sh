@@ -1,180 +1,128 @@
-# ---- crypto: AES-256-GCM, ECDSA and ECDH with nothing but the openssl command ----
+# ==== Part 2: the rules ====
 
-# `openssl enc` has no GCM: it does the CTR part, bash the GHASH (NIST SP 800-38D, 6.4). Keys are SHA-256 of a
-# passphrase: -pass env: is the one way to hand openssl a key that no process list shows.
+# ---- AES-256-GCM (NIST SP 800-38D), ids and keys ----
 
-ZEROS='\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' # one block, for printf %b
-THREE=$ZEROS$ZEROS$ZEROS
-printf -v NULLS %064d 0 && THREE64=${NULLS//0/A} # three blocks, in base64
+is_hex() { [[ ${#1} -eq $2 && $1 != *[!0-9a-f]* ]]; } # TEXT LENGTH
 
-hex() { # BYTES of stdin -> HEX
-	local byte n
-	HEX=''
-	for ((n = $1; n > 0; n--)); do
-		IFS= read -r -d '' -n 1 byte || return # it is empty for a NUL
-		printf -v byte %02x "'$byte"
-		HEX=$HEX${byte: -2}
-	done
+is_base64() { # canonical (RFC 4648, 3.5): whole groups, padded, no bits beyond the last byte, not empty
+	[[ ${#1} -ge 4 && $((${#1} % 4)) -eq 0 && ${1:0:${#1}-2} != *[!A-Za-z0-9+/]* ]] || return
+	case ${1:${#1}-3} in
+		?[A-Za-z0-9+/][A-Za-z0-9+/] | ?[AEIMQUYcgkosw048]= | [AQgw]==) ;;
+		*) return 1 ;;
+	esac
 }
 
-random() { hex "$1" </dev/urandom || fail "/dev/urandom can't be read"; } # BYTES -> HEX
-
-sha256() { # stdin
-	local sum
-	sum=$(openssl dgst -sha256) && printf %s "${sum##* }"
-}
-
-CTR=(openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_PASS -iv)
-
-# All begins two blocks before J0, with three of zeros: the last comes out as E(K, J0), which the tag needs, and in base64
-# what follows them can be cut off.
-counter() { # NONCE -> IV
-	local high=$((0x${1:0:12})) low=$((0x${1:12}))
-	printf -v IV %012x%012xffffffff $((high - (low == 0) & 0xffffffffffff)) $((low - 1 & 0xffffffffffff))
-}
-
-make_key() { # FILE PASS: what seals and opens. In FILE, H, the encryption of a zero block, and PASS; beside it, what they give
-	hex 16 < <(printf %b "$ZEROS" | AGENTALK_PASS=$2 "${CTR[@]}" "${NULLS:0:32}") || fail "openssl can't encrypt here"
-	printf '%s\n%s\n' "$HEX" "$2" >"$TMP.key" && mv "$TMP.key" "$1" || disk_full
-}
-
-# shellcheck disable=SC2034 # expressions use them
-make_tables() { # H BITS -> FILE.BITS: 8 pays off for long texts, and is of H * H
-	local h=$((0x${1:0:16})) l=$((0x${1:16})) half=$((64 / $2)) place bit n one high=0 low=0
-	local shift='H@[bit] = h, L@[bit] = l, n = l & 1, l = l >> 1 & ~(1 << 63) | h << 63, h = h >> 1 & ~(1 << 63) ^ n * (0xe1 << 56)'
-	local add='bit = n & -n, H@[n] = H@[bit] ^ H@[n ^ bit], L@[n] = L@[bit] ^ L@[n ^ bit]'
-	[ ! -e "$key.$2" ] || return 0
-	for ((place = 0; place < 2 * half; place++)); do
-		local "H$place" "L$place"
-		one=${shift//@/$place}
-		for ((bit = 1 << $2 - 1; bit; bit >>= 1)); do ((one)); done
-		one=${add//@/$place}
-		for ((n = 0; n < 1 << $2; n++)); do ((one)); done
-		one="${place}[Y$((place / half))>>$((64 - (place % half + 1) * $2))&$(((1 << $2) - 1))]"
-		high="$high^H$one" low="$low^L$one"
-	done
-	{
-		printf '%s\n' "Z=$high,Y1=$low,Y0=Z"
-		for ((place = 0; place < 2 * half; place++)); do for one in "H${place}[*]" "L${place}[*]"; do printf '%s\n' "${!one}"; done; done
-	} >"$TMP.tables" && mv "$TMP.tables" "$key.$2" || disk_full
-}
-
-ghash() { # BITS FUNCTION…, which go on from G0 and G1 -> G0, G1. What is local here bash finds fastest
-	local times n x over Y0=$G0 Y1=$G1
-	{
-		read -r times
-		for ((n = 0; n < 128 / $1; n++)); do
-			local "H$n" "L$n"
-			read -r -a "H$n" && read -r -a "L$n"
+# GHASH (6.4) takes a table of the 16 multiples of H for each of the 32 digits of a block: u<place><digit> is the upper half
+# of a product, l<place><digit> the lower. The places are named 0 to 9 and a to v. They are local, where bash finds them fastest.
+# shellcheck disable=SC1102,SC2086 # names that end with a digit of y
+gcm_tag() { # H AAD, and BLOCKS: E(K, J0), then the ciphertext, as lines of 32 hex -> TAG
+	local p bit carry u8 u4 u2 u1 l8 l4 l2 l1 high=$((0x${1:0:16})) low=$((0x${1:16}))
+	local n y block text='' length=0 blocks=()
+	for p in 0 1 2 3 4 5 6 7 8 9 a b c d e f g h i j k l m n o p q r s t u v; do
+		for bit in 8 4 2 1; do
+			printf -v "u$bit" %s "$high"
+			printf -v "l$bit" %s "$low"
+			carry=$((low & 1))
+			low=$((low >> 1 & 0x7fffffffffffffff | high << 63))
+			high=$((high >> 1 & 0x7fffffffffffffff ^ carry * (0xe1 << 56)))
 		done
-	} <"$key.$1" || gone
-	for over in "${@:2}"; do "$over"; done
-	G0=$Y0 G1=$Y1
+		local "u${p}0=0" "u${p}1=$u1" "u${p}2=$u2" "u${p}3=$((u2 ^ u1))" \
+			"u${p}4=$u4" "u${p}5=$((u4 ^ u1))" "u${p}6=$((u4 ^ u2))" "u${p}7=$((u4 ^ u2 ^ u1))" \
+			"u${p}8=$u8" "u${p}9=$((u8 ^ u1))" "u${p}a=$((u8 ^ u2))" "u${p}b=$((u8 ^ u2 ^ u1))" \
+			"u${p}c=$((u8 ^ u4))" "u${p}d=$((u8 ^ u4 ^ u1))" "u${p}e=$((u8 ^ u4 ^ u2))" "u${p}f=$((u8 ^ u4 ^ u2 ^ u1))"
+		local "l${p}0=0" "l${p}1=$l1" "l${p}2=$l2" "l${p}3=$((l2 ^ l1))" \
+			"l${p}4=$l4" "l${p}5=$((l4 ^ l1))" "l${p}6=$((l4 ^ l2))" "l${p}7=$((l4 ^ l2 ^ l1))" \
+			"l${p}8=$l8" "l${p}9=$((l8 ^ l1))" "l${p}a=$((l8 ^ l2))" "l${p}b=$((l8 ^ l2 ^ l1))" \
+			"l${p}c=$((l8 ^ l4))" "l${p}d=$((l8 ^ l4 ^ l1))" "l${p}e=$((l8 ^ l4 ^ l2))" "l${p}f=$((l8 ^ l4 ^ l2 ^ l1))"
+	done
+	for ((n = 0; n < ${#2}; n++)); do
+		printf -v block %02x "'${2:n:1}"
+		text=$text$block
+	done
+	for ((n = 0; n < ${#text}; n += 32)); do blocks[n / 32]=${text:n:32}; done
+	for block in "${BLOCKS[@]:1}"; do ((length += ${#block})); done
+	printf -v block %016x%016x $((4 * ${#text})) $((4 * length)) # in bits
+	high=0 low=0
+	for block in "${blocks[@]}" "${BLOCKS[@]:1}" "$block"; do
+		[ ${#block} -eq 32 ] || block=${block}00000000000000000000000000000000
+		printf -v y %016x%016x $((high ^ 0x${block:0:16})) $((low ^ 0x${block:16:16}))
+		high=$((u0${y:0:1} ^ u1${y:1:1} ^ u2${y:2:1} ^ u3${y:3:1} ^ u4${y:4:1} ^ u5${y:5:1} ^ u6${y:6:1} ^ u7${y:7:1} ^ \
+			u8${y:8:1} ^ u9${y:9:1} ^ ua${y:10:1} ^ ub${y:11:1} ^ uc${y:12:1} ^ ud${y:13:1} ^ ue${y:14:1} ^ uf${y:15:1} ^ \
+			ug${y:16:1} ^ uh${y:17:1} ^ ui${y:18:1} ^ uj${y:19:1} ^ uk${y:20:1} ^ ul${y:21:1} ^ um${y:22:1} ^ un${y:23:1} ^ \
+			uo${y:24:1} ^ up${y:25:1} ^ uq${y:26:1} ^ ur${y:27:1} ^ us${y:28:1} ^ ut${y:29:1} ^ uu${y:30:1} ^ uv${y:31:1}))
+		low=$((l0${y:0:1} ^ l1${y:1:1} ^ l2${y:2:1} ^ l3${y:3:1} ^ l4${y:4:1} ^ l5${y:5:1} ^ l6${y:6:1} ^ l7${y:7:1} ^ \
+			l8${y:8:1} ^ l9${y:9:1} ^ la${y:10:1} ^ lb${y:11:1} ^ lc${y:12:1} ^ ld${y:13:1} ^ le${y:14:1} ^ lf${y:15:1} ^ \
+			lg${y:16:1} ^ lh${y:17:1} ^ li${y:18:1} ^ lj${y:19:1} ^ lk${y:20:1} ^ ll${y:21:1} ^ lm${y:22:1} ^ ln${y:23:1} ^ \
+			lo${y:24:1} ^ lp${y:25:1} ^ lq${y:26:1} ^ lr${y:27:1} ^ ls${y:28:1} ^ lt${y:29:1} ^ lu${y:30:1} ^ lv${y:31:1}))
+	done
+	block=${BLOCKS[0]}
+	printf -v TAG %016x%016x $((high ^ 0x${block:0:16})) $((low ^ 0x${block:16}))
 }
 
-over_aad() { # of fields of a-z, 0-9 and *; the result is kept
-	local all=() file=$key.${aad//[!a-z0-9]/.}
-	read -r Y0 Y1 <"$file" && return
-	for ((n = 0; n < ${#aad}; n++)); do all[n]="'${aad:n:1}"; done
-	printf -v x %02x "${all[@]}"
-	x=$x$NULLS Y0=0 Y1=0
-	for ((n = 0; n < 2 * ${#aad}; n += 32)); do ((Y0 ^= 0x${x:n:16}, Y1 ^= 0x${x:n+16:16}, times)); done
-	printf '%s\n' "$Y0 $Y1" >"$file"
-}
+initial_counter() { IV=${1}00000001; } # NONCE -> IV: J0 of 7.1
 
-over_text() { # each `step`-th block, so that `rest` are left at the end
-	((blocks % step == rest)) || Y0=0 Y1=0
-	{
-		read -r x
-		for ((n = blocks; n > 0; n -= 3)); do # 64 digits of six bits are three blocks
-			read -r x
-			x=$x$NULLS
-			((n % step != rest)) || ((Y0 ^= 64#${x:0:10} << 4 | 64#${x:10:1} >> 2, Y1 ^= 64#${x:10:1} << 62 | 64#${x:11:10} << 2 | 64#${x:21:1} >> 4, times))
-			((n < 2 || (n - 1) % step != rest)) || ((Y0 ^= 64#${x:21:1} << 60 | 64#${x:22:10}, Y1 ^= 64#${x:32:10} << 4 | 64#${x:42:1} >> 2, times))
-			((n < 3 || (n - 2) % step != rest)) || ((Y0 ^= 64#${x:42:1} << 62 | 64#${x:43:10} << 2 | 64#${x:53:1} >> 4, Y1 ^= 64#${x:53:1} << 60 | 64#${x:54:10}, times))
-		done
-	} <"$TMP.digits"
-}
-
-over_lengths() { ((Y0 ^= 8 * ${#aad}, Y1 ^= 8 * FRAME_BYTES, times)); }
-
-square() { ((Y0 = 0x${h:0:16}, Y1 = 0x${h:16}, times)) && printf -v h %016x%016x "$Y0" "$Y1" && make_tables "$h" 8; }
-
-digits() { tr A-Za-z0-9+/= 0-9a-zA-Z@_0 <"$TMP.base64" | fold -w 64 >"$TMP.digits" || disk_full; } # those of bash's base 64
-
-gcm_tag() { # AAD CIPHERTEXT, which is in $TMP.digits, too, behind three blocks, of which the last is E(K, J0) -> TAG, FRAME_BYTES
-	local aad=$1 a b blocks step=1 rest=0 padding=${2##*[!=]} G0=0 G1=0
-	FRAME_BYTES=$((3 * ${#2} / 4 - ${#padding})) blocks=$(((FRAME_BYTES + 15) / 16))
-	make_tables "$h" 4
-	if [ "$blocks" -lt 1000 ]; then
-		ghash 4 over_aad over_text over_lengths
-	else # two cores take every second block each, times H * H
-		ghash 4 square over_aad
-		step=2
-		{
-			rest=1
-			ghash 8 over_text
-			printf '%s\n' "$G0 $G1"
-		} >"$TMP.odd" &
-		ghash 8 over_text
-		ghash 4 over_lengths
-		wait $! && read -r a b <"$TMP.odd" && ((G0 ^= a, G1 ^= b, 1)) || disk_full
-	fi
-	read -r a <"$TMP.digits"
-	printf -v TAG %016x%016x $((G0 ^ 64#${a:42:1} << 62 ^ 64#${a:43:10} << 2 ^ 64#${a:53:1} >> 4)) $((G1 ^ 64#${a:53:1} << 60 ^ 64#${a:54:10}))
-}
-
-seal() { # KEY_FILE AAD; stdin: three blocks of zeros and the plaintext -> NONCE, CIPHERTEXT, TAG, FRAME_BYTES
-	local key=$1 h pass
-	{ read -r h && read -r pass; } <"$key" || gone # never with an empty passphrase
-	random 12
+seal() { # KEY_NAME AAD HEADERS, and BODY -> NONCE, CIPHERTEXT, TAG
+	read_key "$1"
+	random_hex 12
 	NONCE=$HEX
-	counter "$NONCE"
-	AGENTALK_PASS=$pass "${CTR[@]}" "$IV" -a -A >"$TMP.base64" || disk_full
-	read -r CIPHERTEXT <"$TMP.base64"
-	CIPHERTEXT=${CIPHERTEXT:64}
-	digits
-	gcm_tag "$2" "$CIPHERTEXT"
+	initial_counter "$NONCE"
+	seal_bytes "$PASSPHRASE" "$IV" "$3"$'\n'
+	is_base64 "$CIPHERTEXT" || die "openssl can't encrypt here, or was ended" "call again; nothing was sent"
+	gcm_tag "$HASH_KEY" "$2"
 }
 
-unseal() { # KEY_FILE AAD NONCE CIPHERTEXT TAG -> what parse_frame gives. Status 1: WHY
-	WHY=bad-nonce && is_hex "$3" 24 && WHY=malformed-tag && is_hex "$5" 32 && WHY=bad-base64 && is_base64 "$4" || return 1
-	local key=$1 h pass pid
-	{ read -r h && read -r pass; } <"$key" || gone
-	printf %s "$THREE64$4" >"$TMP.base64" || disk_full
-	digits
-	counter "$3"
-	AGENTALK_PASS=$pass "${CTR[@]}" "$IV" -a -A -d <"$TMP.base64" >"$TMP.frame" &
-	pid=$!
-	gcm_tag "$2" "$4"
-	wait "$pid" || disk_full
-	{
-		hex 48 || disk_full
-		printf -v TAG %016x%016x $((0x${TAG:0:16} ^ 0x${HEX:64:16})) $((0x${TAG:16} ^ 0x${HEX:80}))
-		WHY=bad-tag && [ "$TAG" = "$5" ] && parse_frame "$FRAME_BYTES" # nobody may look at it before
-	} <"$TMP.frame"
+unseal() { # KEY_NAME AAD NONCE CIPHERTEXT TAG -> BYTES. Status 1: REASON
+	REASON=bad-nonce && is_hex "$3" 24 && REASON=bad-tag-format && is_hex "$5" 32 && REASON=bad-base64 && is_base64 "$4" || return
+	read_key "$1"
+	initial_counter "$3"
+	unseal_bytes "$PASSPHRASE" "$IV" "$4"
+	gcm_tag "$HASH_KEY" "$2"
+	REASON=auth-failed
+	[ "$TAG" = "$5" ] && read_opened # nobody looks at the plaintext before
 }
 
-# base64 SPKI of an uncompressed point on P-256 (RFC 5480)
-is_public_key() { [[ ${#1} -eq 124 && $1 = MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE* ]] && is_base64 "$1"; }
-
-write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$TMP.pem" || disk_full; }
-
-shared_x() { write_pem "$2" && hex 32 < <(openssl pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem"); } # PRIVATE_FILE PUBLIC -> HEX
-
-sign() { # PRIVATE_FILE FILE -> SIGNATURE, in base64
-	local alphabet=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/ hex i n
-	SIGNATURE=''
-	hex=$(openssl dgst -sha256 -hex -sign "$1" "$2") && hex=${hex##* } && is_hex "$hex" $((2 * 0x${hex:2:2} + 4)) || return
-	for ((i = 0; i < ${#hex}; i += 6)); do
-		n=${hex:i:6}0000 n=$((0x${n:0:6}))
-		SIGNATURE=$SIGNATURE${alphabet:n>>18:1}${alphabet:n>>12&63:1}${alphabet:n>>6&63:1}${alphabet:n&63:1}
-	done
-	case $((${#hex} % 3)) in 1) SIGNATURE=${SIGNATURE%?}= ;; 2) SIGNATURE=${SIGNATURE%??}== ;; esac # two digits for each byte
+# A key is a file keys/NAME: H, which is the encrypted zero block, and the passphrase.
+read_key() { # NAME -> HASH_KEY, PASSPHRASE
+	read_line "$SESSION/keys/$1" || die_left
+	HASH_KEY=${LINE%% *} PASSPHRASE=${LINE#* }
 }
 
-verify() { # PUBLIC SIGNATURE FILE
-	[ ${#2} -le 96 ] && is_base64 "$2" && write_pem "$1" || return
-	printf %s "$2" >"$TMP.signature" || disk_full
-	openssl dgst -sha256 -verify "$TMP.pem" -signature <(openssl base64 -A -d <"$TMP.signature") "$3" >/dev/null
+make_key() { # NAME PASSPHRASE
+	BODY=('')
+	seal_bytes "$2" "$NULLS" ''
+	is_hex "${BLOCKS[0]:-}" 32 || die "openssl can't encrypt here" "check what 'openssl version' says; agentalk needs AES-256-CTR"
+	write_file "$TMP.key" "${BLOCKS[0]} $2"$'\n'
+	rename "$TMP.key" "$SESSION/keys/$1" || die_disk
+}
+
+labelled_hash() { hash_text "agentalk/1 $*"; } # LABEL VALUE… -> HASH
+
+short_id() { # LABEL VALUE… -> HASH, its first 32 hex
+	labelled_hash "$@"
+	HASH=${HASH:0:32}
+}
+
+direct_key_of() { # PEER -> KEY_NAME; made once. Status 1: its key is no point of the curve
+	local sid=${P_SID[$1]} first=$SID second=${P_SID[$1]}
+	KEY_NAME=direct-$SID-$sid
+	[ ! -e "$SESSION/keys/$KEY_NAME" ] || return 0
+	[[ $first < $second ]] || first=$sid second=$SID
+	read_public_keys "$1" && ecdh "$SESSION/keys/ecdh-$SID" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
+	make_key "$KEY_NAME" "agentalk/1 direct $KEY $first $second $HEX"
+}
+
+# base64 SPKI of an uncompressed point on P-256 (RFC 5480), in its one form
+is_public_key() { [[ ${#1} -eq 124 && $1 = MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE*== ]] && is_base64 "$1"; }
+
+# The known answers: NIST's GCM test case 14 for the tag, and a frame and signature that openssl made elsewhere.
+test_cryptography() { # dies where this machine computes wrongly
+	BLOCKS=(530f8afbc74536b9a963b4f1c4cb738b cea7403d4d606b6e074ec5d3baf39d18)
+	gcm_tag dc95c078a2408989ad48a21492842087 ''
+	[ "$TAG" = d0d1c8a799996bf0265b98b5d48ab919 ] || die "this bash computes wrongly ($BASH_VERSION)" "use another bash; nothing was sent"
+	make_key test "agentalk/1 test"
+	read_key test
+	BODY=('known')
+	seal_bytes "$PASSPHRASE" "${NULLS:0:24}00000001" ''
+	[ "$HASH_KEY:$CIPHERTEXT" = fb7203345c70870c0fb22ae555383863:g6WI3og= ] ||
+		die "openssl computes wrongly here" "check 'openssl version' and its configuration; nothing was sent"
 }

@@ -1,70 +1,74 @@
-# ---- frame: the words of agentalk/1 and their checks (docs/protocol.md) ----
+# ---- frames and their checks (docs/protocol.md) ----
 
 is_decimal() { [[ ${#1} -le 15 && $1 = [0-9]* && $1 != *[!0-9]* && $1 != 0?* ]]; } # asked before arithmetic, where a[$(command)] runs
 
-is_hex() { [[ ${#1} -eq $2 && $1 != *[!0-9a-f]* ]]; } # TEXT LENGTH
-
-is_base64() { # canonical: whole groups, padding at the end, no stray bits before it
-	[[ ${#1} -ge 4 && $((${#1} % 4)) -eq 0 && ${1:0:${#1}-2} != *[!A-Za-z0-9+/]* ]] &&
-		case ${1:${#1}-3} in ?[A-Za-z0-9+/][A-Za-z0-9+/] | ?[AEIMQUYcgkosw048]= | [AQgw]==) ;; *) false ;; esac
+is_name() { # of a participant
+	[[ ${#1} -le 32 && $1 =~ ^[a-z0-9][a-z0-9._-]*$ && $1 != *..* ]] || return
+	case $1 in agentalk | all | bridge | everybody | me | user | you) return 1 ;; esac
 }
 
-is_name() { [[ ${#1} -le 32 && $1 =~ ^[a-z0-9][a-z0-9._-]*$ && $1 != *..* ]]; }
+set_aad() { AAD=agentalk/1$'\n'$CHANNEL$'\n'$1$'\n'$2$'\n'$3; } # FROM TO TYPE -> AAD
 
-labelled() { printf 'agentalk/1 %s' "$*" | sha256; } # access KEY
-
-id_of() { labelled "$@" | cut -c1-32; } # channel ACCESS; participant KEY NAME
-
-aad() { AAD=agentalk/1$'\n'$CHANNEL$'\n'$1$'\n'$2$'\n'$3; } # FROM TO TYPE -> AAD
-
-read_body() { # stdin -> BODY, the pieces between its NULs, which bash can't hold; BODY_BYTES
-	local part='' n=0
-	BODY=() BODY_BYTES=0
-	while IFS= read -r -d '' part; do
-		BODY[n++]=$part
-		((BODY_BYTES += ${#part} + 1))
-	done
-	BODY[n]=$part
-	((BODY_BYTES += ${#part}))
+split_lines() { # TEXT -> LINES, without the empty ones
+	local IFS=$'\n'
+	# shellcheck disable=SC2206 # file patterns are off
+	LINES=($1)
 }
 
-body() { # its bytes
-	printf %s "${BODY[0]}" && { [ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"; }
-}
+HEADERS='kind seq time sent received seen stored reach name size sha256 pub sign signature'
+HEADER_LINE='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
+NUMBER='(0|[1-9][0-9]{0,14})'
 
-KNOWN='kind stream seq time after seen re challenge answer name part size sha256 pub sign final signature'
-HEADER='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
-
-parse_frame() { # [BYTES, else the first line says it, as in in/]; stdin -> F_<name> of what is KNOWN, HEADERS without
-	# signature, body; else WHY
-	local line name names=' ' size=0 end='' bytes=${1:-}
-	for name in $KNOWN; do printf -v "F_$name" %s ''; done
-	HEADERS=''
-	[ -n "$bytes" ] || read -r bytes
-	while IFS= read -r line; do
-		((size += ${#line} + 1))
-		[ -n "$line" ] || { end=yes && break; }
-		WHY=headers-too-long && [ "$size" -le 4096 ] && WHY=signature-not-last && [ -z "$F_signature" ] &&
-			WHY=bad-header && [[ $line =~ $HEADER && ${#BASH_REMATCH[1]} -le 32 ]] || return 1
+parse_frame() { # BYTES -> MSG_<header>; UNSIGNED: the headers without the signature, and the empty line; BODY, BODY_LENGTH
+	local line name names=' ' head=$'\n'${BYTES[0]:0:4097}
+	for name in $HEADERS; do printf -v "MSG_$name" %s ''; done
+	UNSIGNED=''
+	REASON=unterminated-headers
+	[[ $head = *$'\n\n'* ]] || return # also where they are longer than 4096 bytes
+	head=${head%%$'\n\n'*}
+	BODY=("${BYTES[@]}") BODY_LENGTH=$((BYTES_LENGTH - ${#head} - 1))
+	BODY[0]=${BODY[0]:${#head}+1}
+	split_lines "$head"
+	for line in "${LINES[@]}"; do
+		REASON=bad-header
+		[[ -z $MSG_signature && $line =~ $HEADER_LINE && ${#BASH_REMATCH[1]} -le 32 ]] || return
 		name=${BASH_REMATCH[1]}
-		WHY=twice && [[ $names != *" $name "* ]] || return 1
+		REASON=duplicate-header
+		[[ $names != *" $name "* ]] || return
 		names="$names$name "
-		[[ " $KNOWN " != *" $name "* ]] || printf -v "F_$name" %s "${BASH_REMATCH[2]}"
-		[ "$name" = signature ] || HEADERS="$HEADERS$line"$'\n'
+		[[ " $HEADERS " != *" $name "* ]] || printf -v "MSG_$name" %s "${BASH_REMATCH[2]}"
+		[ "$name" = signature ] || UNSIGNED="$UNSIGNED$line"$'\n'
 	done
-	WHY=no-empty-line && [ -n "$end" ] || return 1
-	read_body
-	WHY=bad-header && [ "$bytes" -eq $((size + BODY_BYTES)) ] # else headers had NULs, or the file was cut short
+	UNSIGNED=$UNSIGNED$'\n'
 }
 
-check_message() { # all or me; else WHY
-	local d='(0|[1-9][0-9]{0,14})' x='[0-9a-f]' seen shape pairs=${F_seen//[!,]/}
-	seen="$x{16} $d $d"
-	[ "$1" = me ] || seen="$x{16} $d(,$x{16} $d)*"
-	WHY=missing-header && [[ $F_kind && $F_stream && $F_seq && $F_time && $1:$F_after != me: ]] || return 1
-	shape="^[1-9][0-9]{0,14} $d $d $d$"
-	WHY=bad-decimal && [[ "$F_seq $F_time ${F_after:-0} ${F_size:-0}" =~ $shape ]] || return 1
-	shape="^[a-z][a-z-]{0,15};$x{16};($x{32})?;($x{32})?;($x{64})?;($x{32} $x{16} $d)?;($seen)?;($d/$d)?$"
-	WHY=bad-value && [[ "$F_kind;$F_stream;$F_challenge;$F_answer;$F_sha256;$F_re;$F_seen;$F_part" =~ $shape && ${#pairs} -lt 16 ]] &&
-		[[ -z $F_part || ${F_part%/*} -ge 1 && ${F_part%/*} -le ${F_part#*/} ]]
+check_card() { # ID it came under. Status 1: REASON
+	REASON=bad-name && is_name "$MSG_name" && REASON=bad-header-value && [[ $MSG_kind = agent || $MSG_kind = human ]] &&
+		REASON=bad-key && is_public_key "$MSG_pub" && is_public_key "$MSG_sign" && REASON=id-mismatch || return
+	short_id participant "$KEY" "$MSG_name"
+	[[ $HASH = "$1" && $1 != "$ID" ]]
+}
+
+is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac }
+
+check_message() { # DIRECT (yes, or nothing). Status 1: it is malformed. A header that has no place in this message is ignored
+	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas
+	! is_control || MSG_seen=''
+	[[ $MSG_kind = sync || $MSG_kind = ack ]] || MSG_stored=''
+	[ -n "$1" ] || MSG_sent='' MSG_received=''
+	commas=${MSG_seen//[!,]/}
+	[[ -z $MSG_seq || $MSG_seq =~ ^[1-9][0-9]{0,14}$ ]] || return
+	[[ $MSG_kind =~ ^[a-z][a-z-]{0,15}$ && $MSG_time =~ ^$NUMBER$ ]] || return
+	[[ -z $MSG_reach || $MSG_reach = listening || $MSG_reach = wakes || $MSG_reach = reads ]] || return
+	[[ -z $MSG_seen || ${#commas} -lt 64 && $MSG_seen =~ ^$entry(,$entry)*$ ]] || return
+	[[ -z $MSG_stored || $MSG_stored =~ ^$NUMBER\ $NUMBER$ ]] || return
+	[[ -z $1 || $MSG_sent =~ ^[1-9][0-9]{0,14}\ $NUMBER\ $NUMBER$ && $MSG_received =~ ^$NUMBER\ $NUMBER\ $NUMBER$ ]] || return
+	case $MSG_kind in
+		file)
+			[ -n "$MSG_seq" ] && decode_name "$MSG_name" && is_hex "$MSG_sha256" 64 && is_decimal "$MSG_size" &&
+				((MSG_size <= 104857600))
+			;;
+		sync | ack | want | bye) [[ $1 && -z $MSG_seq ]] ;;
+		*) [ -n "$MSG_seq" ] ;;
+	esac
 }

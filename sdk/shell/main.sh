@@ -1,56 +1,66 @@
 # ---- main ----
 
+is_watched() { [ -z "$HAS_OWN_PARENT" ] || is_process "$PPID"; } # who started us, if it is no other user, is there to read
+
+on_exit() {
+	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"                             # nothing half-made stays
+	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
+}
+
+SPEED=1 # a test's build divides these timers by it
+
 main() {
-	local command=${1:-help} tool missing=''
-	export LC_ALL=C
-	exec 4>&2 2>/dev/null # what tools complain of is told by `fail`
-	IFS=$' \t\n'
-	printf -v STARTED '%(%s)T' -1 || STARTED=$(date +%s) # bash 4 only, guarded
-	umask 077
-	unset CDPATH
-	AGAIN='' ASKED=0 BRIEF='' CACERT='' CUT='' FILE='' HOLES='' KEY='' NEW='' NOTE='' PART='' PRESENT='' SKIPPED='' TICKET='' TRIES=0 TROUBLE=''
+	local as='' command
+	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
+	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
+	ABSENTEES='' APPLIED=0 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
+	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
+	start_part_1
+	HAS_OWN_PARENT='' HAS_SECRET=''
+	! is_process "$PPID" || HAS_OWN_PARENT=yes
+	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
+	command=${1:-help}
 	[ $# -eq 0 ] || shift
 	case $command in
 		create | join)
-			for tool in curl openssl tr fold cut sed cat ln mv rm mkdir wc date dd du uname; do
-				command -v "$tool" >/dev/null || missing="$missing $tool"
-			done
-			[ -z "$missing" ] || fail "this machine lacks$missing: install it and call again. Nothing was changed"
-			options "$@"
-			# A link holds a secret, and everybody here can read arguments: start again without it.
-			if [ -n "$ARG" ] && [ -z "${AGENTALK_URL:-}" ]; then
-				AGENTALK_URL=$ARG exec "$BASH" -p "$0" "$command" --name "$WANTED" ${CACERT:+--cacert "$CACERT"} 2>&4
-			fi
-			ARG=${AGENTALK_URL:-}
-			unset AGENTALK_URL
-			open_session "$command"
+			[ -z "$MISSING" ] || die "this machine lacks$MISSING" "install it and call again; nothing was changed"
+			parse_options "$@"
+			LINK=${AGENTALK_INTERNAL_LINK:-$LINK}
+			unset AGENTALK_INTERNAL_LINK
+			cmd_create_or_join "$command"
 			;;
-		sessions) sessions ;;
+		sessions) cmd_sessions ;;
+		help | --help | -h) cmd_help ;;
 		say | dm | send_file | wait | listen | who | show | log | invite | leave)
-			S=${0%/*}
-			start "$command"
-			case $command in
-				say) take_text && enqueue '*' text '' all && hand_over "$N" ;;
-				dm) names && [ $# -gt 0 ] || fail "to whom? agentalk_dm NAME 'text'. In the channel:$NAMES" && recipient "$1" && take_text && enqueue "$PEER" text '' "$1" && hand_over "$N" ;;
-				wait) wait_once "${1:-100}" ;;
-				invite) hand_off ;;
-				*) "$command" "$@" ;;
-			esac
+			find_session "$as"
+			open_session "$command"
+			"cmd_$command" "$@"
 			;;
-		help | --help)
-			say "bash '$0' …
-	create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
-	join 'JOIN_URL' --name server     joins one (- or a file's path: the link is read from there)
-	sessions                          lists this machine's sessions"
-			;;
-		*) fail "unknown command. Which there are: bash '$0' help" ;;
+		*) die "there is no command of that name" "$CALL help lists them" ;;
 	esac
 }
 
-# These need nothing of what follows, and bash takes its time to read it.
-case ${1:-} in
-	say | dm | wait)
-		main "$@"
-		exit
-		;;
-esac
+# A link holds a secret, and everybody on the machine can read arguments: start again with it in the environment instead.
+start() {
+	local command=${1:-} argument link='' options=()
+	case $command:${AGENTALK_INTERNAL_LINK+set} in
+		create: | join:)
+			shift
+			while [ $# -gt 0 ]; do
+				case $1 in
+					--name | --cacert | --invite-file)
+						options=("${options[@]}" "$1" "${2:-}")
+						[ $# -lt 2 ] || shift
+						;;
+					--*) options=("${options[@]}" "$1") ;;
+					*) link="$link $1" ;;
+				esac
+				shift
+			done
+			restart "${link# }" "$command" "${options[@]}"
+			;;
+		*) main "$@" ;;
+	esac
+}
+
+start "$@"

@@ -1,283 +1,563 @@
-# ---- receive: from the bridge's answer to the log ----
+# ---- receiving: from the bridge's answer to records ----
 
-# What is genuine goes into in/STREAM-all-SEQ or -me-SEQ, and from there, when it is its turn, into the log. Done again,
-# after a kill or beside another call, both change nothing.
-
-receive() { # SECONDS: one poll, and what came. Status 1: CODE and MESSAGE
-	catch_up
-	local epoch=$EPOCH
-	request cursor GET "/poll?participant_id=$ID&since=$CURSOR&wait=$1&epoch=$epoch" '' '' $(($1 + 10)) &&
-		is_decimal "$A1" && [ "$A1" -ge "$CURSOR" ] && [ "$A2" = "$epoch" ] || return
-	take_in "$A1" "$epoch"
-	holes
+poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
+	local began lines
+	read_clock
+	refresh_state
+	[ "$TICKS" -ge "$POLLED_AT" ] || forget_times
+	began=$TICKS
+	request cursor GET "/poll?participant_id=$ID&since=$CURSOR&wait=$1&epoch=$EPOCH" '' '' $(($1 + 10)) || return
+	read_clock
+	CODE='' WHY="the answer of $BRIDGE makes no sense"
+	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
+	lines=("${LINES[@]}")
+	refresh_state # another process may have changed it meanwhile
+	apply_answer "${LAST[1]}" "${LAST[2]}" "$began" "${lines[@]}"
+	send_controls
 }
 
-take_in() { # CURSOR EPOCH of $TMP.answer; what is left after three seconds waits for the next poll: CUT
-	local word a b c d e f g from=$CURSOR end=$((SECONDS + 3))
-	CUT=''
-	while [ -z "$CUT" ] && read -r word a b c d e f g <&3; do
-		[ "$word" != gap ] || a=$b
-		is_decimal "$a" && [ "$a" -le "$1" ] || word=malformed a=$((CURSOR + 1))
-		lock receive 10
-		while [ "$word" = message ] || [ "$a" -gt "$CURSOR" ]; do
-			RECORD='' CHANGED=''
-			case $word in
-				cursor) ;;
-				message) message "$a" "$c" "$d" "$e" "$f" "$g" ;;
-				gap) RECORD='gap -' && ask ;;
-				join | away | back | leave) ! is_hex "$c" 32 || [ "$c" = "$ID" ] || presence "$word" "$a" "$c" "$d" "$e" "$f" ;;
-				*) tampered malformed-answer bridge ;;
-			esac
-			[ "$word" = malformed ] || [ "$a" -le "$CURSOR" ] || CURSOR=$a
-			[ -n "$RECORD$CHANGED" ] || break
-			! commit "${RECORD:--}" || { from=$CURSOR && into_inbox && break; }
-			[ "$EPOCH" = "$2" ] || return
-		done
-		((SECONDS < end)) || CUT=30
-	done 3<"$TMP.answer"
-	((CURSOR == from)) || commit -
-}
-
-ask() { # all, for what we lack; not again while the last time waits to be handed over
-	local i key kind
+forget_times() { # the machine has started again, and its clock with it
+	local i
+	POLLED_AT=0 EPOCH_AT=$TICKS
 	for ((i = 0; i < PEERS; i++)); do
-		[[ ${P_STATE[i]} = [ha]* ]] || continue # here or away
-		sent
-		while ((MOST += 1)) && read -r key _ _ _ _ kind _ <"$S/outbox/$MOST"; do [ "$key$kind" != "${P_PUB[i]:36:20}seen" ] || continue 2; done
-		signal "$i" seen ''
+		P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=- P_BYE_AT[i]=0
+		((P_UNACKED_SINCE[i] <= 0)) || P_UNACKED_SINCE[i]=$TICKS
 	done
 }
 
-card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row where its keys are new. Status 1: that is no card of its
-	local base
-	aad "$1" '*' card
-	unseal "$S/direct/room" "$AAD" "$2" "$3" "$4" && check_card "$1" ||
-		tampered "card-$WHY" "${1:0:8}" || return
-	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
-		[ "${P_ID[PEER]}:${P_PUB[PEER]}:${P_SIGN[PEER]}" != "$1:$F_pub:$F_sign" ] || return 0
+ask_fetched() { # after a minute without a poll: has a copy of this session fetched more than we know of?
+	local line words fetched=0
+	((NOW - ASKED_AT >= 60 || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
+	for line in "${LINES[@]}"; do
+		# shellcheck disable=SC2206
+		words=($line)
+		[ "${words[0]}:${words[1]:-}" != "participant:$ID" ] || ! is_decimal "${words[4]:-}" || fetched=${words[4]}
 	done
-	! find_peer P_ID "$1" || RECORD="keys $F_name"
-	# Of who was there before us, the first message shows where it began to speak to us.
-	base=-
-	[ "$EPOCH" = 0 ] || base=0
-	new_row "$1" "$F_name" "$F_kind" "$F_pub" "$F_sign" new - - "$base"
+	refresh_state
+	ASKED_AT=$NOW
+	[ "$fetched" -le "$CURSOR" ] || IS_COPY=yes
 }
 
-check_card() { # ID
-	WHY=missing-header && [[ $F_kind && $F_name && $F_pub && $F_sign ]] && WHY=bad-name && is_name "$F_name" &&
-		WHY=bad-value && [[ $F_kind = agent || $F_kind = human ]] && WHY=bad-key && is_public_key "$F_pub" &&
-		is_public_key "$F_sign" && WHY=wrong-id && [ "$(id_of participant "$KEY" "$F_name")" = "$1" ]
-}
-
-new_row() { # the columns to P_BASE -> PEER
-	local i=$PEERS
-	PEER=$i
-	((PEERS += 1))
-	# shellcheck disable=SC2086,SC2229
-	read -r $ROW < <(printf '%s ' "$@" 0 0 0 0 0 $'0:0\n')
-}
-
-presence() { # WORD INDEX ID REST
-	local state
-	if [ "$1" = join ]; then CHANGED=yes && card "$3" "$4" "$5" "$6"; else find_peer P_ID "$3"; fi || return
-	state=${P_STATE[PEER]}
-	if [[ $2 -lt $PAST && $state != lost ]]; then # it happened before we came
-		[ "$state" != new ] || P_STATE[PEER]=gone
-		return
-	fi
-	case $1:$state in
-		join:new | join:gone) RECORD=${RECORD:-"joined ${P_NAME[PEER]} ${P_KIND[PEER]}"} ;;
-		join:lost) RECORD="back ${P_NAME[PEER]}" && rewind "$PEER" ;;
-		join:*) ;;
-		*:gone | away:away | back:here) return ;;
-		*) RECORD="$1 ${P_NAME[PEER]}" && [ "$4" != expired ] || RECORD="$RECORD expired" ;;
-	esac
-	case $1 in away) P_STATE[PEER]=away ;; leave) P_STATE[PEER]=gone ;; *) P_STATE[PEER]=here ;; esac
-}
-
-message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
-	local to=all i name=${2:0:8} mark frame
-	[ "$3" = '*' ] || to=me
-	is_hex "$2" 32 && [[ $2 != "$ID" && ($to = all || $3 = "$ID") ]] || tampered not-for-us bridge || return
-	aad "$2" "$3" message
-	WHY=unknown-sender
-	for ((i = PEERS - 1; i >= 0; i--)); do
-		[ "${P_ID[i]}" = "$2" ] || continue
-		name=${P_NAME[i]}
-		! opened "$i" "$to" "$4" "$5" "$6" || break
-	done
-	if [ "$i" -lt 0 ]; then # for an earlier bearer of our name, or of one who left before us
-		[[ $1 -lt $PAST && ($to:$WHY = me:* || $WHY = unknown-sender) ]] || tampered "$WHY" "$name"
-		return
-	fi
-	stream_row "$i" || tampered too-many-streams "$name" || return
-	mark="P_${to}[PEER]" mark=${!mark} frame=$S/in/$F_stream-$to-$F_seq
-	if is_whole "$frame"; then # here already
-		[ "$BYTES" = 0 ] || [ "$F_kind" = void ] || [ "$(kept | sha256)" = "$(sha256 <"$frame")" ] || tampered two-with-one-number "$name" || return
-		[ "$F_seq" -gt "$mark" ] || return
-	else
-		[ "$to" = me ] || [ "$F_seq" -gt "${P_BASE[PEER]}" ] || return
-		kept >"$frame" || disk_full
-	fi
-	CHANGED=yes
-	receipts "$to"
-	raise "P_top_$to" "$F_seq"
-	raise P_top_all "${F_after:-0}"
-	if [ "$F_seq" -le "$mark" ]; then act "$to" late; elif is_next "$to"; then turn "$to"; fi
-}
-
-kept() { printf '%s\n' $((${#HEADERS} + 1 + BODY_BYTES)) "$HEADERS" && body; } # the frame as in in/
-
-is_whole() { # FILE in in/: no call was killed in the middle of it -> BYTES, 0 where they are in inbox/
-	BYTES=''
-	read -r BYTES <"$1" && [ $((BYTES + 1 + ${#BYTES})) -eq $(($(wc -c <"$1"))) ]
-}
-
-opened() { # PEER TO NONCE CIPHERTEXT TAG: does it come from these keys?
-	local key=$S/direct/room
-	[ "$2" = all ] || { direct_key "$1" && key=$DIRECT; } || return
-	unseal "$key" "$AAD" "$3" "$4" "$5" && check_message "$2" || return
-	[ "$2" != me ] || return 0
-	WHY=unsigned && [ -n "$F_signature" ] || return
-	{ printf '%s\n\n%s\n' "$AAD" "$HEADERS" && body; } >"$TMP.signed" || disk_full
-	WHY=bad-signature && verify "${P_SIGN[$1]}" "$F_signature" "$TMP.signed"
-}
-
-stream_row() { # a row of its keys -> PEER, the row of the stream. Status 1: too many
-	local rows=0
-	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do
-		[ "${P_PUB[PEER]}" = "${P_PUB[$1]}" ] || continue
-		[ "${P_STREAM[PEER]}" != "$F_stream" ] || return 0
-		((rows += 1))
-	done
-	PEER=$1
-	if [ "${P_STREAM[PEER]}" != - ]; then
-		[ "$rows" -lt 8 ] || return
-		new_row "${P_ID[$1]}" "${P_NAME[$1]}" "${P_KIND[$1]}" "${P_PUB[$1]}" "${P_SIGN[$1]}" "${P_STATE[$1]}" - - 0
-		P_STATE[$1]=gone
-	fi
-	P_STREAM[PEER]=$F_stream
-	[ "${P_BASE[PEER]}" != - ] || P_BASE[PEER]=${F_after:-$((F_seq - 1))}
-	P_all[PEER]=${P_BASE[PEER]} P_top_all[PEER]=${P_BASE[PEER]}
-}
-
-# shellcheck disable=SC2219 # (( )) takes no name from a variable
-raise() { let "$1[PEER] = $1[PEER] < $2 ? $2 : $1[PEER]" || :; } # COLUMN NUMBER: to at least that, for PEER
-
-receipts() { # TO: what it has of ours; `seen` asks for the rest
-	local b=0 d=0 has=${P_HAS[PEER]}
-	case $F_seen in *"$STREAM "*) b=${F_seen##*"$STREAM "} b=${b%%,*} && [ "$1" = all ] || d=${b#* } b=${b% *} ;; esac
-	[ "$1:$F_kind" != me:seen ] || has=0:0
-	P_HAS[PEER]=$((b > ${has%:*} ? b : ${has%:*})):$((d > ${has#*:} ? d : ${has#*:}))
-	[ "$1:$F_kind" != me:seen ] || rewind "$PEER"
-}
-
-is_next() { # TO. What was said to us alone waits for the broadcasts before it
-	local mark="P_$1[PEER]"
-	[[ $F_seq -eq $((${!mark} + 1)) && ($1 = all || $F_after -le ${P_all[PEER]}) ]]
-}
-
-turn() { # TO
-	raise "P_$1" "$F_seq"
-	[ "${P_HOLE[PEER]}" = 0 ] || P_HOLE[PEER]=$((NOW))
-	act "$1" -
-}
-
-act() { # TO LATE
-	local name=${P_NAME[PEER]} key=$F_stream-$1-$F_seq n
-	case $F_kind in
-		text) ((MESSAGES += 1)) && RECORD="msg $name $1 $MESSAGES $BODY_BYTES $2 $MESSAGES-$name.txt $key" ;;
-		file) part "$@" ;;
-		hello)
-			[ -z "$F_challenge" ] || [ "${P_STATE[PEER]}" = gone ] ||
-				signal "$PEER" welcome "challenge: $(challenge "${P_PUB[PEER]}")"$'\n'"answer: $F_challenge"$'\n'
-			;;
-		welcome)
-			[ "$1:$F_answer" = "me:$(challenge hello)" ] || return
-			paired
-			[ -z "$F_challenge" ] || signal "$PEER" ready "answer: $F_challenge"$'\n'
-			;;
-		ready) [ "$1:$F_answer" != "me:$(challenge "${P_PUB[PEER]}")" ] || paired ;;
-		bye)
-			n=${F_final#*"$ID":} n=${n%%,*}
-			[ "$n" = "$F_final" ] || ! is_decimal "$n" || raise P_top_me "$n"
-			[ "${P_STATE[PEER]}" = gone ] || { P_STATE[PEER]=gone && RECORD="leave $name"; }
-			;;
-	esac
-}
-
-paired() { [ "${P_PAIRED[PEER]}" = yes ] || { P_PAIRED[PEER]=yes && RECORD="paired ${P_NAME[PEER]}"; }; }
-
-challenge() { id_of challenge "$SEED" "$STREAM" "$1"; } # hello, or a peer's key
-
-part() { # as act. Each has a second name in in/, by its file's sum; where all are there, the file
-	local i n=${F_part#*/} name=${F_name##*/} all=$S/in/${key%-*}-$F_sha256-${F_part#*/}
-	[ "${n:-9999}" -le 4096 ] && [ -n "$F_sha256" ] || tampered bad-part "${P_NAME[PEER]}" || return
-	ln -f "$S/in/$key" "$all-${F_part%/*}" || disk_full
-	for ((i = n; i > 0; i--)); do is_whole "$all-$i" && [ "$BYTES" != 0 ] || return 0; done
-	assemble "$key" >"$TMP.file" || disk_full
-	[ "$(sha256 <"$TMP.file")" = "$F_sha256" ] || tampered broken-file "${P_NAME[PEER]}" || return
-	((MESSAGES += 1))
-	name=$MESSAGES-${P_NAME[PEER]}-${name//[!A-Za-z0-9._-]/_}
-	RECORD="file ${P_NAME[PEER]} $1 $MESSAGES $(wc -c <"$TMP.file" | tr -d ' ') $2 ${name:0:120} $key"
-}
-
-assemble() { # KEY of the last part that came of a file -> stdout
-	local i n part
-	parse_frame <"$S/in/$1" || return
-	n=${F_part#*/} part=$S/in/${1%-*}-$F_sha256-$n
-	for ((i = 1; i <= n; i++)); do parse_frame <"$part-$i" && body; done
-}
-
-into_inbox() { # what the RECORD has brought; of a text what `body` gives, and `record` sees whether that was cut short
-	local file
-	# shellcheck disable=SC2086
-	set -- $RECORD
-	case ${1:-} in
-		msg) body >"$S/inbox/$7" || disk_full ;;
-		file)
-			[ ! -e "$S/inbox/$7" ] || return 0
-			assemble "$8" >"$TMP.new" && mv "$TMP.new" "$S/inbox/$7" || disk_full
-			for file in "$S/in/${8%-*}-$F_sha256-"*; do echo 0 >"$file"; done # it need not be there twice
-			;;
-	esac
-}
-
-release() { # PEER: what waited and is now next in line
-	local to mark
-	for to in me all me; do
-		while PEER=$1 mark="P_${to}[PEER]" && mark=$S/in/${P_STREAM[PEER]}-$to-$((${!mark} + 1)) && [ -e "$mark" ]; do
-			RECORD=''
-			parse_frame <"$mark" && is_next "$to" || break
-			turn "$to"
-			! commit "${RECORD:--}" || into_inbox
+apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
+	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
+	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
+	MORE_EVENTS=yes
+	while [ "$EPOCH" = "$epoch" ]; do
+		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
+		for ((i = next; i < ${#events[@]} && APPLIED < portion && ${#CARD_IDS[@]} < 50 && TICKS - start < 3; i++)); do
+			apply_event "$last" "${events[i]}" || i=${#events[@]}
+			read_clock
 		done
-	done
-}
-
-holes() { # ask for what lacks; after a minute in which nothing came, announce it and pass over
-	local i to mark next file n
-	HOLES=''
-	for ((i = 0; i < PEERS; i++)); do
-		release "$i"
-		to=all
-		[ "${P_all[i]}" -lt "${P_top_all[i]}" ] || to=me
-		mark="P_${to}[i]" mark=${!mark} next="P_top_${to}[i]" next=$((${!next} + 1)) PEER=$i
-		if ((next <= mark + 1)); then
-			[ "${P_HOLE[i]}" = 0 ] || { P_HOLE[i]=0 && commit -; }
+		read_cards
+		[ -z "$HAS_GAP" ] || { refresh_participants && owe_all; }
+		if [ "$i" -ge ${#events[@]} ]; then
+			CURSOR=$last
+			[ -z "$is_all" ] || { POLLED_AT=$began ASKED_AT=$NOW && check_missing; }
+			check_unacked
+		fi
+		[ -z "$AUTO_PRINT" ] || [ "$RECORDS" -eq "$SHOWN" ] || claim_printer || :
+		if ! commit_state; then
+			portion=$((portion > 1 ? portion / 2 : 1))
 			continue
 		fi
-		HOLES=yes
-		[ "${P_STATE[i]}" = gone ] || ((NOW - ASKED < 10)) || { ASKED=$((NOW)) && ask; }
-		if [ "${P_HOLE[i]}" = 0 ]; then
-			P_HOLE[i]=$((NOW)) && commit -
-		elif ((NOW - P_HOLE[i] >= 60)); then
-			for file in "$S/in/${P_STREAM[i]}-$to-"*; do # up to the next that is there
-				n=${file#"$S/in/${P_STREAM[i]}-$to-"}
-				! is_decimal "$n" || [ "$n" -le "$mark" ] || [ "$n" -ge "$next" ] || next=$n
-			done
-			raise "P_$to" $((next - 1))
-			! commit missed "${P_NAME[i]}" $((next - 1 - mark)) || release "$i"
+		next=$i
+		[ "$i" -lt ${#events[@]} ] || MORE_EVENTS=''
+		[[ -n $MORE_EVENTS && $((TICKS - start)) -lt 3 ]] || break
+	done
+}
+
+apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on, or MORE_EVENTS
+	local index words
+	# shellcheck disable=SC2086
+	set -- "$1" $2
+	index=${3:-}
+	case $2 in
+		message) words=9 ;;
+		join) words=8 ;;
+		leave) words=6 ;;
+		away | back) words=5 ;;
+		gap) words=4 index=${4:-} ;;
+		*) return 0 ;; # the last line, or one of a later version
+	esac
+	if [ $# -lt "$words" ] || ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
+		report malformed-answer bridge
+		return 1
+	fi
+	[ "$index" -gt "$CURSOR" ] || return 0
+	case $2 in
+		message)
+			((APPLIED += 1))
+			on_message "$index" "$5" "$6" "$7" "$8" "$9"
+			;;
+		join)
+			if is_hex "$5" 32 && [ "$5" != "$ID" ]; then
+				CARD_IDS[${#CARD_IDS[@]}]=$5 CARD_LINES[${#CARD_LINES[@]}]="$index $6 $7 $8"
+			fi
+			;;
+		leave)
+			drop_card "$5"
+			! find_peer ID "$5" || on_presence leave "$index" "$6"
+			;;
+		away | back) ! find_peer ID "$5" || on_presence "$2" "$index" ;;
+		gap)
+			add_presence gap -
+			HAS_GAP=yes
+			;;
+	esac
+	CURSOR=$index
+}
+
+# Cards are dear: one is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
+drop_card() { # ID
+	local i
+	for ((i = ${#CARD_IDS[@]} - 1; i >= 0; i--)); do
+		[ "${CARD_IDS[i]}" = "$1" ] || continue
+		CARD_IDS=("${CARD_IDS[@]:0:i}" "${CARD_IDS[@]:i+1}") CARD_LINES=("${CARD_LINES[@]:0:i}" "${CARD_LINES[@]:i+1}")
+	done
+}
+
+read_cards() { # [ID]: those that wait, or its own
+	local i card
+	for ((i = 0; i < ${#CARD_IDS[@]}; i++)); do
+		[[ ${CARD_IDS[i]} != - && ${1:-${CARD_IDS[i]}} = "${CARD_IDS[i]}" ]] || continue
+		# shellcheck disable=SC2206
+		card=(${CARD_LINES[i]})
+		! read_card "${CARD_IDS[i]}" "${card[1]}" "${card[2]}" "${card[3]}" || on_presence join "${card[0]}"
+		CARD_IDS[i]=-
+	done
+}
+
+refresh_participants() { # after a gap, and for a message of somebody unknown: once for each answer
+	[ -z "$IS_REFRESHED" ] || return
+	IS_REFRESHED=yes
+	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return
+	read_participants
+}
+
+on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
+	local direct='' seq
+	if ! is_hex "$2" 32 || [ "$2" = "$ID" ] || [[ $3 != '*' && $3 != "$ID" ]]; then
+		report not-for-us bridge
+		return
+	fi
+	[ "$3" = '*' ] || direct=yes
+	read_cards "$2"
+	find_peer ID "$2" || { refresh_participants && find_peer ID "$2"; }
+	set_aad "$2" "$3" message
+	if [ "$PEER" -lt 0 ] || ! prove "$2" "$direct" "$4" "$5" "$6"; then
+		if [[ $PEER -ge 0 && -z $direct ]]; then
+			report "$REASON" "${P_LABEL[PEER]}"
+		elif [ "$1" -ge "$JOIN_INDEX" ]; then
+			((UNREADABLE += 1))
+			[ "$UNREADABLE" -gt 1 ] || add_record unreadable -
+		fi
+		return
+	fi
+	case ${P_STATE[PEER]} in new | lost) P_STATE[PEER]=here ;; esac
+	[[ -z $direct || ${P_PAIRED[PEER]} != 0 ]] || on_paired
+	seq=$MSG_seq
+	[[ $seq =~ ^[1-9][0-9]{0,14}$ ]] || seq=''
+	if ! check_message "$direct"; then
+		[ -z "$seq" ] || on_content "$1" "$direct" "$seq" malformed
+		return
+	fi
+	if [ -n "$seq" ]; then
+		on_headers "$direct"
+		on_content "$1" "$direct" "$seq" ''
+	elif is_control; then
+		on_headers "$direct"
+		on_control
+	fi
+}
+
+prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; MSG_…, BODY. Else REASON, and a PEER of that id
+	local i tried=0 newest=$PEER
+	if [ -z "$2" ]; then
+		unseal room "$AAD" "$3" "$4" "$5" && parse_frame && REASON=missing-signature && [ -n "$MSG_signature" ] || return
+		REASON=bad-signature
+		[ ${#MSG_signature} -le 96 ] && is_base64 "$MSG_signature" || return
+	fi
+	for ((i = PEERS - 1; i >= 0 && tried < 8; i--)); do
+		[ "${P_ID[i]}" = "$1" ] || continue
+		((tried += 1))
+		if [ -n "$2" ]; then
+			direct_key_of "$i" && unseal "$KEY_NAME" "$AAD" "$3" "$4" "$5" || continue
+			PEER=$i
+			parse_frame || MSG_seq='' MSG_kind=''
+			write_signed "$UNSIGNED"
+			return 0
+		fi
+		write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
+		read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
+		PEER=$i
+		return 0
+	done
+	PEER=$newest
+	return 1
+}
+
+on_paired() {
+	local i
+	P_PAIRED[PEER]=$((RECORDS + 1))
+	add_record paired "${P_LABEL[PEER]}"
+	for ((i = 0; i < PEERS; i++)); do
+		[[ $i -ne $PEER && ${P_ID[i]} = "${P_ID[PEER]}" && ${P_ACK_D[i]} -lt ${P_SEQ[i]} ]] || continue
+		add_record undelivered "${P_LABEL[i]}" "$((P_SEQ[i] - P_ACK_D[i]))"
+		P_ACK_D[i]=${P_SEQ[i]} P_HAS_D[i]=${P_SEQ[i]}
+	done
+}
+
+on_headers() { # DIRECT: what a proved message says of its sender's numbers and of ours
+	local words own b=0 d=0
+	[ -z "$MSG_reach" ] || P_REACH[PEER]=$MSG_reach
+	if [ -n "$1" ]; then
+		# shellcheck disable=SC2206
+		words=($MSG_sent)
+		if [ "${P_BASE[PEER]}" = - ]; then
+			P_BASE[PEER]=${words[0]}
+			raise "P_B_MARK[PEER]" $((P_BASE[PEER] - 1))
+			raise "P_SHOWN_MARK[PEER]" $((P_BASE[PEER] - 1))
+		fi
+		raise "P_FIRST[PEER]" "${words[0]}"
+		raise "P_B_TOP[PEER]" "${words[1]}"
+		raise "P_D_TOP[PEER]" "${words[2]}"
+		# shellcheck disable=SC2206
+		words=($MSG_received)
+		b=${words[0]} d=${words[1]}
+	fi
+	case ",$MSG_seen" in
+		*",${SID:0:16} "*)
+			own=,$MSG_seen
+			own=${own#*",${SID:0:16} "}
+			own=${own%% *}
+			[ "$own" -le "$b" ] || b=$own
+			;;
+	esac
+	if [ "$b" -gt "$BROADCASTS" ] || [ "$d" -gt "${P_SEQ[PEER]}" ]; then
+		IS_COPY=yes # it has had what we never said: another copy of this session speaks, or spoke
+		return
+	fi
+	raise "P_ACK_B[PEER]" "$b"
+	raise "P_ACK_D[PEER]" "$d"
+	raise "P_HAS_B[PEER]" "$b"
+	raise "P_HAS_D[PEER]" "$d"
+	if [ -n "$MSG_stored" ] && [ "${MSG_stored% *}" -le "$BROADCASTS" ] && [ "${MSG_stored#* }" -le "${P_SEQ[PEER]}" ]; then
+		raise "P_HAS_B[PEER]" "${MSG_stored% *}"
+		raise "P_HAS_D[PEER]" "${MSG_stored#* }"
+	fi
+	((P_ACK_B[PEER] < BROADCASTS || P_ACK_D[PEER] < P_SEQ[PEER])) || P_UNACKED_SINCE[PEER]=0
+}
+
+on_control() {
+	case $MSG_kind in
+		sync)
+			owe "$PEER" ack
+			repeat_from "$PEER"
+			;;
+		ack) repeat_from "$PEER" ;;
+		want)
+			! check_want || WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
+			;;
+		bye)
+			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
+			P_BYE[PEER]=${P_BYE[PEER]/ /:}
+			check_bye "$PEER"
+			;;
+	esac
+}
+
+check_bye() { # PEER: LEFT is told when all that it said was shown or given up
+	[[ ${P_BYE[$1]} != - && ${P_STATE[$1]} != left ]] || return
+	((P_B[$1] >= ${P_BYE[$1]%:*} && P_D[$1] >= ${P_BYE[$1]#*:})) || return
+	P_STATE[$1]=left
+	add_record left "${P_LABEL[$1]}"
+}
+
+# ---- content: in its sender's order, each number once ----
+
+place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its turn
+	printf -v PLACE '%s/received/%s.%s.%015d' "$SESSION" "${P_SID[PEER]}" "$1" "$2"
+}
+
+on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
+	local scope=B upto top
+	hash_files "$TMP.signed"
+	HASH=${HASHES[0]}
+	[ -z "$2" ] || scope=D
+	upto="P_${scope}[PEER]"
+	upto=${!upto}
+	top="P_${scope}_TOP[PEER]"
+	top=${!top}
+	raise "P_${scope}_TOP[PEER]" "$3"
+	if [ "$3" -le "$upto" ]; then
+		if take_gap "$scope" "$3"; then
+			deliver "$1" "$scope" "$3" "$4" late
+		elif find_digest "$scope" "$3" && [ "$DIGEST" != "$HASH" ]; then
+			report sequence-reused "${P_LABEL[PEER]}"
+		fi
+		return
+	fi
+	[ "${P_STATE[PEER]}" != gone ] || P_STATE[PEER]=here # something new of it was proved
+	[ "$3" -gt "$top" ] || note_progress "$scope"
+	place_of "$scope" "$3"
+	if [ -e "$PLACE" ]; then
+		read_file "$PLACE"
+		[ "${BYTES[0]%%" "*}" = "$HASH" ] || report sequence-reused "${P_LABEL[PEER]}"
+	elif [ "$3" -eq $((upto + 1)) ] && is_turn "$scope" "$4"; then
+		deliver "$1" "$scope" "$3" "$4" ''
+		deliver_stored
+	elif [ "$3" -le $((upto + 2000)) ]; then
+		new_temp
+		write_body "$NEW_TEMP" "$HASH $1 ${4:--}"$'\n'"$UNSIGNED"
+		rename "$NEW_TEMP" "$PLACE" || die_disk
+	fi
+}
+
+is_turn() { # SCOPE MALFORMED: a direct message waits for its sender's broadcasts before it
+	local words
+	[[ $1 = D && -z $2 ]] || return 0
+	# shellcheck disable=SC2206
+	words=($MSG_sent)
+	[ "${words[1]}" -le "${P_B[PEER]}" ]
+}
+
+note_progress() { # SCOPE: one that was missing came; the others have a minute again
+	case $1:${P_B_SINCE[PEER]}:${P_D_SINCE[PEER]} in B:0:* | D:*:0) ;; B:*) P_B_SINCE[PEER]=$TICKS ;; *) P_D_SINCE[PEER]=$TICKS ;; esac
+}
+
+deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a record
+	local scope=all mark=$2 label=${P_LABEL[PEER]} place=${P_SID[PEER]:0:16}
+	[ "$2" = B ] || scope=me
+	[ -n "$5" ] || raise "P_$2[PEER]" "$3"
+	[ "$2" != B ] || raise "P_B_MARK[PEER]" "$3"
+	add_digest "$2" "$3"
+	[ -n "$4" ] || set_marks "$1" "$2" "$3" "$5" # nothing of a malformed message was checked
+	place="$place $2 $3 ${P_B_LOST[PEER]}"
+	if [ -n "$4" ]; then
+		add_record malformed "$label" "$place"
+	elif [ "$MSG_kind" = text ]; then
+		P_LAST_SHOWN[PEER]=$((RECORDS + 1))
+		((MESSAGES += 1))
+		new_temp
+		write_body "$NEW_TEMP" ''
+		add_move "$NEW_TEMP" "inbox/$MESSAGES-$label.txt"
+		add_record msg "$label" "$place" "$scope" "$MESSAGES" "$BODY_LENGTH" "$MSG_time" "$MARKS" "$MESSAGES-$label.txt"
+	elif [ "$MSG_kind" = file ]; then
+		P_LAST_SHOWN[PEER]=$((RECORDS + 1))
+		((MESSAGES += 1))
+		on_file "$label" "$place" "$scope"
+	else
+		add_record skip "$label" "$place"
+	fi
+}
+
+deliver_stored() { # of PEER: what waited and is now next
+	local scope seq index malformed line
+	for scope in B D B D; do
+		while :; do
+			seq="P_${scope}[PEER]"
+			seq=$((${!seq} + 1))
+			place_of "$scope" "$seq"
+			[ -e "$PLACE" ] && read_stored || break
+			# shellcheck disable=SC2206
+			line=($STORED)
+			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
+			is_turn "$scope" "$malformed" || break
+			remove_later "$PLACE"
+			deliver "$index" "$scope" "$seq" "$malformed" ''
+		done
+	done
+	check_bye "$PEER"
+}
+
+read_stored() { # PLACE -> STORED, its first line; MSG_…, BODY
+	read_file "$PLACE" || return
+	STORED=${BYTES[0]%%$'\n'*}
+	BYTES[0]=${BYTES[0]#*$'\n'}
+	((BYTES_LENGTH -= ${#STORED} + 1))
+	parse_frame || [ "$STORED" != "${STORED% -}" ]
+}
+
+# Digests lie in files of 64 numbers each: digests/SID.SCOPE.I. The last 65 of these are kept, so 4,096 numbers at least.
+add_digest() { # SCOPE SEQ, and HASH
+	local file=digests/${P_SID[PEER]}.$1 i=$(($2 / 64)) each
+	NEW_DIGESTS[${#NEW_DIGESTS[@]}]="digest $file.$i $2 $HASH"
+	[ ! -e "$SESSION/$file.$i" ] || return 0
+	list_files "$SESSION/$file."
+	for each in "${FILES[@]}"; do [ "${each##*.}" -ge $((i - 64)) ] || remove_later "$each"; done
+}
+
+find_digest() { # SCOPE SEQ -> DIGEST. Status 1: too long ago
+	local file=digests/${P_SID[PEER]}.$1.$(($2 / 64)) line
+	read_file "$SESSION/$file" || :
+	split_lines "${BYTES[0]}"
+	for line in "${LINES[@]}" "${NEW_DIGESTS[@]#"digest $file "}"; do
+		[ "${line%% *}" != "$2" ] || { DIGEST=${line##* } && return; }
+	done
+	return 1
+}
+
+# ---- missing messages ----
+
+set_gaps() { if [ "$1" = B ]; then P_B_GAPS[PEER]=$2; else P_D_GAPS[PEER]=$2; fi; } # SCOPE LIST
+
+set_since() { # SCOPE TICKS [UPTO]: since when, and up to what, something of PEER is missing
+	if [ "$1" = B ]; then P_B_SINCE[PEER]=$2 P_B_UPTO[PEER]=${3:-0}; else P_D_SINCE[PEER]=$2 P_D_UPTO[PEER]=${3:-0}; fi
+}
+
+take_gap() { # SCOPE SEQ: was it given up? Then no longer
+	local list="P_$1_GAPS[PEER]" range from to found='' rest=''
+	for range in ${!list//,/ }; do
+		from=${range%-*} to=${range#*-}
+		if [ "$range" = - ]; then
+			continue
+		elif [ "$2" -lt "$from" ] || [ "$2" -gt "$to" ]; then
+			rest=$rest,$range
+		else
+			found=yes
+			[ "$from" -eq "$2" ] || rest=$rest,$from-$(($2 - 1))
+			[ "$to" -eq "$2" ] || rest=$rest,$(($2 + 1))-$to
 		fi
 	done
+	[ -n "$found" ] || return
+	rest=${rest#,}
+	set_gaps "$1" "${rest:--}"
+	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || add_to "P_${1}_LOST[PEER]" -1
+}
+
+give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
+	local list gaps upto seq from count=0 early=0 base file files name="P_$2[$1]"
+	PEER=$1
+	list="P_$2_GAPS[PEER]"
+	list_files "$SESSION/received/${P_SID[PEER]}.$2."
+	files=("${FILES[@]}")
+	base=${P_BASE[PEER]}
+	[ "$base" != - ] || base=0
+	if [ "$base" = 0 ] && [ "$2" = B ] && [ "${P_B_MARK[PEER]}" = 0 ] && [ ${#files[@]} -gt 0 ]; then
+		base=${files[0]##*.} # not known yet: what comes before the first that was shown was said before we came
+		base=$((10#$base))
+	fi
+	for file in "${files[@]}" end; do
+		upto=${!name}
+		if [ "$file" = end ]; then
+			seq=$(($3 + 1))
+		else
+			seq=${file##*.}
+			seq=$((10#$seq))
+		fi
+		[ "$seq" -gt "$upto" ] || continue
+		[ "$seq" -le $(($3 + 1)) ] || seq=$(($3 + 1))
+		from=$((upto + 1))
+		if [ "$from" -lt "$seq" ]; then
+			((count += seq - from))
+			[ "$2" = D ] || [ "$from" -ge "$base" ] || ((early += (seq < base ? seq : base) - from))
+			gaps=${!list#-},$from-$((seq - 1))
+			[ ${#gaps} -le 500 ] || gaps=${gaps#*,}
+			set_gaps "$2" "${gaps#,}"
+			raise "$name" $((seq - 1))
+		fi
+		deliver_stored
+		[ "$file" = end ] || [ "${!name}" -ge "$seq" ] || break # it waits for a broadcast
+	done
+	add_to "P_${2}_LOST[PEER]" $((count - early))
+	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
+	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
+	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
+	set_since "$2" 0
+}
+
+check_missing() { # of each session: ask for what is missing, and give it up when its time is over
+	local i scope upto top since asked
+	HAS_MISSING=''
+	for ((i = 0; i < PEERS; i++)); do
+		PEER=$i
+		if [ "${P_STATE[i]}" = lost ] && ((TICKS - EPOCH_AT > 2 * MISSING_SECONDS)); then # not seen since the bridge restarted
+			P_STATE[i]=gone
+			add_presence gone "${P_LABEL[i]}" -
+		fi
+		for scope in B D; do
+			upto="P_${scope}[i]" top="P_${scope}_TOP[i]" since="P_${scope}_SINCE[i]" asked="P_${scope}_UPTO[i]"
+			if [ "${!upto}" -ge "${!top}" ]; then
+				[ "${!since}" = 0 ] || set_since "$scope" 0
+				continue
+			fi
+			if [ "$scope" = B ] && [ "${P_FIRST[i]}" -gt $((P_B[i] + 1)) ]; then
+				give_up "$i" B $((P_FIRST[i] - 1 < P_B_TOP[i] ? P_FIRST[i] - 1 : P_B_TOP[i]))
+				[ "${!upto}" -lt "${!top}" ] || continue
+			fi
+			place_of "$scope" $((${!upto} + 1))
+			[ ! -e "$PLACE" ] || continue # it waits for a broadcast
+			if ! is_present "$i" || [[ ${P_BYE[i]} != - && ${P_BYE_AT[i]} -lt $POLLED_AT ]]; then
+				give_up "$i" "$scope" "${!top}"
+				continue
+			fi
+			HAS_MISSING=yes
+			if [ "${!since}" = 0 ] || [ "${!since}" -gt "$TICKS" ]; then
+				set_since "$scope" "$TICKS" "${!top}"
+			elif ((TICKS - ${!since} >= MISSING_SECONDS && P_SYNC_AT[i] > 0 && POLLED_AT > P_SYNC_AT[i])); then
+				give_up "$i" "$scope" "${!asked}"
+			fi
+			owe "$i" sync
+		done
+		PEER=$i
+		check_bye "$i"
+	done
+}
+
+check_unacked() { # one that has not confirmed our words for a minute is asked once
+	local i asked=0
+	for ((i = 0; i < PEERS && asked < 10; i++)); do
+		[[ ${P_UNACKED_SINCE[i]} -gt 0 ]] && is_present "$i" || continue
+		((TICKS < P_UNACKED_SINCE[i] || TICKS - P_UNACKED_SINCE[i] >= MISSING_SECONDS)) || continue
+		P_UNACKED_SINCE[i]=-1
+		owe "$i" sync
+		((asked += 1))
+	done
+}
+
+# What the writer of a message had not read of what stands above it (docs/protocol.md, Order) -> MARKS, words without spaces
+set_marks() { # INDEX SCOPE SEQ LATE
+	local i read lost entry sid rest=,$MSG_seen b=$((P_FROM[PEER] - 1)) d=0
+	MARKS=''
+	# shellcheck disable=SC2206
+	entry=($MSG_received)
+	if [ "$2" = D ]; then
+		[ "${entry[0]}" -le "$b" ] || b=${entry[0]}
+		d=${entry[1]}
+	fi
+	case $rest in *",${SID:0:16} "*) rest=${rest#*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
+	[ -z "$4" ] || MARKS=$MARKS,late
+	if [[ $2 = B && ($1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH" || ${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]}) ]]; then
+		MARKS="$MARKS,past"
+	elif [ "${P_PAIRED[PEER]}" = 0 ]; then
+		MARKS="$MARKS,unpaired"
+	else
+		for ((i = 0; i < PEERS; i++)); do
+			[ "$i" -ne "$PEER" ] || continue
+			sid=${P_SID[i]:0:16} rest=,$MSG_seen read=0 lost=0
+			case $rest in
+				*",$sid "*)
+					rest=${rest#*",$sid "}
+					read=${rest%% *} rest=${rest#* }
+					lost=${rest%%[ ,]*}
+					;;
+			esac
+			[[ $read -ge ${P_B_MARK[i]} || ${P_LAST_SHOWN[i]} -le ${P_MET[PEER]} ]] ||
+				MARKS="$MARKS,unread:${P_LABEL[i]}:$((P_B_MARK[i] - read))"
+			[ "$read" -le "${P_B_MARK[i]}" ] || MARKS="$MARKS,ahead:${P_LABEL[i]}"
+			[ "$lost" -eq 0 ] || MARKS="$MARKS,lost:${P_LABEL[i]}:$lost"
+		done
+		rest=$MSG_seen
+		while [ -n "$rest" ]; do
+			read=${rest%%,*}
+			rest=${rest#"$read"}
+			rest=${rest#,}
+			sid=${read%% *}
+			[[ " ${P_SID[*]:0:PEERS}" = *" $sid"* || $sid = "${SID:0:16}" || $read = *left ]] || { MARKS="$MARKS,stranger" && break; }
+		done
+		MARKS="$MARKS,own:$b"
+		[ "$2" = B ] || MARKS="$MARKS,direct:$d"
+	fi
+	MARKS=${MARKS#,}
+	MARKS=${MARKS:--}
 }

@@ -1,207 +1,372 @@
-# ---- send: number, seal, keep, hand over ----
+# ---- requests to the bridge, and what its answers mean ----
 
-# outbox/N: a line `WHOM SEQ TIME COMMIT NAME PART COUNTS`, the request's body, the words for agentalk_log. WHOM: * or the
-# recipient's key; COMMIT: the last record then; NAME: the recipient, - for none to tell; PART: of a file, or a signal's
-# kind; COUNTS: each SEQ so far, as WHOM:SEQ. Whoever is first links it there complete, so no number is used twice, and it
-# goes out as these same bytes until the bridge has them, who knows them by their nonce.
-
-whom() { if [ "$1" = '*' ]; then WHOM='*'; else WHOM=${P_PUB[$1]:36:20}; fi; } # * or PEER -> WHOM
-
-sent() { # -> SENT, the last N that the bridge has; MOST, the last one that any was ever given
-	read -r SENT <"$S/sent" && is_decimal "$SENT" || SENT=0
-	read -r MOST <"$S/most" && is_decimal "$MOST" || MOST=0
-}
-
-set_sent() { printf '%s\n' "$1" >"$S/sent"; }
-
-last_of() { # * or PEER -> OUT, the last N; ALL, our last broadcast; SEQ, our last to that one; WHOM, SENT, COUNTS
-	sent
-	OUT=$SENT COUNTS=''
-	while [ -e "$S/outbox/$((OUT + 1))" ]; do ((OUT += 1)); done
-	((OUT == 0)) || read -r _ _ _ _ _ _ COUNTS <"$S/outbox/$OUT"
-	count '*' && ALL=$SEQ
-	whom "$1" && count "$WHOM"
-}
-
-count() { # WHOM -> SEQ
-	SEQ=0
-	case " $COUNTS" in *" $1:"*) SEQ=${COUNTS##*"$1:"} SEQ=${SEQ%% *} ;; esac
-}
-
-make() { # * or PEER, KIND, HEADERS, NAME or -; SEQ and ALL; the body is what `body` gives -> REQUEST
-	local to='*' key=$S/direct/room headers='' i
-	printf "%$((8 * BODY_BYTES + 131072))s" '' >"$TMP.room" && : >"$TMP.room" || disk_full # or it is cut short in the middle
-	if [ "$1" = '*' ]; then
-		for ((i = PEERS - 1; i >= 0 && ${#headers} < 286; i--)); do # at most 16
-			[ "${P_STREAM[i]}" = - ] || headers="$headers,${P_STREAM[i]} ${P_all[i]}"
-		done
-		headers=${headers/#,/seen: }${headers:+$'\n'}
-	else
-		if ! direct_key "$1"; then
-			[ "${4:--}" = - ] || fail "the key of $4 is wrong, or this session has left the channel"
-			return 1
-		fi
-		to=${P_ID[$1]} key=$DIRECT
-		headers="after: $ALL"$'\n'"seen: ${P_STREAM[$1]/#-/0000000000000000} ${P_all[$1]} ${P_me[$1]}"$'\n'
-	fi
-	headers="kind: $2"$'\n'"stream: $STREAM"$'\n'"seq: $SEQ"$'\n'"time: $((NOW))000"$'\n'$headers$3
-	aad "$ID" "$to" message
-	[ "$to" != '*' ] || { printf '%s\n\n%s\n' "$AAD" "$headers" && body; } >"$TMP.signed" || disk_full
-	# One openssl starts while the other one signs.
-	seal "$key" "$AAD" < <(
-		printf "$THREE%s" "$headers"
-		if [ "$to" = '*' ]; then
-			sign "$S/sign.pem" "$TMP.signed" || exit
-			printf '%s\n' "$SIGNATURE" >"$TMP.signature"
-			printf 'signature: %s\n' "$SIGNATURE"
-		fi
-		echo && body
-	)
-	[ "$to" != '*' ] || { read -r i <"$TMP.signature" && headers="${headers}signature: $i"$'\n'; }
-	[ "$FRAME_BYTES" -eq $((${#headers} + 1 + BODY_BYTES)) ] || fail "openssl can't sign here, or was killed. Nothing was sent"
-	printf -v REQUEST '{"to":"%s","participant_id":"%s","nonce":"%s","tag":"%s","ciphertext":"%s"}' "$to" "$ID" "$NONCE" "$TAG" "$CIPHERTEXT"
-}
-
-enqueue() { # * or PEER, KIND, HEADERS, NAME; the body is what `body` gives -> N
-	while last_of "$1" && ((N = OUT + 1, SEQ += 1)); do
-		[ "$1" != '*' ] || ALL=$SEQ
-		make "$@" || return
-		COUNTS=" $COUNTS "
-		COUNTS="$WHOM:$SEQ"${COUNTS/" $WHOM:$((SEQ - 1)) "/ }
-		{
-			printf '%s\n' "$WHOM $SEQ $((NOW)) $COMMIT $4 ${PART:--} $COUNTS" "$REQUEST" &&
-				case $4:$2 in -:*) ;; *:file) printf '(the file %s)' "$FILE" ;; *) body ;; esac
-		} >"$TMP.out$N" || disk_full
-		ln "$TMP.out$N" "$S/outbox/$N" && break
-		[ -e "$S/outbox/$N" ] || disk_full
-	done
-	((N % 64)) || trim
-}
-
-trim() { # of an outbox beyond 64 MB the older half keeps only its words
-	local n
-	set -- "$(du -sk "$S/outbox")"
-	for ((n = ${1%%[!0-9]*} > 65536 ? SENT / 2 : 0; n > 0; n--)); do
-		sed '2s/.*//' "$S/outbox/$n" >"$TMP.line" && mv "$TMP.line" "$S/outbox/$n"
-	done
-}
-
-signal() { # * or PEER, KIND, HEADERS: a message without a body
-	local PART=$2
-	BODY=('') BODY_BYTES=0
-	enqueue "$@" -
-}
-
-post() { # N: the bridge has it -> PRESENT, its answer; or its recipient is absent and will ask: ABSENT. Status 1: CODE, MESSAGE
-	local line=''
-	PRESENT='' ABSENT=''
-	{ read -r _ && read -r line; } <"$S/outbox/$1"
-	printf '%s\n' "$line" >"$TMP.post" || disk_full
-	CODE=trimmed MESSAGE="too old, the outbox keeps 64 MB"
-	if [ -n "$line" ] && request sent POST "/send?epoch=$EPOCH" "$TMP.post"; then
-		read -r -d '' -n 9999 PRESENT <"$TMP.answer"
-		return 0
-	fi
-	case $CODE in
-		no_recipient) ABSENT=yes ;;
-		trimmed | bad_request | too_large | nonce_reused) # for good
-			say "one of your messages can't be sent: $MESSAGE"
-			void "$1"
-			return 1
+# Status 0: LAST, the words of the last line of the answer, which starts with WORD. Status 1: CODE, and WHY in our words.
+request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
+	local line
+	CODE=unreachable RETRY=''
+	http_request "$2" "$3" "${5:-$TOKEN}" "${4:-}" "${6:-15}"
+	split_lines "$RESPONSE"
+	! is_decimal "$RETRY_AFTER" || [ "$RETRY_AFTER" -gt 3600 ] || RETRY=$RETRY_AFTER
+	line=${LINES[0]:-}
+	case $CURL_EXIT:$STATUS in
+		0:2??)
+			# shellcheck disable=SC2206
+			LAST=(${LINES[${#LINES[@]} - 1]:-})
+			[ "${LAST[0]:-}" != "$1" ] || return 0
+			WHY="the answer of $BRIDGE was cut off, or is none of a bridge"
 			;;
-		*) return 1 ;;
+		0:*)
+			CODE=''
+			[[ $line =~ ^error\ ([a-z_]{1,40})\  ]] && CODE=${BASH_REMATCH[1]}
+			describe_code
+			;;
+		*) describe_curl ;;
+	esac
+	return 1
+}
+
+describe_code() { # CODE STATUS -> WHY
+	case $CODE in
+		bad_request | nonce_reused | unsupported_media_type | not_json) WHY="the bridge takes this message for malformed ($CODE)" ;;
+		too_large) WHY="this is larger than the bridge allows" ;;
+		too_many_requests) WHY="the bridge limits how often this address may ask" ;;
+		channel_full) WHY="the channel's memory is full until somebody reads" ;;
+		bridge_full) WHY="the bridge's memory is full" ;;
+		stopping) WHY="the bridge is stopping" ;;
+		participants_full) WHY="the channel has as many participants as the bridge allows" ;;
+		name_taken) WHY="the name $NAME is taken in this channel" ;;
+		not_invited) WHY="this bridge opens channels only for those who have its create secret: ask your user for it" ;;
+		no_channel | no_participant | other_epoch) WHY="the bridge has lost the channel" ;;
+		no_recipient) WHY="its recipient is not in the channel" ;;
+		bad_token | wrong_key | no_token) WHY="the bridge no longer knows this session" ;;
+		'') WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble" ;;
+		*) WHY="the bridge answered with an error that this client does not know ($STATUS)" ;;
+	esac
+	case $STATUS:$CODE in 50[234]:) WHY="a proxy before $BRIDGE says that the bridge does not answer ($STATUS); it may be restarting" ;; esac
+	[ "$STATUS" != 407 ] || WHY="a proxy before the bridge wants a password (407): in a sandbox, ask your user to allow the network"
+}
+
+describe_curl() { # CURL_EXIT -> WHY
+	case $CURL_EXIT in
+		5) WHY="the proxy's name can't be found" ;;
+		6) WHY="the name of $BRIDGE can't be found: mistyped, or no network (in a sandbox your user has to allow it)" ;;
+		7) WHY="$BRIDGE takes no connection: the bridge is down, or the network is closed (in a sandbox your user has to allow it)" ;;
+		18 | 52 | 55 | 56) WHY="the connection to $BRIDGE broke" ;;
+		28) WHY="$BRIDGE did not answer in time" ;;
+		35) WHY="no TLS with $BRIDGE: is it https?" ;;
+		60 | 77) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE" ;;
+		23 | 26 | 27) WHY="curl can't read or write in $SESSION (curl from snap can't: install another; or the disk is full)" ;;
+		*) WHY="curl ended with $CURL_EXIT (its manual says what that is)" ;;
 	esac
 }
 
-void() { # N: an empty message takes its number, so that nobody waits for it
-	local to='*' key number
-	read -r key number _ <"$S/outbox/$1"
-	for ((PEER = 0; PEER < PEERS; PEER++)); do whom "$PEER" && [ "$WHOM" != "$key" ] || to=$PEER; done
-	last_of "$to"
-	SEQ=$number BODY=('') BODY_BYTES=0
-	make "$to" void '' && { sed 1q "$S/outbox/$1" && printf '%s\n' "$REQUEST" && sed 1,2d "$S/outbox/$1"; } >"$TMP.line" &&
-		mv "$TMP.line" "$S/outbox/$1"
+# ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME LENGTH`, the request of that length, a newline, the words ----
+
+# TO: * or a sid. RECORDS: how many there were. NAME: for the log. A number is one message for ever: what stands there is
+# sent until the bridge has it, as the same bytes.
+
+sent_headers() { # PEER -> HEADERS_TEXT: sent and received
+	local first=${P_FROM[$1]}
+	[ "$first" -ge "$OLDEST_SEQ" ] || first=$OLDEST_SEQ
+	HEADERS_TEXT="sent: $first $BROADCASTS ${P_SEQ[$1]}"$'\n'"received: ${P_SHOWN_B[$1]} ${P_SHOWN_D[$1]} $((P_SHOWN_LOST[$1] + P_D_LOST[$1]))"$'\n'
 }
 
-flush() { # N SECONDS: the outbox up to N, in order. Status 1: not in that time
-	local end=$((SECONDS + $2)) tries=0 pause n
-	while sent && n=$((SENT + 1)) && [ "$n" -le "$1" ]; do
-		((SECONDS <= end)) || return
-		((n <= MOST)) || printf '%s\n' "$n" >"$S/most"
-		if post "$n"; then
-			sent
-			((n != SENT + 1)) || set_sent "$n" # or it was rewound meanwhile
-			[ -z "$ABSENT" ] || SKIPPED="$SKIPPED $n "
-			tries=0
-		elif ! rejoin; then
-			pause=${RETRY:-$((tries < 5 ? tries : 5))}
-			((tries += 1))
-			((SECONDS + pause <= end)) || return
-			pause "$pause"
-		fi
-	done
-}
-
-pause() { sleep "$1.$((2 + RANDOM % 7))" || sleep $(($1 + 1)); } # SECONDS, and a random part of one
-
-flush_all() { last_of '*' && flush "$OUT" "$1"; } # SECONDS
-
-rewind() { # [PEER]: what it lacks, or anybody, goes out again, before anything new
-	local n key seq i alone
-	sent
-	for ((n = 1; n <= SENT; n++)); do
-		read -r key seq _ <"$S/outbox/$n"
-		alone=$key
-		for ((i = ${1:-0}; i < ${1:-PEERS - 1} + 1; i++)); do
-			whom "$i"
-			[ "${P_STATE[i]}" != gone ] || continue
-			alone=''
-			case $key in
-				'*') [ "$seq" -le "${P_HAS[i]%:*}" ] || break 2 ;;
-				"$WHOM") [ "$seq" -le "${P_HAS[i]#*:}" ] || break 2 ;;
-			esac
+seen_header() { # -> HEADERS_TEXT: what the agent had been shown; the 64 whose content was shown last
+	local i n next rows=''
+	HEADERS_TEXT=''
+	for ((n = 0; n < 64; n++)); do
+		next=-1
+		for ((i = 0; i < PEERS; i++)); do
+			[[ $rows != *" $i "* && ${P_SHOWN_MARK[i]} -gt 0 ]] || continue
+			[[ $next -ge 0 && ${P_LAST_SHOWN[i]} -le ${P_LAST_SHOWN[next]} ]] || next=$i
 		done
-		[ "$alone" != '*' ] || break
+		[ "$next" -ge 0 ] || break
+		rows="$rows $next "
+		HEADERS_TEXT="$HEADERS_TEXT,${P_SID[next]:0:16} ${P_SHOWN_MARK[next]} ${P_SHOWN_LOST[next]}"
+		is_present "$next" || HEADERS_TEXT="$HEADERS_TEXT left"
 	done
-	((n > SENT)) || set_sent $((n - 1))
+	HEADERS_TEXT=${HEADERS_TEXT/#,/seen: }${HEADERS_TEXT:+$'\n'}
+}
+
+seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
+	local to='*' key=room signature=''
+	if [ "$1" != '*' ]; then
+		direct_key_of "$1" || return
+		to=${P_ID[$1]} key=$KEY_NAME
+	fi
+	set_aad "$ID" "$to" message
+	if [ "$to" = '*' ]; then
+		ecdsa_sign "$SESSION/keys/sign-$SID" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		is_base64 "$SIGNATURE" || die "openssl can't sign here, or was ended" "call again; nothing was sent"
+		signature="signature: $SIGNATURE"$'\n'
+	fi
+	seal "$key" "$AAD" "$2$signature"
+	REQUEST="{\"to\":\"$to\",\"participant_id\":\"$ID\",\"nonce\":\"$NONCE\",\"tag\":\"$TAG\",\"ciphertext\":\"$CIPHERTEXT\"}"
+}
+
+queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words for the log, - for the body -> N
+	local to='*' headers body=("${BODY[@]}")
+	[ "$1" = '*' ] || to=${P_SID[$1]}
+	ask_fetched
+	while :; do
+		check_copy
+		SEQ=$((BROADCASTS + 1))
+		if [ "$to" != '*' ]; then
+			find_peer SID "$to" || die "$4 has left" "tell your user"
+			set -- "$PEER" "${@:2}" # its row may be another one now
+			SEQ=$((P_SEQ[PEER] + 1))
+		fi
+		if [ "$1" = '*' ]; then BROADCASTS=$SEQ; else P_SEQ[$1]=$SEQ; fi
+		seen_header
+		headers="kind: $2"$'\n'"seq: $SEQ"$'\n'"time: ${NOW}000"$'\n'$HEADERS_TEXT
+		HEADERS_TEXT=''
+		[ "$1" = '*' ] || sent_headers "$1"
+		BODY=("${body[@]}")
+		seal_message "$1" "$headers$HEADERS_TEXT$3" || die "the key of $4 is wrong" "tell your user; the others are not concerned"
+		[ "$LOGGED" = - ] || BODY=("$LOGGED")
+		new_temp
+		write_body "$NEW_TEMP" "$to $SEQ $NOW $RECORDS $4 ${#REQUEST}"$'\n'"$REQUEST"$'\n'
+		((OUT += 1, OUT_BYTES += ${#REQUEST}))
+		N=$OUT
+		add_move "$NEW_TEMP" "outbox/$N"
+		note_unacked
+		! commit_state || break
+	done
+	drop_outbox
+}
+
+note_unacked() { # whoever had all has now something to confirm
+	local i
+	for ((i = 0; i < PEERS; i++)); do
+		[[ ${P_UNACKED_SINCE[i]} != 0 ]] || ((P_ACK_B[i] >= BROADCASTS && P_ACK_D[i] >= P_SEQ[i])) || P_UNACKED_SINCE[i]=$TICKS
+	done
+}
+
+drop_outbox() { # beyond 64 MiB the oldest are no longer repeated: their words stay
+	local n most
+	while [ "$OUT_BYTES" -gt 67108864 ] && [ "$OLDEST" -lt "$SENT" ]; do
+		most=$((OLDEST + 50 < SENT ? OLDEST + 50 : SENT))
+		for ((n = OLDEST + 1; n <= most && OUT_BYTES > 67108864; n++)); do
+			OLDEST=$n
+			read_outbox "$n" || continue
+			((OUT_BYTES -= OUT_LENGTH))
+			[ "$OUT_TO" != '*' ] || OLDEST_SEQ=$((OUT_SEQ + 1))
+			BODY=("${BYTES[@]}")
+			new_temp
+			write_body "$NEW_TEMP" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME 0"$'\n\n'
+			add_move "$NEW_TEMP" "outbox/$n"
+		done
+		! commit_state || break
+	done
+}
+
+read_outbox_line() { # N -> OUT_TO, OUT_SEQ, OUT_TIME, OUT_RECORDS, OUT_NAME, OUT_LENGTH. Status 1: it is not there
+	local line
+	read_line "$SESSION/outbox/$1" || return
+	# shellcheck disable=SC2206
+	line=($LINE)
+	OUT_TO=${line[0]} OUT_SEQ=${line[1]} OUT_TIME=${line[2]} OUT_RECORDS=${line[3]} OUT_NAME=${line[4]} OUT_LENGTH=${line[5]}
+}
+
+read_outbox() { # N -> the same, and OUT_REQUEST; BYTES: the words
+	read_outbox_line "$1" && read_file "$SESSION/outbox/$1" || return
+	OUT_REQUEST=${BYTES[0]:${#LINE}+1:OUT_LENGTH}
+	BYTES[0]=${BYTES[0]:${#LINE}+2+OUT_LENGTH}
+}
+
+# ---- sending: in order, and again where somebody lacks it ----
+
+post() { # N -> HEARERS. Status 1: CODE, WHY
+	HEARERS=()
+	read_outbox "$1" && [ -n "$OUT_REQUEST" ] || return 0 # it is too old to be repeated
+	request sent POST "/send?epoch=$EPOCH" "$OUT_REQUEST" || return
+	HEARERS=("${LINES[@]}")
+}
+
+is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed it?
+	local i lacks='' confirmed=''
+	read_outbox_line "$1" || return
+	for ((i = 0; i < PEERS; i++)); do
+		case $OUT_TO in
+			'*')
+				[[ ${P_HAS_B[i]} -lt $OUT_SEQ ]] || confirmed=yes
+				[[ ${P_FROM[i]} -gt $OUT_SEQ || ${P_HAS_B[i]} -ge $OUT_SEQ ]] || ! is_present "$i" || lacks=yes
+				;;
+			"${P_SID[i]}") [[ ${P_HAS_D[i]} -lt $OUT_SEQ ]] || confirmed=yes ;;
+		esac
+	done
+	[[ $lacks || -z $confirmed ]]
+}
+
+rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct to PEER (or anybody), and not confirmed, go out again
+	local n count=$1 first=$((OUT + 1))
+	for ((n = OUT; n > OLDEST && count > 0; n--)); do
+		read_outbox_line "$n" || return
+		if [ "$OUT_TO" = '*' ]; then
+			[ "$OUT_SEQ" -gt "$2" ] || continue
+		else
+			[ -z "${3:-}" ] || [ "$OUT_TO" = "${P_SID[$3]}" ] || continue
+			find_peer SID "$OUT_TO" && [ "$OUT_SEQ" -gt "${P_HAS_D[PEER]}" ] || continue
+		fi
+		((count -= 1, 1))
+		first=$n
+	done
+	[ "$first" -gt "$SENT" ] || SENT=$((first - 1))
+}
+
+rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, goes out again: in a new epoch
+	local i count=0 low=$BROADCASTS most=0 has
+	for ((i = 0; i < PEERS; i++)); do
+		((most = P_HAS_B[i] > most ? P_HAS_B[i] : most))
+		has=$((P_HAS_B[i] >= P_FROM[i] ? P_HAS_B[i] : P_FROM[i] - 1))
+		! is_present "$i" || ((low = has < low ? has : low))
+		((count += P_SEQ[i] - P_HAS_D[i], 1))
+	done
+	((low = most < low ? most : low))
+	rewind $((count + BROADCASTS - low)) "$low"
+}
+
+send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLOCKED: the bridge refuses the first one for good
+	local end=$((TICKS + $2)) tries=0 n pause
+	BLOCKED=''
+	send_controls
+	while [ "$SENT" -lt "$1" ]; do
+		n=$((SENT + 1)) ABSENT=''
+		if is_owed "$n"; then
+			[ "$TICKS" -le "$end" ] || return
+			if ! post "$n"; then
+				case $CODE:$OUT_TO in
+					no_recipient:[!*]*) ABSENT=yes ;;
+					bad_request:* | too_large:* | nonce_reused:*)
+						BLOCKED=yes
+						return 1
+						;;
+					*)
+						pause=${RETRY:-$((tries < 5 ? tries : 5))}
+						((tries += 1))
+						if ! rejoin; then
+							((TICKS + pause <= end)) || return
+							sleep_seconds "$pause"
+						fi
+						read_clock
+						continue
+						;;
+				esac
+			fi
+			tries=0
+			read_clock
+		fi
+		while [ "$SENT" -eq $((n - 1)) ]; do # or it was set back meanwhile
+			SENT=$n
+			! commit_state || break
+		done
+		[ -z "$ABSENT" ] || ABSENTEES="$ABSENTEES $n "
+	done
+}
+
+repeat_from() { # PEER: what it lacks goes out again, before anything new. Not for the same state twice in a minute
+	local peer=$1 has=${P_HAS_B[$1]} state="${P_HAS_B[$1]}:${P_HAS_D[$1]}:${EPOCH:0:8}" before=$SENT count
+	[[ ${P_REPEATED[peer]} = "$state:"* && $((TICKS - ${P_REPEATED[peer]##*:})) -lt $MISSING_SECONDS ]] && return
+	((has = has >= P_FROM[peer] ? has : P_FROM[peer] - 1))
+	count=$((BROADCASTS - has + P_SEQ[peer] - P_HAS_D[peer]))
+	[ "$count" -gt 0 ] || return 0
+	rewind "$count" "$has" "$peer"
+	PEER=$peer
+	[ "$SENT" -eq "$before" ] || P_REPEATED[peer]="$state:$TICKS"
+}
+
+send_control() { # PEER KIND [BODY]. Status 1: it was not sent, which does no harm
+	local stored=''
+	[[ ${P_SHOWN_B[$1]} -ge ${P_B[$1]} && ${P_SHOWN_D[$1]} -ge ${P_D[$1]} ]] || stored="stored: ${P_B[$1]} ${P_D[$1]}"$'\n'
+	BODY=("${3:-}")
+	sent_headers "$1"
+	seal_message "$1" "kind: $2"$'\n'"time: ${NOW}000"$'\n'"$HEADERS_TEXT$stored"$'\n' || return
+	request sent POST "/send?epoch=$EPOCH" "$REQUEST"
+}
+
+send_controls() { # the syncs and acks that are due. At most one of each in ten seconds to each session
+	local i due changed=''
+	for ((i = 0; i < PEERS; i++)); do
+		is_present "$i" || continue
+		due=${P_DUE[i]}
+		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= SYNC_SECONDS || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
+			send_control "$i" sync || [ "$CODE" = no_recipient ] || break
+			P_SYNC_AT[i]=$TICKS due=${due/sync/} changed=yes
+		fi
+		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= SYNC_SECONDS || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
+			send_control "$i" ack || [ "$CODE" = no_recipient ] || break
+			P_ACK_AT[i]=$TICKS due=${due/ack/} changed=yes
+		fi
+		due=${due//+/}
+		P_DUE[i]=${due:--}
+	done
+	[ -z "$changed" ] || commit_state || :
 }
 
 # ---- the channel: join it, and come back to it ----
 
-access_file() { # what opens the channel: with an operator's secret, or the channel's ticket
-	printf 'header = "%s"\n' "Authorization: Bearer $(labelled access "$KEY")" ${TICKET:+"Agentalk-Invite: $TICKET"} >"$S/access" || disk_full
+open_channel() { # -> the channel exists: FOUND (created, found). Status 1: CODE, WHY
+	request channel PUT '' '' "$ACCESS" || return
+	FOUND=${LAST[2]:-}
+	WHY="the answer of $BRIDGE makes no sense"
+	CODE=''
+	is_decimal "${LAST[3]:-}" && is_decimal "${LAST[7]:-0}" || return
+	LIMIT=${LAST[3]} BLOB_LIMIT=${LAST[7]:-0}
+	[ "$HAS_SECRET" != yes ] || TICKET='' # an operator's secret is never passed on: the link gets the channel's ticket
+	HAS_SECRET=''
+	is_hex "${LAST[8]:-}" 32 || return 0
+	TICKET=${LAST[8]}
 }
 
-enter() { # create or find it, and join -> FOUND (created, found), EPOCH, CURSOR, PAST, the participants as peers
-	local word id nonce ciphertext tag cursor epoch past
-	request channel PUT '' '' access && is_decimal "$A3" || return
-	FOUND=$A2 LIMIT=$A3
-	read -r _ _ _ _ _ _ _ word _ <"$TMP.answer"
-	is_hex "$word" 32 || word=''
-	[ "$word" = "$TICKET" ] || { TICKET=$word && access_file; }
-	request cursor POST /join "$S/join" access && is_decimal "$A1" && is_hex "$A2" 32 && is_decimal "$A4" || return
-	cursor=$A1 epoch=$A2 past=$A4
-	while read -r word id _ _ _ nonce ciphertext tag <&3; do
-		[ "$word" = participant ] && is_hex "$id" 32 && [ "$id" != "$ID" ] || continue
-		RECORD=''
-		! card "$id" "$nonce" "$ciphertext" "$tag" || P_STATE[PEER]=here
-		[ -z "$RECORD" ] || commit "$RECORD" || return
-	done 3< <(sed 500q "$TMP.answer")
-	CURSOR=$cursor EPOCH=$epoch PAST=$past
+enter_channel() { # join it -> EPOCH, CURSOR, JOIN_INDEX; the participants as rows. Status 1: CODE, WHY
+	open_channel || return
+	read_file "$SESSION/keys/card-$SID" || die_left
+	request cursor POST /join "${BYTES[0]}" "$ACCESS" || return
+	WHY="the answer of $BRIDGE makes no sense" CODE=''
+	is_decimal "${LAST[1]:-}" && is_hex "${LAST[2]:-}" 32 && is_decimal "${LAST[4]:-}" || return
+	[ "$FIRST_EPOCH" != 0 ] || FIRST_EPOCH=${LAST[2]}
+	[ "$EPOCH" = "${LAST[2]}" ] || JOIN_INDEX=${LAST[4]} # who comes back has not missed what came before that
+	EPOCH=${LAST[2]} CURSOR=${LAST[1]}
+	read_participants
 }
 
-rejoin() { # after CODE: the bridge restarted, gave us up, or is another one. The same channel, name and token again
+read_participants() { # LINES, an answer: who is there, each a row; who is not there is gone
+	local line words i listed=' ' rows=("${LINES[@]}") start=$TICKS
+	for line in "${rows[@]}"; do
+		read_clock
+		((TICKS - start < 15)) || break # a bridge may invent as many as it likes
+		# shellcheck disable=SC2206
+		words=($line)
+		[ "${words[0]}" = participant ] && is_hex "${words[1]:-}" 32 && [ "${words[1]}" != "$ID" ] || continue
+		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue
+		is_present "$PEER" && [ "${P_STATE[PEER]}" != new ] && [ "${P_STATE[PEER]}" != lost ] || owe "$PEER" sync
+		set_listed "$PEER"
+		listed="$listed${P_SID[PEER]} "
+	done
+	for ((i = 0; i < PEERS; i++)); do
+		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
+	done
+}
+
+rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. The same channel, name and token again
 	local before=$EPOCH i
 	case $CODE in
 		no_channel | no_participant | other_epoch) ;;
-		bad_token | wrong_key | name_taken) fail "the bridge no longer takes this session: $MESSAGE. Tell your user. A new one: bash '$S/agentalk.sh' create $BRIDGE" ;;
+		bad_token | wrong_key | name_taken) die "$WHY" "tell your user. A new session: $CALL create $BRIDGE" ;;
 		*) return 1 ;;
 	esac
-	while load && [ "$EPOCH" = "$before" ]; do
-		for ((i = 0; i < PEERS; i++)); do P_HOLE[i]=0 && [ "${P_STATE[i]}" = gone ] || P_STATE[i]=lost; done
-		enter || return
-		ask
-		! commit resumed - || break
+	while read_state && [ "$EPOCH" = "$before" ]; do
+		for ((i = 0; i < PEERS; i++)); do
+			P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0
+			! is_present "$i" || P_STATE[i]=lost
+		done
+		enter_channel || return
+		if [ "$EPOCH" != "$before" ]; then
+			EPOCH_AT=$TICKS
+			[ "$before" = "$NULLS" ] || add_presence resumed -
+			rewind_all
+		fi
+		! commit_state || break
 	done
-	rewind
+	send_controls
 }

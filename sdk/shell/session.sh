@@ -1,132 +1,374 @@
-# ---- session: one participant's private folder, S ----
+# ---- sessions: make one, find one, begin anew ----
 
-# session  who we are, written once          log/N     commit N: one record, and the state after it
-# token access join *.pem direct/: secrets   outbox/N  what we said; sent: the last that is out; most: that ever was
-# in/      what came, each message whole     inbox/    the same for the agent; shown: which records were printed
+is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 
-say() { printf 'agentalk: %s\n' "$*"; }
-
-fail() {
-	printf 'agentalk: error: %s\n' "$*" >&4
-	exit 1
-}
-
-disk_full() { fail "can't write in $S. Is its disk full? Free some space and call again; nothing is lost or half-done."; }
-
-gone() { fail "this session has left the channel"; }
-
-NOW='STARTED + SECONDS' # for arithmetic: Unix seconds
-
-start() { # COMMAND of a session
-	local key value
-	[ -f "$S/session" ] || fail "this is no session. Which there are: bash '$0' sessions"
-	while read -r key value; do printf -v "$key" %s "$value"; done <"$S/session"
-	[[ $KEY || $1 = log || $1 = show ]] || fail "you left this channel. agentalk_log shows what was said; a new one: bash '$0' create $BRIDGE"
-	workplace
-	load
-}
-
-workplace() { # -> TMP, how the names of this process's files begin
-	ME=$STARTED.$$.$RANDOM TMP=$S/tmp/$ME
-	trap clean EXIT
-	[ -d "$S/tmp" ] || mkdir "$S/tmp"
-	printf %4096s '' >"$TMP.answer" || disk_full
-	trap 'exit 130' INT HUP TERM
-}
-
-clean() { # nobody has to wait until all is gone
-	local name
-	for name in receive show; do ! mine "$name" || : >"$S/$name.lock"; done
-	[ -z "$NEW" ] || rm -rf "$NEW"
-	rm -rf "$TMP".* >/dev/null 4>&- &
-}
-
-sweep() { # what the killed left: no call but a listener's lasts twenty minutes
-	local file at
-	for file in "$S"/tmp/*.answer; do # each has one
-		at=${file##*/} at=${at%.*}
-		((NOW - ${at%%.*} < 1200)) || [ "$at" = "$ME" ] || mine receive "$at" || rm -rf "${file%answer}"*
+read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is no session of ours
+	local line
+	is_own_folder "$SESSION" && [[ -O $SESSION/session && ! -L $SESSION/session ]] && read_file "$SESSION/session" || return
+	BRIDGE='' KEY='' NAME='' MADE='' FOLDER_OF_CALLS=''
+	split_lines "${BYTES[0]}"
+	for line in "${LINES[@]}"; do
+		case $line in
+			BRIDGE\ *) BRIDGE=${line#* } ;;
+			KEY\ *) KEY=${line#* } ;;
+			CHANNEL\ *) CHANNEL=${line#* } ;;
+			ACCESS\ *) ACCESS=${line#* } ;;
+			NAME\ *) NAME=${line#* } ;;
+			ID\ *) ID=${line#* } ;;
+			TOKEN\ *) TOKEN=${line#* } ;;
+			TICKET\ *) TICKET=${line#* } ;;
+			CACERT\ *) CACERT=${line#* } ;;
+			LIMIT\ *) LIMIT=${line#* } ;;
+			BLOB_LIMIT\ *) BLOB_LIMIT=${line#* } ;;
+			ROLE\ *) ROLE=${line#* } ;;
+			MADE\ *) MADE=${line#* } ;;
+			FOLDER\ *) FOLDER_OF_CALLS=${line#* } ;;
+			CALL\ *) CALL=${line#* } ;;
+		esac
 	done
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
 }
 
-# The log is the session's one truth. Commit N+1 is made by linking a finished file to that name, which fails if somebody
-# was faster: however many of us run, freeze or die in between, each event counts once. It has a record (TIME and what
-# happened, - for nothing to tell), HEAD, and a ROW for each stream of each peer's keys, newest last. all, me: up to here
-# its broadcasts and its direct messages to us came, or were given up; top_…: up to here there are any; BASE: where its
-# broadcasts began for us; HOLE: since when one lacks; HAS: what it has of ours, B:D. Events before PAST led to our joining.
-HEAD='CURSOR EPOCH MESSAGES PEERS PAST CAUSES'
-ROW='P_ID[i] P_NAME[i] P_KIND[i] P_PUB[i] P_SIGN[i] P_STATE[i] P_PAIRED[i] P_STREAM[i] P_BASE[i] P_all[i] P_top_all[i]
-  P_me[i] P_top_me[i] P_HOLE[i] P_HAS[i]'
+is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
-load() { # the newest commit
-	local i
-	COMMIT=0 CURSOR=0 EPOCH=0 PAST=0 MESSAGES=0 PEERS=0 CAUSES=''
-	read -r COMMIT <"$S/head"
-	is_decimal "$COMMIT" && [ -e "$S/log/$COMMIT" ] || COMMIT=0
-	while [ -e "$S/log/$((COMMIT + 1))" ]; do ((COMMIT += 1)); done
-	# shellcheck disable=SC2086,SC2229
-	((COMMIT == 0)) || { read -r _ && read -r $HEAD && for ((i = 0; i < PEERS; i++)); do read -r $ROW; done; } <"$S/log/$COMMIT"
+open_session() { # COMMAND: of a session that is there
+	read_session || die "this is no session of yours: $SESSION" "which there are: $CALL sessions"
+	[ -n "$KEY" ] || case $1 in log | show) ;; *) die_left ;; esac
+	init_temp
+	read_clock
+	read_state
+	[ -n "$KEY" ] || return 0
+	[ -e "$SESSION/keys" ] || { erase_keys && die_left; } # where a call of leave was killed
+	file_identity "$SESSION/keys/identity"
+	OWN_IDENTITY=$IDENTITY
+	remove_stale
 }
 
-catch_up() { [ ! -e "$S/log/$((COMMIT + 1))" ] || load; } # where nothing of it was changed since
+is_copy() { # a copy of this folder, or an older snapshot of it, must not seal under numbers that are used already
+	[[ $OWN_IDENTITY = - || $OWN_IDENTITY = "$IDENTITY_WHEN_MADE" ]] || return 0
+	[ -n "$IS_COPY" ] && ((NOW - STARTED_OVER >= 3600 || NOW < STARTED_OVER)) # that is only what others say: once an hour
+}
 
-commit() { # RECORD. Status 1: somebody was faster, and that is loaded
-	local i field
-	{
-		printf '%s\n' "$((NOW)) $*"
-		for field in $HEAD; do printf '%s ' "${!field}"; done
+check_copy() { # where this is a copy, it begins anew: new keys, the same name
+	local i unconfirmed=''
+	while is_copy; do
+		unconfirmed=$BROADCASTS
+		for ((i = 0; i < PEERS; i++)); do ((unconfirmed = BROADCASTS - P_ACK_B[i] < unconfirmed ? BROADCASTS - P_ACK_B[i] : unconfirmed)); done
+		remove_later "$SESSION/keys/sign-$SID" "$SESSION/keys/ecdh-$SID" "$SESSION/keys/card-$SID"
+		make_keys
+		IDENTITY_WHEN_MADE=$OWN_IDENTITY STARTED_OVER=$NOW
 		for ((i = 0; i < PEERS; i++)); do
-			printf '\n'
-			for field in $ROW; do printf '%s ' "${!field}"; done
+			((unconfirmed += P_SEQ[i] - P_ACK_D[i], 1))
+			list_files "$SESSION/received/${P_SID[i]}.D."
+			remove_later "${FILES[@]}"
+			list_files "$SESSION/digests/${P_SID[i]}.D."
+			remove_later "${FILES[@]}"
+			P_PAIRED[i]=0 P_SEQ[i]=0 P_ACK_B[i]=0 P_ACK_D[i]=0 P_HAS_B[i]=0 P_HAS_D[i]=0 P_FROM[i]=1 P_UNACKED_SINCE[i]=0
+			P_D[i]=0 P_D_TOP[i]=0 P_D_GAPS[i]=- P_D_LOST[i]=0 P_D_SINCE[i]=0 P_SHOWN_D[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=-
+			! is_present "$i" || P_STATE[i]=lost
 		done
-		printf '\n'
-	} >"$TMP.commit$COMMIT" || disk_full
-	if ! ln "$TMP.commit$COMMIT" "$S/log/$((COMMIT + 1))"; then
-		[ -e "$S/log/$((COMMIT + 1))" ] || disk_full
-		load
-		return 1
-	fi
-	((COMMIT += 1))
-	printf '%s\n' "$COMMIT" >"$S/head"
+		BROADCASTS=0 SENT=$OUT OLDEST=$OUT OLDEST_SEQ=1 OUT_BYTES=0 EPOCH=$NULLS
+		add_record copied - "$unconfirmed"
+		! commit_state || break
+	done
+	IS_COPY=''
+	[ -n "$unconfirmed" ] || return 0
+	[ -n "$AUTO_PRINT" ] || ! format_record "$RECORDS" || print "$TEXT"
+	CODE=other_epoch
+	rejoin || :
 }
 
-tampered() { # CAUSE NAME: told once for each. Status 1
-	[[ " $CAUSES " = *" $1:$2 "* || ${#CAUSES} -gt 2000 ]] || CAUSES="$CAUSES $1:$2" RECORD="tampered $2 $1"
-	return 1
+# ---- create and join ----
+
+find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
+	local folder
+	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
+		# A control character in a path would make lines of its own, in our files and on the screen.
+		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
+			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
+			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
+			HOME_FOLDER=$FOLDER
+			return
+		fi
+	done
+	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
+		"set AGENTALK_HOME to one of yours, without control characters in its path"
 }
 
-# Locks only save work. One says who holds it and until when: the dead and the frozen are replaced within seconds.
-lock() { # NAME SECONDS. Status 1: it is somebody else's
-	local until=''
-	if ! mine "$1"; then
-		read -r _ until <"$S/$1.lock"
-		is_decimal "$until" && ((until >= NOW && until <= NOW + 60)) && return 1
-	fi
-	printf '%s\n' "$ME $((NOW + $2))" >"$S/$1.lock"
-	mine "$1" # or somebody was faster
-}
-
-mine() { # LOCK [OWNER]
-	local owner=''
-	read -r owner _ <"$S/$1.lock"
-	[ "$owner" = "${2:-$ME}" ]
-}
-
-find_peer() { # COLUMN VALUE -> PEER, the newest row that has it
-	local cell="$1[PEER]"
-	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [ "${!cell}" != "$2" ] || return 0; done
-	return 1
-}
-
-names() { # of those in the channel -> NAMES
+make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
 	local i
-	NAMES=''
-	for ((i = 0; i < PEERS; i++)); do [ "${P_STATE[i]}" = gone ] || NAMES="$NAMES ${P_NAME[i]}"; done
+	for ((i = FIRST_NUMBER; i < 100; i++)); do
+		NAME=$WANTED
+		((i == 1)) || NAME=${WANTED:0:29}-$i
+		SESSION=$HOME_FOLDER/agentalk-session-$NAME ENV_FILE=$HOME_FOLDER/agentalk-session-$NAME.env
+		[[ ! -e $ENV_FILE && ! -L $ENV_FILE ]] && make_folder "$SESSION" || continue
+		NEW_SESSION=$SESSION FIRST_NUMBER=$((i + 1))
+		init_temp
+		make_folder "$SESSION/state" "$SESSION/journal" "$SESSION/outbox" "$SESSION/received" "$SESSION/inbox" \
+			"$SESSION/digests" "$SESSION/keys" "$SESSION/sent" "$SESSION/files" && return
+		die_disk
+	done
+	die "no session can be made in $HOME_FOLDER" "is its disk full? Or set AGENTALK_HOME to a folder of yours"
 }
 
-direct_key() { # PEER -> DIRECT, the file of what is sealed for it alone; made once
-	DIRECT=${P_PUB[$1]:36:40} DIRECT=$S/direct/${DIRECT//\//_}
-	[ ! -e "$DIRECT" ] || return 0
-	shared_x "$S/ecdh.pem" "${P_PUB[$1]}"
-	WHY=bad-key && is_hex "$HEX" 64 && make_key "$DIRECT" "agentalk/1 direct $KEY $HEX"
+make_keys() { # -> SID: new key pairs, and their card
+	local pub sign card
+	make_key_pair "$TMP.sign" && sign=$PUBLIC && make_key_pair "$TMP.ecdh" && pub=$PUBLIC && is_public_key "$sign" && is_public_key "$pub" ||
+		die "openssl can't make a P-256 key here" "check what 'openssl version' says, and whether the disk is full"
+	short_id session "$KEY" "agent $NAME $pub $sign"
+	SID=$HASH
+	rename "$TMP.sign" "$SESSION/keys/sign-$SID" && rename "$TMP.ecdh" "$SESSION/keys/ecdh-$SID" || die_disk
+	card="kind: agent"$'\n'"name: $NAME"$'\n'"pub: $pub"$'\n'"sign: $sign"$'\n'
+	set_aad "$ID" '*' card
+	BODY=('')
+	seal room "$AAD" "$card"
+	write_file "$SESSION/keys/card-$SID" "{\"participant_id\":\"$ID\",\"token\":\"$TOKEN\",\"card\":{\"nonce\":\"$NONCE\",\"tag\":\"$TAG\",\"ciphertext\":\"$CIPHERTEXT\"}}"
+}
+
+make_state() { # commit 0
+	local field text=''
+	COMMIT=0 WRITER=0
+	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
+	PRINTER=- REPORTED=- OLDEST_SEQ=1
+	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
+	file_identity "$SESSION/keys/identity"
+	IDENTITY_WHEN_MADE=$IDENTITY
+	for field in $STATE_FIELDS; do text="$text${!field} "; done
+	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
+	write_file "$SESSION/state/head.0.0" ''
+	read_state
+}
+
+parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
+	local text=${1//[[:space:]]/}
+	text=${text//%23/#}
+	case $text in # the words before it are no part of it
+		*https://*) text=https://${text##*https://} ;;
+		*http://*) text=http://${text##*http://} ;;
+	esac
+	[[ $text =~ (https?://)?([]A-Za-z0-9._~:/%[-]+)/c/([0-9a-f]{32})\#([a-z]=[A-Za-z0-9_-]+(&[a-z]=[A-Za-z0-9_-]+)*) ]] || return
+	CHANNEL=${BASH_REMATCH[3]}
+	text="&${BASH_REMATCH[4]}"
+	parse_bridge "${BASH_REMATCH[1]}${BASH_REMATCH[2]}"
+	KEY='' TICKET='' SUM=''
+	[[ ! $text =~ \&k=([0-9a-f]{64}) ]] || KEY=${BASH_REMATCH[1]}
+	[[ ! $text =~ \&t=([0-9a-f]{32}) ]] || TICKET=${BASH_REMATCH[1]}
+	[[ ! $text =~ \&c=([0-9a-f]{32}) ]] || SUM=${BASH_REMATCH[1]}
+	[ -n "$KEY" ]
+}
+
+parse_bridge() { # URL as a person gives it -> BRIDGE
+	BRIDGE=${1%%#*}
+	BRIDGE=${BRIDGE%/}
+	case $BRIDGE in
+		[Hh][Tt][Tt][Pp]://*) BRIDGE=http://${BRIDGE#*://} ;;
+		[Hh][Tt][Tt][Pp][Ss]://*) BRIDGE=https://${BRIDGE#*://} ;;
+		127.0.0.1* | localhost* | '[::1]'*) BRIDGE=http://$BRIDGE ;;
+		*) BRIDGE=https://$BRIDGE ;;
+	esac
+	is_bridge "$BRIDGE" || die "that is no bridge URL" "it looks like https://bridge.example"
+}
+
+parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVITE_FILE
+	local argument
+	LINK='' WANTED='' INVITE_FILE=''
+	while [ $# -gt 0 ]; do
+		argument=$1
+		shift
+		case $argument in
+			--name)
+				WANTED=${1:--}
+				shift
+				;;
+			--cacert)
+				CACERT=${1:-}
+				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
+				folder_of "$CACERT"
+				CACERT=$FOLDER/${CACERT##*/}
+				shift
+				;;
+			--invite-file)
+				INVITE_FILE=${1:-}
+				shift
+				;;
+			--?*) die "there is no option ${argument%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
+			*) LINK="$LINK $argument" ;;
+		esac
+	done
+	LINK=${LINK# }
+	if [ -z "$WANTED" ]; then
+		WANTED=${HOSTNAME:-agent}
+		WANTED=${WANTED%%.*}
+		to_lower "$WANTED"
+		WANTED=${LOWER//[!a-z0-9]/-}
+		while [[ $WANTED = -* ]]; do WANTED=${WANTED#-}; done
+		WANTED=${WANTED:0:24}
+	fi
+	is_name "${WANTED:=agent}" ||
+		die "that name can't be taken" "a name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit; a few words, such as all and you, are reserved"
+}
+
+folder_of() { # PATH -> FOLDER, absolute
+	case $1 in
+		*/*) absolute_folder "${1%/*}/" ;;
+		*) absolute_folder . ;;
+	esac
+}
+
+to_lower() { # TEXT -> LOWER
+	local i upper=ABCDEFGHIJKLMNOPQRSTUVWXYZ lower=abcdefghijklmnopqrstuvwxyz
+	LOWER=$1
+	for ((i = 0; i < 26; i++)); do LOWER=${LOWER//${upper:i:1}/${lower:i:1}}; done
+}
+
+shell_quote() { # TEXT -> QUOTED: as any shell reads it
+	local quote="'\\''"
+	QUOTED=$1
+	case $1 in *[!A-Za-z0-9/._-]*) QUOTED="'${1//\'/$quote}'" ;; esac
+}
+
+cmd_create_or_join() { # create|join
+	local tries joined=''
+	ROLE=$1
+	read_link
+	find_home
+	FIRST_NUMBER=1
+	while [ -z "$joined" ]; do
+		make_folders
+		ID=''
+		[ -n "$KEY" ] || { random_hex 32 && KEY=$HEX; } # which a link has
+		is_hex "$KEY" 64 || die "no key could be made" "call again; nothing was opened"
+		derive_ids
+		make_key room "agentalk/1 room $KEY"
+		test_cryptography
+		random_hex 32
+		TOKEN=$HEX
+		make_state
+		make_keys
+		for tries in 1 2 3; do # with the same token: nothing is joined twice
+			! enter_channel || { joined=yes && break; }
+			case $CODE:$STATUS in unreachable:* | stopping:* | :5??) sleep_seconds "$tries" ;; *) break ;; esac
+		done
+		[ -z "$joined" ] || break
+		[ "$CODE" = name_taken ] || die "$WHY" "nothing was opened; the same command again is safe"
+		remove "$SESSION"
+	done
+	publish_session
+	NEW_SESSION=''
+	welcome
+}
+
+read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
+	if [ "$ROLE" = join ]; then
+		case $LINK in
+			'') die "which link?" "$CALL join 'LINK' --name server" ;;
+			-) read_input 4096 || die "no link came on standard input" "give it as an argument, or in a file" ;;
+			*) BYTES=("$LINK") ;;
+		esac
+		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
+		parse_link "${BYTES[0]}" || die "that is no whole link" \
+			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
+		derive_ids
+		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
+		return
+	fi
+	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
+	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
+	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
+	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
+	parse_bridge "$LINK"
+}
+
+derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
+	labelled_hash access "$KEY"
+	ACCESS=$HASH
+	short_id participant "$KEY" "$NAME"
+	ID=$HASH
+	short_id channel "$ACCESS"
+	[ "$ROLE" = join ] || CHANNEL=$HASH
+}
+
+publish_session() { # from here on the session is there
+	local run text key
+	folder_of "$0"
+	shell_quote "$SESSION/agentalk.sh"
+	CALL="bash $QUOTED"
+	shell_quote "$BASH"
+	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
+	shell_quote "$SESSION"
+	run="$run $QUOTED"
+	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
+	if [[ (${0##*/} = agentalk || ${0##*/} = agentalk.sh) && -x $FOLDER/agentalk && $FOLDER != *[[:cntrl:]]* ]]; then
+		CALL=./agentalk
+		hide_from_git
+	fi
+	text="BRIDGE $BRIDGE"$'\n'"KEY $KEY"$'\n'"CHANNEL $CHANNEL"$'\n'"ACCESS $ACCESS"$'\n'"NAME $NAME"$'\n'"ID $ID"$'\n'
+	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
+	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
+	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
+	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
+	write_file "$TMP.session" "$text"
+	commit_state || :
+	rename "$TMP.session" "$SESSION/session" || die_disk
+	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL."$'\n'
+	for key in say dm wait listen who show log invite leave send_file; do text="${text}agentalk_$key() { $run $key \"\$@\"; }"$'\n'; done
+	write_new_file "$ENV_FILE" "$text" || die "can't make $ENV_FILE" "is something there already? Take another --name"
+}
+
+# What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
+# shellcheck disable=SC2016
+RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
+printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+
+hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
+	local exclude=$FOLDER/.git/info/exclude
+	[[ -w $exclude && ! -L $exclude ]] && read_file "$exclude" && [[ ${BYTES[0]} != *$'\n/agentalk\n'* ]] || return 0
+	append_file "$exclude" $'/agentalk\n/agentalk.sh\n/.agentalk/\n' || :
+}
+
+make_invite() { # -> INVITE_LINK: with the start of this script's SHA-256, so that who joins can compare
+	hash_files "$SESSION/agentalk.sh"
+	INVITE_LINK="$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}&c=${HASHES[0]:0:32}"
+}
+
+cmd_invite() {
+	make_invite
+	print "agentalk: give your user this line, whole, for the other agent:"
+	print $'\n'"Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n'
+	print "agentalk: A person can join too, in a browser: $INVITE_LINK"
+	case $BRIDGE in http://127.* | http://localhost* | http://\[::1\]*) print "agentalk: this bridge's address means this machine alone: elsewhere the line works only through a tunnel (ssh -R)" ;; esac
+}
+
+welcome() {
+	[ "$NAME" = "$WANTED" ] || print "agentalk: the name $WANTED was taken: you are $NAME."
+	print "agentalk: session in $SESSION"
+	AUTO_PRINT=yes
+	if [ "$ROLE" = create ]; then
+		print "agentalk: channel open on $BRIDGE, you are $NAME."
+		if [ -n "$INVITE_FILE" ]; then
+			make_invite
+			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
+				die "can't write the invite to that file" "is it there already? The invite: $CALL invite"
+			print "agentalk: the line for the other agent is in $INVITE_FILE"
+		else
+			cmd_invite
+		fi
+		print "agentalk: You opened the channel, so you speak first, once it is PAIRED. Wait for it: $CALL wait"
+		return
+	fi
+	hash_files "$0"
+	[[ -z $SUM || ${HASHES[0]} = "$SUM"* ]] ||
+		print "agentalk: warning: this script is not the one that your inviter runs (its SHA-256 starts with $SUM). If it came from this bridge, tell your user before you go on."
+	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
+	print "agentalk: joined as $NAME on $BRIDGE."
+	send_controls
+	local end=$((TICKS + PAIR_SECONDS))
+	list_names
+	HAS_MORE='' LEFT=$OUTPUT_BYTES
+	while [[ $NAMES && -z $HAS_MORE ]] && ! is_anyone_paired && ((TICKS < end)); do
+		wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :
+	done
+	[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
+	is_anyone_paired || print "agentalk: nobody is listening now. PAIRED follows when one of them next waits."
+	print "agentalk: next: $CALL wait"
 }

@@ -1,110 +1,246 @@
-# ---- talk: say, dm, wait ----
+# ---- say, dm, wait, listen ----
 
-take_text() { # an argument of agentalk_say, or standard input -> what `body` gives
-	if [ -n "${AGENTALK_TEXT+set}" ]; then BODY=("$AGENTALK_TEXT") BODY_BYTES=${#AGENTALK_TEXT}; else read_body; fi
-	unset AGENTALK_TEXT
-	[ "$BODY_BYTES" -gt 0 ] || fail "nothing to say: give a text, or one on standard input (agentalk_say <<'END' … END)"
-	[ "$BODY_BYTES" -le "$LIMIT" ] || fail "a message has at most $LIMIT bytes: put that into a file and use agentalk_send_file PATH"
-}
-
-recipient() { # NAME -> PEER
-	names
-	find_peer P_NAME "$1" || fail "nobody here is called that. In the channel:$NAMES"
-	[ "${P_STATE[PEER]}" != gone ] || fail "$1 has left. In the channel:$NAMES. Tell your user, who can invite it again: agentalk_invite"
-}
-
-ago() { if [ "$1" -lt 90 ]; then AGO="$1 s ago"; else AGO="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGO
-
-presence_of() { # ID listening|idle SECONDS -> PEER, HERE. Status 1: nobody whom we know
-	is_decimal "$3" && ago "$3" && find_peer P_ID "$1" || return
-	HERE="last seen $AGO"
-	(($3 > 2)) || HERE='here a moment ago' # between two polls
-	[ "$2" != listening ] || HERE='listening now'
-	HERE="${P_NAME[PEER]} (${P_KIND[PEER]}) $HERE"
-}
-
-hearers() { # of what was just sent -> HEARERS; QUIET: none for two minutes
-	local word id presence seconds n=0
-	HEARERS='' QUIET=yes
-	while ((n++ < 200)) && read -r word id presence seconds; do
-		[ "$word" = recipient ] || continue
-		presence_of "$id" "$presence" "$seconds" || HERE='one that has just joined' seconds=0
-		[ "$presence" != listening ] && [ "$seconds" -ge 120 ] || QUIET=''
-		HEARERS="$HEARERS, $HERE"
-	done <"$TMP.answer"
-}
-
-hand_over() { # N: what the sender needs to know
-	local word
-	SKIPPED='' PRESENT=unknown
-	if ! flush "$1" 40; then
-		say "not sent yet: $MESSAGE. It is kept and goes out with your next call; if that lasts, tell your user. Next: ${CALL}wait"
-		return
+read_text() { # WORDS… or --file PATH or - or nothing -> BODY
+	local source=${1--} hint="give the words: $CALL say 'words'; or a file: $CALL say --file PATH"
+	[ -z "$ONLY_WORDS" ] || source=words
+	if [ "$source" = --file ]; then
+		[ $# -eq 2 ] || die "--file takes one path" "$CALL say --file PATH"
+		[ -f "$2" ] && file_sizes "$2" && is_decimal "$SIZE" || die "there is no such file, or it can't be read" "check the path"
+		check_length "$SIZE"
+		read_file "$2" || die "that file can't be read by this user" "check its permissions"
+	elif [ "$source" = - ] && [ $# -le 1 ]; then
+		read_input $((LIMIT + 1)) || die "nothing to say" "$hint"
+	else
+		[[ $source != --[a-z]* || $source = *[!a-z=-]* ]] ||
+			die "there is no option ${source%%=*}" "to say words that start with --, put -- before them"
+		BYTES=("$*")
+		BYTES_LENGTH=${#BYTES[0]}
 	fi
-	hearers
-	case $PRESENT:$HEARERS in
-		unknown:) ;; # our listener was faster, and handed it over
-		*:) HEARERS=", but nobody else is in the channel: it is kept for whoever joins. Tell your user" ;;
-		*) [ -z "$QUIET" ] || HEARERS="$HEARERS. Nobody is listening now: wait, and tell your user if no answer comes" ;;
-	esac
-	case $SKIPPED in *" $1 "*) HEARERS=", but it is not there now and gets it when it is back. Tell your user if that matters" ;; esac
-	say "sent$NOTE$HEARERS. Next: ${CALL}wait"
-	load
-	shown
-	while [ "$SHOWN" -lt "$COMMIT" ]; do
-		((SHOWN += 1))
-		read -r _ word _ <"$S/log/$SHOWN"
-		[[ $word != msg && $word != file ]] || { say "There is something that you have not read yet: wait shows it." && break; }
-	done
-	(($1 % 60)) || say "This is a long talk: tell your user how it stands."
+	BODY=("${BYTES[@]}")
+	[ "$BYTES_LENGTH" -gt 0 ] || die "nothing to say" "$hint"
+	check_length "$BYTES_LENGTH"
 }
 
-wait_for() { # SECONDS; status 0: news. JOINED waits five more for PAIRED, a file or a person's words two for the next
-	local end=$((SECONDS + $1)) news='' polled='' left=20000
+check_length() { # BYTES of a text
+	[ "$1" -le "$LIMIT" ] || die "a message has at most $LIMIT bytes, and this one is longer" "send it as a file: $CALL send_file PATH"
+}
+
+take_options() { # ARGUMENTS -> ARGUMENTS without --wait SECONDS, WAIT_SECONDS; ONLY_WORDS: there was a --
+	ARGUMENTS=() WAIT_SECONDS='' ONLY_WORDS=''
+	while [ $# -gt 0 ]; do
+		case $1 in
+			--wait)
+				is_decimal "${2:-}" || die "--wait takes seconds" "$CALL say --wait 100 'words'"
+				WAIT_SECONDS=$2
+				shift
+				;;
+			--)
+				shift
+				ONLY_WORDS=yes
+				break
+				;;
+			*) ARGUMENTS[${#ARGUMENTS[@]}]=$1 ;;
+		esac
+		shift
+	done
+	ARGUMENTS=("${ARGUMENTS[@]}" "$@")
+}
+
+cmd_say() {
+	take_options "$@"
+	read_text "${ARGUMENTS[@]}"
+	queue_message '*' text '' all
+	send_and_report
+}
+
+cmd_dm() {
+	take_options "$@"
+	list_names
+	[ ${#ARGUMENTS[@]} -gt 0 ] || die "to whom?" "$CALL dm NAME 'words'. In the channel:${NAMES:- nobody}"
+	find_recipient "${ARGUMENTS[0]}"
+	local to=$PEER label=${P_LABEL[PEER]}
+	read_text "${ARGUMENTS[@]:1}"
+	queue_message "$to" text '' "$label"
+	send_and_report
+}
+
+cmd_send_file() { # PATH [NAME]
+	local to='*' name=all size hash
+	case ${1:-} in -?*) set -- "./$1" "${@:2}" ;; esac # or it would be an option of wc
+	check_file "${1:-}"
+	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
+	encrypt_file "$1"
+	read_file "$SENT_FOLDER/facts"
+	size=${BYTES[0]}
+	upload "$SENT_FOLDER" || die "the file was not sent: $WHY" "the same command again goes on where this one ended"
+	finish_hash && is_hex "$HASH" 64 || die_disk
+	hash=$HASH
+	encode_name "$1"
+	read_file "$SENT_FOLDER/body"
+	BODY=("${BYTES[@]}")
+	decode_name "$ENCODED"
+	LOGGED="(the file $FILE_NAME)"
+	queue_message "$to" file "name: $ENCODED"$'\n'"size: $size"$'\n'"sha256: $hash"$'\n' "$name"
+	append_file "$SENT_FOLDER/done" "$N"
+	NOTE=" $FILE_NAME, $size bytes"
+	send_and_report
+}
+
+describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: nobody whom we know
+	is_decimal "$3" && find_peer ID "$1" || return
+	format_age "$3"
+	PRESENCE="last seen $AGE"
+	(($3 > 2)) || PRESENCE='here a moment ago' # between two polls
+	[ "$2" != listening ] || PRESENCE='listening now'
+	[[ $2 = listening || ${P_REACH[PEER]} != wakes ]] || PRESENCE="$PRESENCE, and a message wakes it"
+	PRESENCE="${P_LABEL[PEER]} (${P_KIND[PEER]}) $PRESENCE"
+}
+
+describe_hearers() { # HEARERS, lines of the bridge -> RECIPIENTS; NOBODY_LISTENS: none for two minutes
+	local line words
+	RECIPIENTS='' NOBODY_LISTENS=yes
+	for line in "${HEARERS[@]}"; do
+		# shellcheck disable=SC2206
+		words=($line)
+		[ "${words[0]}" = recipient ] || continue
+		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || { PRESENCE='one that has just joined' && words[3]=0; }
+		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || NOBODY_LISTENS=''
+		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS="$RECIPIENTS, $PRESENCE"
+		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name as many as it likes
+	done
+}
+
+send_and_report() { # N: what the sender needs to know. Status 1: it was not sent
+	local status=0 r
+	ABSENTEES='' HEARERS=()
+	if send_queued "$N" 40; then
+		describe_hearers
+		if [[ $ABSENTEES = *" $N "* ]]; then
+			RECIPIENTS=", but it is not there now and gets it when it is back. Tell your user if that matters"
+		elif [ ${#HEARERS[@]} -gt 0 ] && [ -z "$RECIPIENTS" ]; then
+			RECIPIENTS=", but nobody else is in the channel: who joins is told that something was said before. Tell your user"
+		elif [ ${#HEARERS[@]} -gt 0 ] && [ -n "$NOBODY_LISTENS" ]; then
+			RECIPIENTS="$RECIPIENTS. Nobody is listening now: wait, and tell your user if no answer comes"
+		fi
+		print "agentalk: sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when both are done"
+	else
+		status=1
+		report_unsent
+	fi
+	for ((r = SHOWN + 1; r <= RECORDS; r++)); do
+		read_record "$r" || continue
+		case $RECORD in msg\ * | coming\ * | file\ *) print "agentalk: you have messages that you have not read: $CALL wait shows them" && break ;; esac
+	done
+	((N % 60)) || print "agentalk: $N messages sent: tell your user how it stands"
+	[ -z "$WAIT_SECONDS" ] || cmd_wait "$WAIT_SECONDS"
+	return "$status"
+}
+
+report_unsent() {
+	if [ -n "$BLOCKED" ]; then
+		print "agentalk: not sent: $WHY. It stays first in line, and each call tries again. If that lasts: $CALL leave, and join again by the link"
+	else
+		print "agentalk: not sent yet: $WHY. It is kept and goes out with your next call; if that lasts, tell your user. Next: $CALL wait"
+	fi
+}
+
+# ---- waiting ----
+
+wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news. JOINED waits up to five more for PAIRED, a person's words and files two
+	local end=$((TICKS + $1)) news='' polled='' is_enough=''
 	while :; do
-		catch_up
-		show_new
-		[ -z "$MORE" ] || return 0
-		case $NEWS in yes) return 0 ;; joined) news=yes end=$((SECONDS + 5)) ;; more) news=yes end=$((SECONDS + 2)) ;; esac
-		((SECONDS < end + CUT)) || [ -z "$polled" ] || break
-		step $((end - SECONDS))
-		load # without what was not committed
+		refresh_state
+		print_new
+		[ -z "$HAS_MORE" ] || return 0
+		case $NEWS in
+			yes) is_enough=yes ;;
+			joined) news=yes end=$((TICKS + 5)) ;;
+			more) news=yes end=$((TICKS + 2)) ;;
+		esac
+		if [[ $is_enough && (-z $MORE_EVENTS || $TICKS -ge $end) ]]; then
+			HAS_MORE=$MORE_EVENTS
+			return 0
+		fi
+		((TICKS < end)) || [[ -z $polled || (-n $MORE_EVENTS && $TICKS -lt $((end + 10))) ]] || break
+		is_watched || exit 1
+		poll_or_yield $((end - TICKS))
 		polled=yes
 	done
 	[ -n "$news" ]
 }
 
-step() { # SECONDS: one poll; or a pause while another call of this session polls
+poll_or_yield() { # SECONDS: one poll; or a pause while another process of this session polls
 	local seconds=8
-	[ -e "$S/token" ] || gone
-	[ -d "$S/tmp" ] || mkdir "$S/tmp"
-	lock receive 10 || { pause 0 && return; }
-	sweep
-	[ -z "$HOLES" ] || seconds=2
+	[ -e "$SESSION/keys" ] || die_left
+	if ! lock_poll 30; then
+		sleep_seconds 0
+		read_clock
+		return
+	fi
+	[ -z "$HAS_MISSING" ] || seconds=2
+	[ -z "$HAS_FILES" ] || seconds=0
 	(($1 >= seconds)) || seconds=$(($1 > 0 ? $1 : 0))
-	flush_all 5
-	lock receive $((seconds + 5)) || return
-	if receive "$seconds"; then TROUBLE='' TRIES=0 && flush_all 5 && return; fi
-	mine receive || return
-	[ "$CODE" != bad_request ] || { CODE=no_participant && pause 1; } # a cursor that was led astray
+	ask_fetched
+	check_copy
+	send_queued "$OUT" 5 || [ -z "$BLOCKED" ] || OFFLINE_REASON=$WHY
+	if poll "$seconds"; then
+		OFFLINE_REASON='' FAILED_POLLS=0
+		fetch_files
+		[ -z "$WANTED" ] || serve_wants
+		send_queued "$OUT" 5 || :
+		check_copy
+		return
+	fi
+	[ "$CODE" != bad_request ] || CODE=no_participant # a cursor that was led astray
 	! rejoin || return 0
-	TROUBLE=$MESSAGE
-	sleep $((TRIES < 5 ? ++TRIES : 5))
+	OFFLINE_REASON=$WHY
+	((FAILED_POLLS += 1))
+	sleep_seconds $((FAILED_POLLS < 5 ? FAILED_POLLS : 5))
+	read_clock
 }
 
-wait_once() { # SECONDS
-	is_decimal "$1" || fail "how many seconds? agentalk_wait 100"
-	flush_all 5
-	if wait_for "$1"; then
-		names
-		[ -z "$MORE" ] || say "There is more: call again."
-		if [ -n "$NAMES" ]; then say "next, if nothing is left to say: ${CALL}wait"; else say "nobody else is left. If your task is done: ${CALL}leave"; fi
-	elif [ -n "$TROUBLE" ]; then
-		say "no news: $TROUBLE. Call again, it mends itself; if it lasts, tell your user. A new channel: bash '$S/agentalk.sh' create $BRIDGE. Next: ${CALL}wait"
-	elif names && [ -z "$NAMES" ]; then
-		say "nobody else is in the channel. Does your user have the line for it (agentalk_invite)? Call again: ${CALL}wait"
+cmd_wait() { # SECONDS
+	local seconds=${1:-100}
+	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
+	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
+	if wait_for_news "$seconds"; then
+		list_names
+		[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
+		if [ -n "$NAMES" ]; then
+			print "agentalk: next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
+		else
+			print "agentalk: nobody else is left. If your task is done: $CALL leave"
+		fi
+	elif [ "$SHOWN" -lt "$RECORDS" ]; then
+		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
+	elif [ -n "$OFFLINE_REASON" ]; then
+		print "agentalk: no news: $OFFLINE_REASON. If it lasts, tell your user. Next: $CALL wait"
+	elif list_names && [ -z "$NAMES" ]; then
+		print "agentalk: nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
 	else
-		[[ ${P_PAIRED[*]} = *yes* ]] || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
-		say "no news from$NAMES in $1 s.$NOTE Call again: ${CALL}wait"
+		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
+		print "agentalk: no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"
 	fi
+	unlock_poll
+}
+
+print_more() { print "agentalk: There is more: $CALL wait 0 shows it"; }
+
+cmd_listen() {
+	local told=''
+	IS_BRIEF=yes AUTO_PRINT=yes
+	while is_watched; do
+		LEFT=$OUTPUT_BYTES
+		wait_for_news 25 || :
+		case $OFFLINE_REASON:$told in
+			?*:)
+				told=yes
+				print "agentalk: OFFLINE: $OFFLINE_REASON. Trying on; nothing is lost. If it lasts, tell your user."
+				;;
+			:yes)
+				told=''
+				print "agentalk: ONLINE again."
+				;;
+		esac
+	done
 }

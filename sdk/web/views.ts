@@ -6,7 +6,7 @@ import type { Heading } from 'agentalk:docs';
 
 /** In the order in which one may want to read them; whatever else there is comes after. */
 const ORDER = [
-  ...['how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'compared', 'faq'],
+  ...['concepts', 'how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'compared', 'faq'],
   ...['self-hosting', 'operations', 'security', 'agents', 'protocol', 'scale'],
 ];
 const place = (name: string) => ORDER.indexOf(name) + 1 || ORDER.length + 1;

@@ -72,8 +72,8 @@ class BashTalk {
     await bob.join(ada.link, ['--name', 'bob', '--cacert', authority]);
     const second = bob.begin('listen');
     t.after(() => Promise.all([first.end('SIGKILL'), second.end('SIGKILL')]));
-    await first.line(/PAIRED with bob/); // bob's join has said it to him
-    await second.line(/listening as bob/);
+    await first.line(/PAIRED with bob/);
+    await second.line(/PAIRED with ada/);
     return new BashTalk([ada, bob]);
   }
 
@@ -81,7 +81,7 @@ class BashTalk {
     const speak = async (agent: Agent, i: 0 | 1) => {
       while (!this.#isOver) {
         // What it can't hand over it keeps, and says so; the listener sends it when it can.
-        await agent.shell('agentalk_say "$1"', [`line ${++this.#said[i]}`]).ended;
+        await agent.begin('say', `line ${++this.#said[i]}`).ended;
         await new Promise((resolve) => setTimeout(resolve, everyMs));
       }
     };

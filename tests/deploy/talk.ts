@@ -1,9 +1,9 @@
 /**
  * Two ends of a channel that talk all the time, through whatever happens to the bridges: each message is noted when it
- * is said and when the other end has it. Reference clients, many in one process.
+ * is said and when the other end has it. Clients of tests/kit/actor.ts, many in one process.
  */
 import assert from 'node:assert/strict';
-import { BridgeError, ReferenceClient } from '../kit/client.ts';
+import { Actor } from '../kit/actor.ts';
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const RETRY_MS = 200;
@@ -32,33 +32,18 @@ export function persistent(once: typeof fetch): typeof fetch {
 
 /** One way: what `from` says and `to` hears. */
 class Way {
-  readonly from: ReferenceClient;
-  readonly to: ReferenceClient;
+  readonly from: Actor;
+  readonly to: Actor;
   readonly said: { readonly at: number; heardAt?: number }[] = [];
-  constructor(from: ReferenceClient, to: ReferenceClient) {
+  constructor(from: Actor, to: Actor) {
     this.from = from;
     this.to = to;
   }
 
+  /** What the bridge can't take now stays in the outbox and goes out with a later poll. */
   async say(): Promise<void> {
-    const { from } = this;
     this.said.push({ at: Date.now() });
-    try {
-      await from.say(`line ${this.said.length}`);
-    } catch (error) {
-      // It is in the outbox. Moved twice in one breath: join until a bridge has us and the message.
-      const sent = from.outbox.findLast(({ to }) => to === '*') ?? assert.fail('nothing is in the outbox');
-      for (let failure = error; failure !== undefined; await pause(RETRY_MS)) {
-        if (!(failure instanceof BridgeError)) throw failure;
-        failure = await from
-          .rejoin()
-          .then(() => from.post('*', sent.sealed))
-          .then(
-            () => undefined,
-            (again: unknown) => again,
-          );
-      }
-    }
+    await this.from.say(`line ${this.said.length}`);
   }
 
   /** Notes what has come since it was last called. */
@@ -79,11 +64,11 @@ class Way {
 
 export class Talk {
   readonly #ways: readonly Way[];
-  readonly #clients: readonly ReferenceClient[];
+  readonly #clients: readonly Actor[];
   #isOver = false;
   #talking: Promise<unknown> = Promise.resolve();
 
-  private constructor(clients: readonly ReferenceClient[], ways: readonly Way[]) {
+  private constructor(clients: readonly Actor[], ways: readonly Way[]) {
     this.#clients = clients;
     this.#ways = ways;
   }
@@ -93,8 +78,8 @@ export class Talk {
     const options = { fetch: persistent(once) };
     const pairs = await Promise.all(
       Array.from({ length: channels }, async () => {
-        const ada = (await ReferenceClient.create(bridge, 'ada', options)).start();
-        const bob = (await ReferenceClient.join(ada.joinUrl, 'bob', options)).start();
+        const ada = (await Actor.create(bridge, { name: 'ada', ...options })).start();
+        const bob = (await Actor.join(ada.link, { name: 'bob', ...options })).start();
         await Promise.all([ada.paired('bob', PATIENCE_MS), bob.paired('ada', PATIENCE_MS)]);
         return [ada, bob] as const;
       }),

@@ -1,126 +1,147 @@
-/** Files whose sender is killed, whose way breaks, and what a person at a terminal sees of it. */
+/** Files whose sender or receiver is killed, whose way breaks, and what a person at a terminal sees of it. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { need } from '../kit/need.ts';
 import { Random } from '../kit/random.ts';
-import { checkInbox, readLog } from './reader.ts';
-import { Stage, until } from './stage.ts';
-import type { Session } from './stage.ts';
+import { Processes, until } from './processes.ts';
+import type { Session } from './processes.ts';
+import { checkInbox, readLog, readOutbox } from './session-reader.ts';
 
-const PART_BYTES = 65_536;
+const PIECE_BYTES = 1_048_576;
 
 async function open(t: TestContext) {
-  const stage = new Stage('files');
-  t.after(() => stage.close());
-  const bridge = await stage.bridge();
-  const adversary = await stage.adversary(bridge);
-  const sessions = await stage.cast(['ada', 'bob'], (name) => adversary.urlFor(name));
-  return { stage, bridge, adversary, ada: sessions[0] as Session, bob: sessions[1] as Session };
+  const processes = new Processes('files');
+  t.after(() => processes.close());
+  const bridge = await processes.bridge();
+  const adversary = await processes.adversary(bridge);
+  const sessions = await processes.startSessions(['ada', 'bob'], (name) => adversary.urlFor(name));
+  return { processes, bridge, adversary, ada: sessions[0] as Session, bob: sessions[1] as Session };
 }
 
-/** A file of so many parts, and a bit more. */
-function makeFile(folder: string, parts: number): { path: string; sum: string } {
-  const random = new Random('file', parts);
-  const bytes = Buffer.from(Array.from({ length: PART_BYTES * (parts - 1) + 10 }, () => random.between(0, 255)));
+/** A file of so many pieces, and a bit more. */
+function makeFile(folder: string, pieces: number): { path: string; sum: string } {
+  const random = new Random('file', pieces);
+  const block = Buffer.from(Array.from({ length: 65_536 }, () => random.between(0, 255)));
+  const bytes = Buffer.concat(
+    Array.from({ length: 16 * pieces }, (_, i) => {
+      const copy = Buffer.from(block);
+      copy.writeUInt32BE(i);
+      return copy;
+    }),
+  ).subarray(0, PIECE_BYTES * (pieces - 1) + 10);
   const path = join(folder, 'report.bin');
   writeFileSync(path, bytes);
   return { path, sum: createHash('sha256').update(bytes).digest('hex') };
 }
 
-const outbox = ({ folder }: Session) =>
-  readdirSync(join(folder, 'outbox'))
-    .map(Number)
-    .sort((a, b) => a - b)
-    .map((n) => readFileSync(join(folder, 'outbox', String(n)), 'latin1').split('\n')[0]);
-/** The parts in the outbox, each as i/n. */
-const parts = (session: Session) => outbox(session).flatMap((line) => /:(\d+\/\d+)(?= )/.exec(line ?? '')?.[1] ?? []);
 const files = ({ folder }: Session) => readLog(folder).filter(({ type }) => type === 'file');
 const sums = (session: Session) =>
   files(session).map(({ body = '' }) => createHash('sha256').update(body).digest('hex'));
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 describe('files', { concurrency: 3 }, () => {
-  test('send_file killed between two parts goes on where it was when called again', async (t) => {
-    const { stage, ada, bob } = await open(t);
-    const { path, sum } = makeFile(stage.folder, 8);
-    for (const least of [2, 4, 6]) {
+  test('send_file that is killed at any time goes on when it is called again, and sends the file once', async (t) => {
+    const { processes, ada, bob } = await open(t);
+    const { path, sum } = makeFile(processes.folder, 12);
+    for (const ms of [50, 150, 250, 350, 450, 550]) {
       const call = ada.start(['send_file', path]);
-      await until('some parts', 60, () => parts(ada).length >= least || call.result !== undefined || undefined);
-      await call.kill();
+      await pause(ms);
+      await call.kill('SIGKILL', ms % 100 === 0 ? 'group' : 'it');
+      if (readOutbox(ada.folder).length > 0) break; // from then on it is said
     }
-    assert(parts(ada).length < 8, 'it must have been killed before its end');
-    await ada.say('and now?'); // the parts that are there go out; half a file is none
-    await bob.wait(1);
-    await bob.wait(0);
-    assert.deepEqual(files(bob), []);
-    assert.match(await ada.run(['send_file', path]), /^agentalk: sent/m);
-    assert.deepEqual(
-      parts(ada),
-      Array.from({ length: 8 }, (_, i) => `${i + 1}/8`),
-      'each part once',
-    );
-    await until('the file', 30, async () => (await bob.wait(1), files(bob).length > 0 || undefined));
+    if (readOutbox(ada.folder).length === 0) assert.match(await ada.run(['send_file', path]), /^agentalk: sent/m);
+    assert.equal(readOutbox(ada.folder).length, 1);
+    await until('the file', 60, async () => (await bob.wait(1), files(bob).length > 0 || undefined));
     assert.deepEqual(sums(bob), [sum]);
     assert.match(await ada.run(['send_file', path]), /^agentalk: sent/m);
     await until(
-      'it once more, for it was sent once more',
-      30,
+      'it again, as it was sent again',
+      60,
       async () => (await bob.wait(1), files(bob).length > 1 || undefined),
     );
     assert.deepEqual(sums(bob), [sum, sum]);
+    checkInbox(bob.folder);
   });
 
-  test('a break while a file is on its way: the listener hands over the rest', async (t) => {
-    const { stage, ada, bob, adversary } = await open(t);
-    const { path, sum } = makeFile(stage.folder, 6);
-    const listener = bob.listen();
-    await listener.says('listening');
-    adversary.plan = ({ client, kind, n }) => {
-      const isBroken = client === 'ada' && kind === 'send' && adversary.plan !== undefined && n > 6;
-      return isBroken ? { what: n % 2 === 0 ? 'drop' : 'lose' } : { what: 'pass' };
+  test('a way that breaks while pieces go out and come in: the file arrives whole, and other words before it', async (t) => {
+    const { processes, ada, bob, adversary } = await open(t);
+    const { path, sum } = makeFile(processes.folder, 6);
+    const listener = await bob.listening();
+    adversary.plan = ({ kind, n }) => {
+      const isBroken = kind === 'blobs' && n % 3 !== 0;
+      return isBroken ? (n % 2 === 0 ? { what: 'drop' } : { what: 'cut', part: 0.5 }) : { what: 'pass' };
     };
-    const call = ada.start(['send_file', path, 'bob']);
-    await until('all parts', 60, () => parts(ada).length === 6 || undefined);
-    await call.kill();
-    adversary.plan = () => ({ what: 'pass' });
-    ada.listen();
-    await listener.says(/FILE .*report\.bin/, 60);
+    await until('its sending', 60, async () => {
+      await ada.run(['send_file', path, 'bob'], '', null);
+      return readOutbox(ada.folder).length > 0 || undefined;
+    });
+    await ada.say('said after it');
+    await listener.says('said after it');
+    await listener.says(/^agentalk: FILE #1 from ada, \d/m, 90);
     assert.deepEqual(sums(bob), [sum]);
-    assert.equal(files(bob)[0]?.words[0], 'me');
+    assert.equal(readLog(bob.folder).find(({ type }) => type === 'coming')?.words[4], 'me');
+    assert.equal(sums(bob).length, readOutbox(ada.folder).filter(({ name }) => name === 'bob').length);
   });
 
-  test('a receiver killed while the parts come', async (t) => {
-    const { stage, ada, bob } = await open(t);
-    const { path, sum } = makeFile(stage.folder, 6);
-    const sending = ada.run(['send_file', path]);
-    for (const ms of [100, 400, 700, 1000]) {
-      const listener = bob.listen();
-      await new Promise((resolve) => setTimeout(resolve, ms));
-      await listener.kill();
+  test('a receiver that is killed while pieces come has the file once, and nothing stays of its pieces', async (t) => {
+    const { processes, ada, bob, adversary } = await open(t);
+    const { path, sum } = makeFile(processes.folder, 8);
+    adversary.plan = ({ client, kind }) =>
+      client === 'bob' && kind === 'blobs' ? { what: 'delay', ms: 50 } : { what: 'pass' };
+    await ada.run(['send_file', path]);
+    for (const ms of [300, 500, 700, 900, 1100, 1300]) {
+      const call = bob.start(['wait', '5']);
+      await pause(ms);
+      await call.kill('SIGKILL', ms % 200 === 100 ? 'group' : 'it');
     }
-    await sending;
     const last = bob.listen();
-    await until('the file', 60, () => files(bob).length > 0 || undefined);
-    await last.says(/FILE .*report\.bin|\(again\)/, 60);
+    await last.says(/^agentalk: (\(perhaps again\) )?FILE #1 from ada, \d/m, 60);
     checkInbox(bob.folder);
     assert.deepEqual(sums(bob), [sum]);
+    await last.kill('SIGTERM');
+    await bob.wait(0);
+    await until('no piece', 10, () => readdirSync(join(bob.folder, 'files')).length === 0 || undefined);
+  });
+
+  test('a bridge that restarts with its blobs lost: the reader asks, the sender serves', async (t) => {
+    const { processes, ada, bob, bridge } = await open(t);
+    const { path, sum } = makeFile(processes.folder, 3);
+    await ada.run(['send_file', path]);
+    await bridge.kill();
+    await bridge.start();
+    const [near, far] = [ada.listen(), bob.listen()];
+    await far.says(/^agentalk: FILE #1 from ada, \d/m, 60);
+    assert.deepEqual(sums(bob), [sum]);
+    assert.match(near.output, /RESUMED/);
   });
 
   test('progress on a terminal, none elsewhere', { skip: need('script') }, async (t) => {
-    const { stage, ada } = await open(t);
-    const { path } = makeFile(stage.folder, 3);
+    const { processes, ada } = await open(t);
+    const { path } = makeFile(processes.folder, 20);
     const command = `bash '${join(ada.folder, 'agentalk.sh')}' send_file '${path}'`;
-    const terminal = stage.spawn('script', ['-qec', command, '/dev/null'], { TERM: 'dumb' });
+    const terminal = processes.spawn('script', ['-qec', command, '/dev/null'], { TERM: 'dumb' });
     await terminal.closed;
-    assert.match(terminal.output, /1 of 3[^]*2 of 3[^]*3 of 3[^]*agentalk: sent/);
-    assert.doesNotMatch(await ada.run(['send_file', path]), /of 3/);
+    assert.match(terminal.output, /0 of 20 MiB[^]*16 of 20 MiB[^]*agentalk: sent/);
+    assert.doesNotMatch(await ada.run(['send_file', path]), /of 20 MiB/);
   });
 
-  test('a text over the limit names agentalk_send_file', async (t) => {
-    const { ada } = await open(t);
-    assert.match(await ada.run(['say'], 'x'.repeat(PART_BYTES + 1), 1), /agentalk_send_file PATH/);
+  test('a file that changes while it is sent again is sent as it is now', async (t) => {
+    const { processes, ada, bob } = await open(t);
+    const first = makeFile(processes.folder, 4);
+    const call = ada.start(['send_file', first.path]);
+    await until('its key', 20, () => readdirSync(join(ada.folder, 'sent')).length > 0 || undefined);
+    await call.kill();
+    const bytes = readFileSync(first.path);
+    bytes[5] = (bytes[5] ?? 0) ^ 1;
+    await pause(1100); // a file that changes within the second in which it was read is not told from the one before
+    writeFileSync(first.path, bytes);
+    if (readOutbox(ada.folder).length === 0) await ada.run(['send_file', first.path]);
+    await until('the file', 60, async () => (await bob.wait(1), files(bob).length > 0 || undefined));
+    assert.deepEqual(sums(bob), [createHash('sha256').update(bytes).digest('hex')]);
+    assert(existsSync(join(bob.folder, 'inbox', '1-ada-report.bin')));
   });
 });

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import type { Answer, Asked } from '../kit/adversary.ts';
 import { startBridge } from '../kit/bridge.ts';
 import { Random } from '../kit/random.ts';
-import { Scene, TRICKS } from './scene.ts';
+import { AttackFixture, INJECTION_STRINGS, LINE } from './fixture.ts';
+import type { Member } from './member.ts';
 
 const STEPS = 20;
 const HEX = '0123456789abcdef';
@@ -20,7 +21,7 @@ const CODES = [
   'no_participant',
   'other_epoch',
   'no_recipient',
-  'too_fast',
+  'too_many_requests',
   'channel_full',
   'stopping',
 ].concat(['bad_request', 'no_token', 'not_found', 'bridge_full', 'constructor', 'ERROR', '']);
@@ -60,7 +61,7 @@ function mutateWord(random: Random, word: string): string {
     case 6:
       return bytes(random, random.between(1, 40));
     default:
-      return random.pick(TRICKS);
+      return random.pick(INJECTION_STRINGS);
   }
 }
 
@@ -72,7 +73,7 @@ function mutateLine(random: Random, line: string): string {
       words.splice(at, 1);
       break;
     case 1:
-      words.splice(at, 0, random.pick(TRICKS));
+      words.splice(at, 0, random.pick(INJECTION_STRINGS));
       break;
     case 2: {
       const other = random.between(0, words.length - 1);
@@ -91,21 +92,21 @@ function inventLine(random: Random, memory: Memory): string {
   const id = random.isLess(0.5)
     ? (/\b[0-9a-f]{32}\b/.exec(random.pick(memory.lines) ?? '')?.[0] ?? '*')
     : hex(random, 32);
-  const index = random.pick(['0', '1', '2', '9', '40', ...TRICKS]);
+  const index = random.pick(['0', '1', '2', '9', '40', ...INJECTION_STRINGS]);
   return random.pick([
     `join ${index} 1 ${id} ${sealed}`,
     `message ${index} 1 ${id} ${random.pick(['*', id])} ${sealed}`,
-    `leave ${index} 1 ${id} ${random.pick(['left', 'expired', ...TRICKS])}`,
+    `leave ${index} 1 ${id} ${random.pick(['left', 'expired', ...INJECTION_STRINGS])}`,
     `away ${index} 1 ${id}`,
     `back ${index} 1 ${id}`,
     `gap ${index} ${random.between(0, 99)}`,
     `cursor ${index} ${hex(random, 32)} ${random.pick(['new', 'resumed'])} ${index}`,
     `channel ${hex(random, 32)} created ${index} ${index} ${index} ${index}`,
     `participant ${id} listening ${index} ${index} ${sealed}`,
-    `recipient ${id} ${random.pick(['listening', 'idle', ...TRICKS])} ${index}`,
+    `recipient ${id} ${random.pick(['listening', 'idle', ...INJECTION_STRINGS])} ${index}`,
     `sent ${index} ${hex(random, 32)}`,
     `left ${hex(random, 32)}`,
-    `error ${random.pick(CODES)} ${random.pick(TRICKS)} ${random.pick(TRICKS)}`,
+    `error ${random.pick(CODES)} ${random.pick(INJECTION_STRINGS)} ${random.pick(INJECTION_STRINGS)}`,
     bytes(random, random.between(1, 200)),
     ' '.repeat(random.between(1, 2000)),
   ]);
@@ -153,12 +154,12 @@ export function mutate(random: Random, { status, headers, body }: Answer, memory
         break;
       case 3:
         answer = { status: random.pick(STATUS.filter((each) => each >= 400)), headers: answer.headers };
-        text = `error ${random.pick(CODES)} ${random.pick(TRICKS)} ${bytes(random, 20)}\nhint ${random.pick(TRICKS)}\n`;
+        text = `error ${random.pick(CODES)} ${random.pick(INJECTION_STRINGS)} ${bytes(random, 20)}\nhint ${random.pick(INJECTION_STRINGS)}\n`;
         break;
       case 4: {
         // Node refuses what no header may have, so a bridge written with more malice is another test's matter.
         // eslint-disable-next-line no-control-regex
-        const value = random.pick([...TRICKS, '0', '1', '99999999', 'gzip', '/']).replace(/[^\t -~]/g, '?');
+        const value = random.pick([...INJECTION_STRINGS, '0', '1', '99999999', 'gzip', '/']).replace(/[^\t -~]/g, '?');
         answer.headers.push(random.pick(NAMES), value);
         break;
       }
@@ -175,27 +176,63 @@ export function mutate(random: Random, { status, headers, body }: Answer, memory
   return { ...answer, body: Buffer.from(text, 'latin1') };
 }
 
+/** A message of a member with real keys, of which some headers are others. Gives its text if it may be shown. */
+async function sendMutated(random: Random, mallory: Member, text: string): Promise<string[]> {
+  const headers: Record<string, string | null> = {};
+  const values = [
+    '0',
+    '1',
+    '2 0 0',
+    '1 1 1',
+    '999999999999999',
+    '1 999999999999999 999999999999999',
+    'left',
+    'sync',
+    'file',
+    'bye',
+  ];
+  const names = ['kind', 'seq', 'time', 'sent', 'received', 'seen', 'stored', 'reach', 'name', 'size', 'sha256', 'x-y'];
+  for (let i = random.between(0, 3); i > 0; i--)
+    headers[random.pick(names)] = random.isLess(0.2)
+      ? null
+      : random.pick([...values, ...INJECTION_STRINGS]).replace(/\n/g, '?');
+  const bob = mallory.peer('bob');
+  if (random.isLess(0.3)) headers['seen'] = `${bob.sid.slice(0, 16)} ${random.pick(values)}`;
+  await mallory.send(
+    random.isLess(0.5) ? '*' : bob,
+    random.pick(['text', 'text', 'file', 'sync', 'ack', 'want', 'later']),
+    {
+      headers,
+      body: text,
+      isCounted: random.isLess(0.7),
+    },
+  );
+  return [text];
+}
+
 /** One session, from joining to what is said at its end. Throws when a promise is broken. */
 export async function round(bridge: string, name: string): Promise<number> {
   const random = new Random(name);
-  const scene = await Scene.open(undefined, bridge, ['ada', 'carol', 'zed']);
+  const fixture = await AttackFixture.open(undefined, bridge, ['ada', 'carol', 'mallory', 'zed']);
   try {
-    const [ada, carol] = [scene.member('ada'), scene.member('carol')];
+    const [ada, carol, mallory] = [fixture.member('ada'), fixture.member('carol'), fixture.member('mallory')];
     const memory = new Memory();
     const share = random.pick([0.3, 0.6, 0.9]);
     let changed = 0;
-    scene.adversary.alter = ({ kind, n }: Asked, answer) => {
+    fixture.adversary.alter = ({ kind, n }: Asked, answer) => {
       const text = answer.body.toString('latin1');
-      if (kind !== 'page') memory.keep(text.split('\n'));
+      if (kind === 'blobs') return answer;
+      memory.keep(text.split('\n'));
       const own = new Random(name, kind, n);
-      if (kind === 'page' || !own.isLess(kind === 'poll' ? share : 0.4)) return answer;
+      if (!own.isLess(kind === 'poll' ? share : 0.4)) return answer;
       changed++;
       return mutate(own, answer, memory);
     };
     const said: string[] = [];
+    const noise: string[] = [];
     for (let step = 0; step < STEPS; step++) {
-      const text = `${random.pick(['said', 'told'])} ${step}`;
-      switch (random.between(0, 7)) {
+      const text = `${random.pick(['said', 'repeated'])} ${step}`;
+      switch (random.between(0, 8)) {
         case 0:
           said.push(text);
           await ada.say(text);
@@ -205,61 +242,63 @@ export async function round(bridge: string, name: string): Promise<number> {
           await carol.dm('bob', text);
           break;
         case 2:
-          await scene.callWith(`bob ${step}`, 'say');
+          await fixture.call('say', `bob ${step}`);
           break;
         case 3:
-          await scene.callWith(`bob ${step}`, 'dm', 'ada');
+          await fixture.call('dm', 'ada', `bob ${step}`);
           break;
         case 4:
-          await scene.call('who');
+          await fixture.call('who');
           break;
         case 5:
-          if (random.isLess(0.3)) await another(scene, step, random);
+          if (random.isLess(0.3)) await joinAnother(fixture, step, random);
+          break;
+        case 6:
+          noise.push(...(await sendMutated(random, mallory, `noise ${step}`)));
           break;
         default:
           said.push(text);
           await (random.isLess(0.5) ? ada.say(text) : carol.say(text));
-          await scene.call('wait', '1');
+          await fixture.call('wait', '1');
       }
     }
-    scene.honest();
-    await scene.call('wait', '1'); // which learns that a cursor is none, before anything new comes
-    await scene.truth('zed');
-    scene.check(said);
+    fixture.honest();
+    await fixture.call('wait', '1'); // it learns that a cursor is none, before anything new comes
+    await fixture.sendMarker('zed');
+    fixture.check([...said, ...noise]);
     // What the bridge spoilt it does not give out again; the others are what was said, in its order.
-    for (const name of ['ada', 'carol']) {
-      const texts = scene
-        .shown()
-        .filter(({ from }) => from === name)
-        .map(({ text }) => text);
-      assert.deepEqual(
-        texts,
-        said.filter((text) => texts.includes(text)),
-        `what ${name} said, in its order`,
-      );
+    for (const member of ['ada', 'carol']) {
+      const texts = fixture.texts(member);
+      for (const scope of ['all', 'you alone']) {
+        const own = fixture.shown().filter(({ from, to }) => from === member && to === scope);
+        const shown = own.filter(({ notes }) => !/late/.test(notes)).map(({ text }) => text);
+        assert.deepEqual(
+          shown,
+          said.filter((text) => shown.includes(text)),
+          `what ${member} said, in its order`,
+        );
+      }
+      assert.deepEqual(texts, [...new Set(texts)], 'nothing twice');
     }
-    scene.checkInbox();
     const heard = ada.texts('bob');
     assert.deepEqual(heard, [...new Set(heard)], 'what bob says comes once');
     return changed;
   } catch (error) {
-    const stories = [...scene.members].map(([who, member]) => `${who} saw\n${member.story()}`);
-    throw new Error(`${String(error)}\n${stories.join('\n')}`, { cause: error });
+    throw new Error(`${String(error)}\n${fixture.screen}`, { cause: error });
   } finally {
-    await scene.stage.close();
+    await fixture.close();
   }
 }
 
-/** Another session in bob's home, opened or joined while the bridge lies. */
-async function another(scene: Scene, step: number, random: Random): Promise<void> {
-  const link = random.isLess(0.5) ? ['join', scene.linkOfBob] : ['create', scene.adversary.urlFor('bob')];
-  const before = scene.screen;
-  const output = await scene.call(...link, '--name', `x${step}`);
-  scene.screen = before;
-  for (const line of output.split('\n'))
-    assert.match(line, /^(agentalk: [ -~…—]*|Talk to my other Claude — [!-~ ]*| {2}\| .*)?$/);
-  for (const left of readdirSync(scene.home).filter((each) => each.startsWith(`agentalk-session-x${step}`)))
-    rmSync(join(scene.home, left), { recursive: true, force: true });
+/** Another session in bob's home, made while the bridge lies. */
+async function joinAnother(fixture: AttackFixture, step: number, random: Random): Promise<void> {
+  const link = random.isLess(0.5) ? ['join', fixture.linkOfBob] : ['create', fixture.adversary.urlFor('bob')];
+  const before = fixture.screen;
+  const output = await fixture.call(...link, '--name', `x${step}`);
+  fixture.screen = before;
+  for (const line of output.split('\n')) if (!line.startsWith('Talk to my other agent')) assert.match(line, LINE);
+  for (const left of readdirSync(fixture.home).filter((each) => each.startsWith(`agentalk-session-x${step}`)))
+    rmSync(join(fixture.home, left), { recursive: true, force: true });
 }
 
 /** One round by its name; gives how many answers were changed. */

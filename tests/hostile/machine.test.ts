@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -20,8 +21,19 @@ import { Adversary } from '../kit/adversary.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
 import { need } from '../kit/need.ts';
-import { Agent, BASH, expectDone, expectFailure, makeFolder, pair, unprivileged, until } from '../kit/shell.ts';
+import {
+  Agent,
+  BASH,
+  expectDone,
+  expectFailure,
+  installClient,
+  makeFolder,
+  pair,
+  unprivileged,
+  until,
+} from '../kit/shell.ts';
 import type { Result } from '../kit/shell.ts';
+import { INJECTION_STRINGS, LINE } from './fixture.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -34,12 +46,12 @@ const isRoot = process.getuid?.() === 0;
 /** All that a session makes and keeps, by its path in the home. */
 function pathsOf(home: string): string[] {
   const all = readdirSync(home, { recursive: true, encoding: 'utf8' });
-  return all.filter((name) => name !== 'agentalk.sh' && !name.includes('/tmp/'));
+  return all.filter((name) => name !== 'agentalk' && !name.includes('/tmp/'));
 }
 
 /** What the whole talk of a session is, in any shell. */
 const TALK = `agentalk_say 'to all'; agentalk_dm server 'to one'; printf piped | agentalk_say; agentalk_wait 0
-agentalk_who; agentalk_log; agentalk_show 1; agentalk_invite; agentalk_send_file agentalk.sh`;
+agentalk_who; agentalk_log; agentalk_show 1; agentalk_invite; agentalk_send_file agentalk`;
 
 /** That it went as it should: everything sent, nothing said by a tool, nothing that the caller's habits changed. */
 function expectTalk({ status, stdout, stderr }: Result, isQuiet = true): void {
@@ -78,7 +90,8 @@ describe('what lies in the way', { skip }, () => {
     mkdirSync(laptop.folder);
     chmodSync(laptop.folder, 0o777);
     for (const path of parts) symlinkSync(join(elsewhere, 'file'), join(laptop.home, path));
-    expectFailure(await laptop.run(['create', bridge.url, '--name', 'laptop']), /is there.*AGENTALK_HOME/);
+    const { stdout } = expectDone(await laptop.run(['create', bridge.url, '--name', 'laptop']));
+    assert.match(stdout, /the name laptop was taken: you are laptop-2\./);
     assert.equal(readFileSync(join(elsewhere, 'file'), 'utf8'), 'mine');
     assert.deepEqual(readdirSync(elsewhere), ['file']);
     for (const path of parts) assert.ok(lstatSync(join(laptop.home, path)).isSymbolicLink(), path);
@@ -110,6 +123,17 @@ describe('what lies in the way', { skip }, () => {
     assert.deepEqual(readdirSync(others), []);
   });
 
+  test('another session or folder of the same name: the new one has another name, and a key', async () => {
+    const laptop = unprivileged('laptop');
+    mkdirSync(laptop.folder);
+    const links = [];
+    for (let i = 0; i < 3; i++) {
+      const { stdout } = expectDone(await laptop.run(['create', bridge.url, '--name', 'laptop']));
+      links.push(/\/c\/([0-9a-f]{32})#k=([0-9a-f]{64})&/.exec(stdout) ?? assert.fail(`no key:\n${stdout}`));
+    }
+    for (const at of [1, 2]) assert.equal(new Set(links.map((link) => link[at])).size, 3, 'no key twice');
+  });
+
   test('a folder that all may write, with the sticky bit as /tmp has it', async () => {
     const laptop = unprivileged('laptop');
     const home = makeFolder();
@@ -129,19 +153,19 @@ describe('what lies in the way', { skip }, () => {
     const results = await Promise.all(
       agents.map((agent) => agent.run(['create', bridge.url, '--name', 'laptop'], { env })),
     );
-    const links = results.flatMap((result) => {
+    const keys = results.flatMap((result) => {
       if (result.status !== 0) expectFailure(result, /is there and is no session of yours/); // not yet
-      return /#k=([0-9a-f]{64})$/m.exec(result.stdout)?.[1] ?? [];
+      return /#k=([0-9a-f]{64})&/m.exec(result.stdout)?.[1] ?? [];
     });
-    assert.ok(links.length >= 1);
-    assert.equal(new Set(links).size, links.length);
+    assert.ok(keys.length >= 1);
+    assert.equal(new Set(keys).size, keys.length);
     const files = readdirSync(home).filter((name) => name.endsWith('.env'));
-    assert.equal(files.length, links.length, files.join());
+    assert.equal(files.length, keys.length, files.join());
     for (const file of files) {
       const folder = join(home, file.slice(0, -4));
       const name = /^NAME (.*)$/m.exec(readFileSync(join(folder, 'session'), 'utf8'))?.[1];
       assert.equal(`agentalk-session-${name}.env`, file);
-      assert.ok(links.includes(/^KEY (.*)$/m.exec(readFileSync(join(folder, 'session'), 'utf8'))?.[1] ?? ''));
+      assert.ok(keys.includes(/^KEY (.*)$/m.exec(readFileSync(join(folder, 'session'), 'utf8'))?.[1] ?? ''));
     }
   });
 
@@ -163,12 +187,154 @@ describe('what lies in the way', { skip }, () => {
         return false;
       };
       const result = await laptop.run(['create', adversary.urlFor('laptop'), '--name', 'laptop']);
-      expectFailure(result, /can't make .*is something there already/);
+      expectFailure(result, /can't make .*\n.*is something there already/);
       assert.deepEqual(readdirSync(elsewhere), ['file']);
       assert.equal(readFileSync(join(elsewhere, 'file'), 'utf8'), 'mine');
       assert.ok(lstatSync(laptop.sessionFile).isSymbolicLink());
-      assert.ok(!existsSync(laptop.folder), 'and nothing of it is left');
+      await until('that nothing of it is left', () => !existsSync(laptop.folder));
       rmSync(laptop.sessionFile);
+    }
+  });
+});
+
+describe('a folder that is not what it was', { skip }, () => {
+  /** Somebody else's session folder and client at the path of one that is gone. */
+  const replaceFolder = (laptop: Agent, owner: number) => {
+    rmSync(laptop.folder, { recursive: true });
+    mkdirSync(laptop.folder, { mode: 0o755 });
+    writeFileSync(join(laptop.folder, 'agentalk.sh'), `touch ${join(laptop.home, 'ran')}\n`, { mode: 0o755 });
+    writeFileSync(
+      join(laptop.folder, 'session'),
+      'BRIDGE http://127.0.0.1:9\nNAME laptop\nMADE 1\nCALL ./ran\nKEY x\n',
+    );
+    for (const path of ['', 'agentalk.sh', 'session']) chownSync(join(laptop.folder, path), owner, owner);
+  };
+
+  test(
+    'and belongs to another user now is not entered: by the .env file, by name, by sessions',
+    { skip: !isRoot && 'needs root' },
+    async () => {
+      const laptop = unprivileged('laptop');
+      await laptop.create(bridge.url);
+      chmodSync(laptop.home, 0o777);
+      replaceFolder(laptop, 0);
+      for (const command of ['say x', 'wait 0', 'leave', 'log', 'who', 'invite']) {
+        const { status, stdout } = await laptop.shell(`agentalk_${command}`).ended;
+        assert.notEqual(status, 0, command);
+        assert.equal(stdout, '');
+      }
+      assert.doesNotMatch((await laptop.run(['sessions'])).stdout, /\.\/ran|laptop/);
+      assert.notEqual((await laptop.run(['--as', 'laptop', 'wait', '0'])).status, 0);
+      // The same behind a symlink.
+      const elsewhere = makeFolder();
+      chmodSync(elsewhere, 0o755);
+      writeFileSync(join(elsewhere, 'agentalk.sh'), `touch ${join(laptop.home, 'ran')}\n`, { mode: 0o755 });
+      rmSync(laptop.folder, { recursive: true });
+      symlinkSync(elsewhere, laptop.folder);
+      assert.notEqual((await laptop.shell('agentalk_say x').ended).status, 0);
+      assert.ok(!existsSync(join(laptop.home, 'ran')));
+    },
+  );
+
+  test('a file called session beside the client makes no session of its folder', async () => {
+    const laptop = new Agent({ name: 'laptop' });
+    await laptop.create(bridge.url);
+    const session = readFileSync(join(laptop.folder, 'session'), 'utf8');
+    writeFileSync(join(laptop.home, 'session'), session.replace(/^BRIDGE .*/m, 'BRIDGE http://127.0.0.1:9'));
+    const { stdout } = expectDone(await laptop.run(['who']));
+    assert.ok(stdout.includes(bridge.url), stdout);
+  });
+
+  test('a session with words of others in its fields is none', async () => {
+    const laptop = new Agent({ name: 'laptop' });
+    await laptop.create(bridge.url);
+    const path = join(laptop.folder, 'session');
+    const session = readFileSync(path, 'utf8');
+    for (const [field, value] of [
+      ['NAME', 'laptop\u001b[2J'],
+      ['NAME', '$(>ran)'],
+      ['BRIDGE', 'http://x/\u001b]0;x\u0007'],
+      ['BRIDGE', 'file:///etc/passwd'],
+      ['MADE', 'a[$(>ran)]'],
+      ['CALL', '\u001b[2J'],
+    ] as const) {
+      writeFileSync(path, session.replace(new RegExp(`^${field} .*`, 'm'), `${field} ${value}`));
+      for (const command of [['sessions'], ['who'], ['wait', '0']]) {
+        const { stdout, stderr } = await laptop.run(command);
+        for (const line of (stdout + stderr).split('\n')) assert.match(line, LINE);
+      }
+    }
+    assert.ok(!existsSync(join(laptop.home, 'ran')));
+  });
+
+  test('an exclude file of git that is a symlink is not written through', async () => {
+    const laptop = new Agent({ name: 'laptop' });
+    const target = join(makeFolder(), 'profile');
+    writeFileSync(target, 'mine\n');
+    mkdirSync(join(laptop.home, '.git', 'info'), { recursive: true });
+    symlinkSync(target, join(laptop.home, '.git', 'info', 'exclude'));
+    await laptop.create(bridge.url);
+    assert.equal(readFileSync(target, 'utf8'), 'mine\n');
+  });
+});
+
+// eslint-disable-next-line no-control-regex
+const HIDDEN = /[\0-\x1f\x7f-\x9f]/;
+
+describe('a folder whose name is code', () => {
+  const names = [
+    ...INJECTION_STRINGS.filter((name) => /[$`>\n\r\t\u001b\u202e"'*\\-]/.test(name) && !/[\0/]/.test(name)),
+    'a\n$(>ran)',
+    'a\nBRIDGE http://127.0.0.1:9',
+    'a\nKEY x[$(>ran)]',
+    "it's `>ran`",
+    'x\n',
+    '\u001b[2J',
+    'MADE[$(>ran)]',
+  ];
+  test('as the working folder, with the client in it', async () => {
+    const parent = makeFolder();
+    for (const [i, name] of names.entries()) {
+      const folder = join(parent, name);
+      mkdirSync(folder, { recursive: true });
+      installClient(join(folder, 'agentalk'));
+      const home = makeFolder();
+      const agent = new Agent({ name: `n${i}`, home });
+      const run = (...args: readonly string[]) =>
+        agent.start(BASH, ['./agentalk', ...args], { cwd: folder, env: { PWD: folder } }).ended;
+      const created = await run('create', bridge.url, '--name', 'laptop');
+      const outputs = [
+        created,
+        await run('sessions'),
+        await run('say', 'x'),
+        await run('wait', '0'),
+        await run('leave'),
+        await run('sessions'),
+      ];
+      for (const { stdout, stderr } of outputs)
+        for (const line of (stdout + stderr).split('\n')) assert.doesNotMatch(line, HIDDEN, JSON.stringify(name));
+      for (const each of [folder, parent, home]) assert.ok(!existsSync(join(each, 'ran')), JSON.stringify(name));
+    }
+  });
+
+  test('as the place of the sessions: refused, or used without being run', async () => {
+    const parent = makeFolder();
+    for (const [i, name] of names.entries()) {
+      const home = join(parent, `${i}`, name);
+      mkdirSync(home, { recursive: true });
+      const agent = new Agent({ name: 'laptop', home: makeFolder() });
+      const env = { AGENTALK_HOME: home, PWD: home };
+      const created = await agent.run(['create', bridge.url, '--name', 'laptop'], { env, cwd: home });
+      const output = created.stdout + created.stderr;
+      for (const line of output.split('\n')) assert.doesNotMatch(line, HIDDEN, JSON.stringify(name));
+      // Where the place can't be taken the session is made in the next one, and the output says where.
+      const session = /^agentalk: session in (.*)$/m.exec(output)?.[1] ?? assert.fail(output);
+      const code = '. "$0"; agentalk_say x; agentalk_wait 0; agentalk_leave';
+      const { stdout, stderr } = await agent.start(BASH, ['-c', code, `${session}.env`], { env, cwd: home }).ended;
+      assert.match(stdout, /agentalk: sent/, JSON.stringify(name) + stderr);
+      for (const path of [session, `${session}.env`]) rmSync(path, { recursive: true });
+      for (const each of [home, join(parent, `${i}`), parent, agent.home])
+        assert.ok(!existsSync(join(each, 'ran')), JSON.stringify(name));
     }
   });
 });
@@ -193,7 +359,7 @@ describe('settings of the caller', () => {
       const { stdout } = expectDone(await laptop.shell(talk).ended);
       assert.match(stdout, /^agentalk: sent/m);
       assert.match(stdout, new RegExp(`^0${umask}$`, 'm'));
-      for (const path of pathsOf(laptop.home).filter((each) => !each.endsWith('agentalk.sh'))) {
+      for (const path of pathsOf(laptop.home).filter((each) => !/agentalk(\.sh)?$/.test(each))) {
         const { mode } = lstatSync(join(laptop.home, path));
         assert.equal(mode & 0o077, 0, path);
         assert.notEqual(mode & 0o400, 0, path);
@@ -305,7 +471,7 @@ describe('settings of the caller', () => {
       const env = { OPENSSL_CONF: path(name) };
       const { stdout, stderr } = await laptop.shell('agentalk_say "$1"', [name], { env }).ended;
       // It works, or it says so and sends nothing: never something that is not sealed.
-      assert.equal(stderr.replace(/^agentalk: error: .*\n/gm, ''), '');
+      assert.equal(stderr.replace(/^agentalk: (error|hint): .*\n/gm, ''), '');
       if (/^agentalk: sent/m.test(stdout)) await server.hears(new RegExp(`\\| ${name}$`, 'm'));
     }
     await laptop.pipe('in the end');
@@ -338,7 +504,7 @@ for (const shell of ['bash', 'zsh', 'dash', 'ksh'] as const) {
 agentalk_say first >/dev/null
 ${state} >"$1/before"
 agentalk_say 'to all'; agentalk_dm server one two; printf x | agentalk_say; agentalk_wait 0; agentalk_who; agentalk_log
-agentalk_show 1; agentalk_invite; agentalk_send_file "$1/agentalk.sh"; agentalk_dm nobody x; agentalk_show 99; true
+agentalk_show 1; agentalk_invite; agentalk_send_file agentalk; agentalk_dm nobody x; agentalk_show 99; true
 ${state} >"$1/after"
 :`;
       const { stdout } = await laptop.start(path, ['-c', code, laptop.sessionFile, laptop.home]).ended;
@@ -393,14 +559,13 @@ ${state} >"$1/after"
     test('set -e -u -f -x and noclobber: nothing breaks, and nothing leaks by -x', async () => {
       const [laptop] = await couple({}, path);
       const secrets = readFileSync(join(laptop.folder, 'session'), 'utf8').match(/\b[0-9a-f]{64}\b/g) ?? [];
-      const token = /[0-9a-f]{64}/.exec(readFileSync(join(laptop.folder, 'token'), 'utf8'))?.[0] ?? assert.fail();
-      assert.ok(secrets.length >= 2);
+      assert.ok(secrets.length >= 3);
       const code = `set -e -u -f -C -x\n. "$0"\n${TALK.replace('agentalk_invite; ', '')}\necho "on $?"`;
       const result = await laptop.start(path, ['-c', code, laptop.sessionFile]).ended;
       expectTalk(result, false);
       assert.match(result.stdout, /^on 0$/m);
       assert.match(result.stderr, /agentalk_say/); // it was traced
-      for (const secret of [...secrets, token]) assert.ok(!(result.stdout + result.stderr).includes(secret));
+      for (const secret of secrets) assert.ok(!(result.stdout + result.stderr).includes(secret));
     });
 
     if (shell !== 'bash') return;

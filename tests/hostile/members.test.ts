@@ -1,551 +1,526 @@
 /**
- * Members that hold the key and misuse it, alone or together with the bridge: nobody speaks as somebody else, and what
- * is not as it should be is refused or announced.
+ * Members that hold the channel key and misuse it, alone or with the bridge: nobody speaks as somebody else, no card
+ * gives more than its own keys, and what proves no session is rejected.
  */
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import * as protocol from '../../sdk/protocol.ts';
-import { derToRaw, encode, fromBase64, rawToDer, toBase64 } from '../../sdk/bytes.ts';
-import type { Bytes } from '../../sdk/bytes.ts';
+import { concat, derToRaw, fromBase64, fromHex, rawToDer, toBase64, utf8Encode } from '../../sdk/encoding.ts';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
-import type { ReferenceClient } from '../kit/client.ts';
-import { Scene, TRICKS, lie } from './scene.ts';
+import {
+  AttackFixture,
+  INJECTION_STRINGS,
+  NEXT,
+  insertOnce,
+  joinLine,
+  makeClient,
+  messageLine,
+  rewriteEvents,
+} from './fixture.ts';
+import { rawFrame } from './member.ts';
+import type { Changes, SendOptions } from './member.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
-const { EVERYBODY } = protocol;
-type Headers = Readonly<Record<string, string>>;
+const { BROADCAST } = protocol;
+const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
-/** The headers of the next message of a member, without taking its number: believed, it would be shown at once. */
-const next = (who: ReferenceClient, to: string, kind: string, more: Headers = {}): Headers => {
-  const numbers = who.outbox.filter((sent) => sent.to === to).map(({ seq }) => seq);
-  const broadcasts = who.outbox.filter((sent) => sent.to === EVERYBODY).map(({ seq }) => seq);
-  return {
-    kind,
-    stream: who.stream,
-    seq: String(Math.max(0, ...numbers) + 1),
-    time: String(Date.now()),
-    ...(to === EVERYBODY ? {} : { after: String(Math.max(0, ...broadcasts)) }),
-    ...more,
-  };
-};
+/** Bytes of a number, big-endian. */
+const bytesOf = (value: bigint, length = 32) => fromHex(value.toString(16).padStart(2 * length, '0'));
+const numberOf = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).toString('hex')}`);
 
-/** A bridge that gives out what mallory posts as if somebody else had: mallory.post, and from whom it then comes. */
-class Conspiracy {
-  readonly #from = new Map<string, string>();
-  readonly #mallory: ReferenceClient;
-
-  constructor(scene: Scene) {
-    this.#mallory = scene.member('mallory');
-    lie(scene, ({ kind }, lines) =>
-      kind !== 'poll'
-        ? lines
-        : lines.map((line) => {
-            const [word, index, at, , to, nonce = '', ...rest] = line.split(' ');
-            const other = this.#from.get(nonce);
-            return word === 'message' && other ? [word, index, at, other, to, nonce, ...rest].join(' ') : line;
-          }),
-    );
-  }
-
-  /** Seals a frame as if from somebody else, for everybody or with the direct key of mallory and its recipient. */
-  async send(as: ReferenceClient, to: string, frame: Bytes, key = this.#mallory.keyFor(to)): Promise<void> {
-    const sealed = await protocol.seal(key, this.#mallory.aad(to, 'message', as.id), frame);
-    this.#from.set(sealed.nonce, as.id);
-    await this.#mallory.post(to, sealed);
-  }
+/** r and s of a signature. */
+function parts(signature: string): [bigint, bigint] {
+  const raw = derToRaw(fromBase64(signature) ?? new Uint8Array()) ?? assert.fail('a signature');
+  return [numberOf(raw.subarray(0, 32)), numberOf(raw.subarray(32))];
 }
 
 /** The other of the two signatures that prove the same: s is replaced by n − s. */
-function twin(signature: string): string {
-  const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
-  const raw = derToRaw(fromBase64(signature) ?? new Uint8Array()) ?? assert.fail('a signature');
-  const s = BigInt(`0x${Buffer.from(raw.subarray(32)).toString('hex')}`);
-  const other = (order - s).toString(16).padStart(64, '0');
-  return toBase64(rawToDer(Uint8Array.from([...raw.subarray(0, 32), ...Buffer.from(other, 'hex')])));
+function otherSignature(signature: string): string {
+  const [r, s] = parts(signature);
+  return toBase64(rawToDer(concat(bytesOf(r), bytesOf(ORDER - s))));
 }
 
-const isWord = (text: string) => /^[!-~]+$/.test(text);
-const idOfBob = (scene: Scene) => scene.member('ada').peer('bob').id;
-
-/** Sends a text that bob is to be shown, so that all that came before it has been dealt with. */
-async function settle(scene: Scene): Promise<void> {
-  await scene.truth();
-  scene.check();
+/** DER of two integers that are given as bytes. */
+function derOf(r: Uint8Array, s: Uint8Array, length?: Uint8Array): string {
+  const integer = (bytes: Uint8Array) => concat(Uint8Array.of(2, bytes.length), bytes);
+  const content = concat(integer(r), integer(s));
+  return toBase64(concat(Uint8Array.of(0x30), length ?? Uint8Array.of(content.length), content));
 }
+const positive = (value: bigint) => (value >> 255n ? concat(Uint8Array.of(0), bytesOf(value)) : bytesOf(value));
 
-describe('hostile members', { concurrency: 2 }, () => {
-  test('a broadcast in the name of another', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [ada, mallory] = [scene.member('ada'), scene.member('mallory')];
-    const conspiracy = new Conspiracy(scene);
-    const aad = mallory.aad(EVERYBODY, 'message', ada.id);
-    const signed = (headers: Headers, body: string) =>
-      protocol.signFrame(mallory.keys.ecdsa, aad, headers, encode(body));
-    await ada.say('said by ada');
-    const said = await protocol.open(ada.room, ada.aad(EVERYBODY), ada.outbox.at(-1)?.sealed ?? assert.fail());
-    assert.ok(said.ok);
-    const frame = protocol.parseFrame(said.value);
-    assert.ok(frame.ok && frame.value.signature !== undefined);
-    const text = next(ada, EVERYBODY, 'text');
-    await conspiracy.send(ada, EVERYBODY, await signed(text, 'with the signature of mallory'));
-    await conspiracy.send(ada, EVERYBODY, protocol.makeFrame(text, encode('with none')));
-    // A signature that ada made, under other words; and the words of mallory that start as those of ada do.
-    const { signature } = frame.value;
-    await conspiracy.send(ada, EVERYBODY, protocol.makeFrame({ ...text, signature }, encode('with an old one')));
-    await conspiracy.send(ada, EVERYBODY, Buffer.concat([said.value, encode(' and more')]) as Bytes);
-    for (const nonsense of ['x', 'MAYCAQACAQA=', 'A'.repeat(96), toBase64(Uint8Array.of(0x30, 0x80, 2, 1, 1, 2, 1, 1))])
-      await conspiracy.send(ada, EVERYBODY, protocol.makeFrame({ ...text, signature: nonsense }, encode('nonsense')));
-    // Signed by mallory in his own name, given out as ada's; and ada's very frame in the name of mallory.
-    await conspiracy.send(ada, EVERYBODY, await mallory.frame(EVERYBODY, text, encode('for another name')));
-    await mallory.sendFrame(EVERYBODY, said.value);
-    await conspiracy.send(
-      ada,
-      EVERYBODY,
-      await signed(next(ada, EVERYBODY, 'hello', { challenge: '0'.repeat(32) }), ''),
-    );
-    await conspiracy.send(ada, EVERYBODY, await signed(next(ada, EVERYBODY, 'bye'), ''));
-    await scene.sees(/TAMPERED bad-signature: something under the name of mallory/);
-    await scene.truth();
-    scene.check(['said by ada']);
-    assert.deepEqual(scene.tampered().sort(), ['bad-signature ada', 'bad-signature mallory', 'unsigned ada']);
-    assert.doesNotMatch(scene.screen, /LEFT/);
-  });
+/** Encodings of the same signature that are not the one DER. */
+const NON_CANONICAL: Readonly<Record<string, (signature: string) => string>> = {
+  'a zero byte before an integer': (signature) => {
+    const [r, s] = parts(signature);
+    return derOf(concat(Uint8Array.of(0), positive(r)), positive(s));
+  },
+  'a length in two bytes': (signature) => {
+    const [r, s] = parts(signature);
+    const length = 4 + positive(r).length + positive(s).length;
+    return derOf(positive(r), positive(s), Uint8Array.of(0x81, length));
+  },
+  'a byte behind it': (signature) => toBase64(concat(fromBase64(signature) ?? assert.fail(), Uint8Array.of(0))),
+  's above the order': (signature) => {
+    const [r, s] = parts(signature);
+    return derOf(positive(r), bytesOf(ORDER + s, 33));
+  },
+  'a negative r': (signature) => {
+    const [r, s] = parts(signature);
+    return derOf(concat(Uint8Array.of(0xff), bytesOf(r)), positive(s));
+  },
+  'two zeros': () => derOf(Uint8Array.of(0), Uint8Array.of(0)),
+  'bits behind the base64': (signature) => {
+    const at = signature.replace(/=+$/, '').length - 1;
+    const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+    const next = letters[letters.indexOf(signature[at] ?? 'A') + 1] ?? '/';
+    return signature.endsWith('=') ? signature.slice(0, at) + next + signature.slice(at + 1) : `${signature}AA==`;
+  },
+  'base64 with a space': (signature) => `${signature.slice(0, 40)} ${signature.slice(40)}`,
+  'its raw bytes': (signature) => {
+    const [r, s] = parts(signature);
+    return toBase64(concat(bytesOf(r), bytesOf(s)));
+  },
+};
 
-  test('a direct message in the name of another', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [ada, mallory, bob] = [scene.member('ada'), scene.member('mallory'), idOfBob(scene)];
-    const conspiracy = new Conspiracy(scene);
-    for (const kind of ['text', 'welcome', 'ready', 'seen', 'void'])
-      for (const key of [mallory.keyFor(bob), mallory.room, mallory.keyFor(ada.id)])
-        await conspiracy.send(ada, bob, protocol.makeFrame(next(ada, bob, kind), encode('as ada')), key);
-    await settle(scene);
-    assert.deepEqual(scene.tampered(), ['bad-tag ada']);
-  });
-
-  test('pairing is not to be had by a guess or a repeat', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada']);
-    const eve = await scene.enter(bridge.url, 'eve');
-    await scene.sees(/JOINED eve/);
-    // eve's own ready goes the honest way, so that bob pairs with her once; nothing that follows pairs again.
-    await scene.sees(/PAIRED with eve/);
-    const bob = idOfBob(scene);
-    for (const kind of ['welcome', 'ready'])
-      for (const answer of ['0'.repeat(32), randomBytes(16).toString('hex')])
-        await eve.sendFrame(bob, protocol.makeFrame(eve.numbered(bob, kind, { answer, challenge: answer })));
-    await settle(scene);
-    assert.equal(scene.screen.match(/PAIRED with eve/g)?.length, 1);
-    assert.equal(scene.screen.match(/PAIRED with ada/g)?.length, 1);
-    assert.deepEqual(scene.tampered(), []);
-  });
-
-  test('one who does not answer its challenge is never PAIRED', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada']);
-    // Mallory has the key, but sends another's answers: those of a hello that he overheard.
-    const mallory = await scene.enter(bridge.url, 'mallory');
-    await mallory.stop();
-    await scene.sees(/JOINED mallory/);
-    const bob = idOfBob(scene);
-    for (const kind of ['ready', 'welcome'])
-      await mallory.sendFrame(
-        bob,
-        protocol.makeFrame(mallory.numbered(bob, kind, { answer: randomBytes(16).toString('hex') })),
-      );
-    await settle(scene);
-    assert.doesNotMatch(scene.screen, /PAIRED with mallory/);
-  });
-
-  test('a genuine message that is sealed or signed again is taken once', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [ada, bob] = [scene.member('ada'), idOfBob(scene)];
-    const conspiracy = new Conspiracy(scene);
-    await ada.say('once, to all');
-    await ada.dm('bob', 'once, to bob');
-    await scene.sees(/\| once, to bob/);
-    const [broadcast, direct] = ada.outbox.slice(-2).map(({ sealed }) => sealed);
-    assert.ok(broadcast && direct);
-    const opened = await protocol.open(ada.room, ada.aad(EVERYBODY), broadcast);
-    assert.ok(opened.ok);
-    const frame = protocol.parseFrame(opened.value);
-    assert.ok(frame.ok && frame.value.signature !== undefined);
-    const other = twin(frame.value.signature);
-    assert.notEqual(other, frame.value.signature);
-    const headers = { ...Object.fromEntries(frame.value.headers), signature: other };
-    await conspiracy.send(ada, EVERYBODY, opened.value);
-    await conspiracy.send(ada, EVERYBODY, protocol.makeFrame(headers, frame.value.body));
-    await scene.truth();
-    // The very bytes, under another index: the bridge repeats them.
-    const sealed = `${direct.nonce} ${direct.ciphertext} ${direct.tag}`;
-    const repeated: string[] = [];
-    lie(scene, ({ kind }, lines) => {
-      const last = lines.at(-2) ?? '';
-      if (kind !== 'poll' || !last.startsWith('cursor ')) return lines;
-      repeated.push(last);
-      const cursor = Number(last.split(' ')[1]);
-      return [`message ${cursor} 1 ${ada.id} ${bob} ${sealed}`, ...lines];
-    });
-    await ada.say('and then this');
-    await scene.sees(/\| and then this/);
-    assert.ok(repeated.length > 0);
-    await scene.truth();
-    scene.check(['once, to all', 'once, to bob', 'and then this']);
-    assert.deepEqual(scene.tampered(), []);
-  });
-
-  test('cards that are not what they say', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada']);
-    const ada = scene.member('ada');
-    const { pub, sign } = await protocol.makeKeys();
-    const offCurve = `${pub.slice(0, -8)}AAAAAAA=`.replace(/=+$/, pub.endsWith('==') ? '==' : '=');
-    /** Joins as `id` with any bytes sealed as its card. */
-    const join = async (id: string, plaintext: Bytes) => {
-      const card = await protocol.seal(
-        ada.room,
-        protocol.additionalData(ada.channel, id, EVERYBODY, 'card'),
-        plaintext,
-      );
-      const body = { participant_id: id, token: randomBytes(32).toString('hex'), card };
-      await ada.request('POST', 'join', { bearer: ada.access, body });
-    };
-    const cards: readonly (readonly [cause: string, headers: Headers])[] = [
-      ['card-wrong-id', { kind: 'agent', name: 'ada', pub, sign }],
-      ['card-bad-name', { kind: 'agent', name: '$(touch${IFS}ran)', pub, sign }],
-      ['card-bad-name', { kind: 'agent', name: '../../x', pub, sign }],
-      ['card-bad-name', { kind: 'agent', name: 'x'.repeat(33), pub, sign }],
-      ['card-bad-value', { kind: 'robot', name: 'x', pub, sign }],
-      ['card-bad-key', { kind: 'agent', name: 'x', pub: 'x', sign }],
-      ['card-bad-key', { kind: 'agent', name: 'x', pub, sign: `M${pub.slice(2)}x` }],
-      ['card-missing-header', { kind: 'agent', name: 'x', pub }],
-    ];
-    for (const [cause, headers] of cards) {
-      const id = randomBytes(16).toString('hex');
-      await join(id, protocol.makeFrame(headers));
-      await scene.sees(new RegExp(`TAMPERED ${cause}: something under the name of ${id.slice(0, 8)} `));
-    }
-    for (const bytes of [encode('no frame'), Uint8Array.of(0), encode('kind: agent\n'.repeat(150))])
-      await join(randomBytes(16).toString('hex'), bytes);
-    // Its name is right, but its keys are no points of the curve: there is no direct key with it, and no signature.
-    for (const [name, keys] of [
-      ['pat', { pub: offCurve, sign }],
-      ['sue', { pub, sign: offCurve }],
-    ] as const)
-      await join(await protocol.participantOf(ada.k, name), protocol.makeFrame({ kind: 'agent', name, ...keys }));
-    await settle(scene);
-    await scene.callWith('to all', 'say');
-    await ada.hears('to all');
-    await scene.call('who');
-    scene.check();
-    assert.doesNotMatch(scene.screen, /(JOINED|PAIRED with|BACK) (x|robot|\$)/);
-    assert.equal(scene.screen.match(/PAIRED with ada/g)?.length, 1);
-  });
-
-  test('other keys under a known name are announced before anything that they say', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [ada, mallory] = [scene.member('ada'), scene.member('mallory')];
-    const keys = await protocol.makeKeys();
-    const card = protocol.makeCard({ kind: 'agent', name: 'ada', pub: keys.pub, sign: keys.sign });
-    const sealed = await protocol.seal(mallory.room, mallory.aad(EVERYBODY, 'card', ada.id), card);
-    const aad = mallory.aad(EVERYBODY, 'message', ada.id);
-    const headers = { kind: 'text', stream: randomBytes(8).toString('hex'), seq: '1', time: '1' };
-    const frame = await protocol.signFrame(keys.ecdsa, aad, headers, encode('this is the other ada'));
-    const broadcast = await protocol.seal(mallory.room, aad, frame);
-    const words = (box: protocol.Sealed) => `${box.nonce} ${box.ciphertext} ${box.tag}`;
-    let isTold = false;
-    lie(scene, ({ kind }, lines) => {
-      const cursor = /^cursor (\d+)/.exec(lines.at(-2) ?? '')?.[1];
-      if (kind !== 'poll' || isTold || !cursor || !lines.some((line) => line.startsWith('message '))) return lines;
-      isTold = true;
-      const events = [
-        `join ${cursor} 1 ${ada.id} ${words(sealed)}`,
-        `message ${cursor} 1 ${ada.id} * ${words(broadcast)}`,
-      ];
-      return [...events, ...lines];
-    });
-    await ada.say('this is the first ada');
-    await scene.sees(/\| this is the first ada/);
-    await scene.truth();
-    scene.check(['this is the first ada', 'this is the other ada']);
-    const [keysAt, saidAt] = [/^agentalk: KEYS ada /m, /\| this is the other ada/].map((it) => scene.screen.search(it));
-    assert.ok(keysAt !== undefined && keysAt >= 0, 'KEYS');
-    assert.ok(saidAt === -1 || (saidAt !== undefined && saidAt > keysAt), 'announced before it is shown');
-  });
-
-  test('a name that somebody else takes after its owner left', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'carol']);
-    const carol = scene.member('carol');
-    await carol.say('said by carol');
-    await scene.sees(/\| said by carol/);
-    await carol.leave();
-    await scene.sees(/LEFT carol/);
-    const other = await scene.enter(bridge.url, 'carol');
-    await other.paired('ada');
-    await other.say('said by another carol');
-    await scene.sees(/\| said by another carol/);
-    const order = ['| said by carol', 'LEFT carol', 'KEYS carol', '| said by another carol'].map((words) =>
-      scene.screen.indexOf(words),
-    );
-    assert.deepEqual(
-      order,
-      [...order].sort((a, b) => a - b),
-    );
-    assert.ok(
-      order.every((at) => at >= 0),
-      scene.screen,
-    );
-    // The first carol's keys prove nothing any more: what she seals now comes under the name that is another's.
-    await scene.callWith('to the new carol', 'dm', 'carol');
-    await other.hears('to the new carol');
-    assert.ok(!carol.texts().includes('to the new carol'));
-    await scene.truth();
-    scene.check(['said by carol', 'said by another carol']);
-  });
-
-  test('two messages with one number', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [mallory, bob] = [scene.member('mallory'), idOfBob(scene)];
-    for (const to of [EVERYBODY, bob]) {
-      const headers = mallory.numbered(to, 'text');
-      for (const text of [`the first to ${to[0]}`, `the second to ${to[0]}`, `the third to ${to[0]}`])
-        await mallory.sendFrame(to, await mallory.frame(to, headers, encode(text)));
-      await mallory.sendFrame(to, await mallory.frame(to, { ...headers, kind: 'bye' }));
-    }
-    await scene.truth();
-    scene.check(['the first to *', `the first to ${bob[0]}`]);
-    assert.deepEqual(scene.tampered(), ['two-with-one-number mallory']);
-    assert.doesNotMatch(scene.screen, /LEFT/);
-    await mallory.say('and on it goes');
-    await scene.sees(/\| and on it goes/);
-  });
-
-  test('numbers that are none, and numbers beyond reason', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [mallory, bob] = [scene.member('mallory'), idOfBob(scene)];
-    const frame = (to: string, changes: Headers) =>
-      mallory.frame(to, { ...next(mallory, to, 'text'), ...changes }, encode('a strange number'));
-    const bad = [
-      '0',
-      '-1',
-      '+1',
-      '01',
-      '1.5',
-      '1e3',
-      '0x1',
-      '1000000000000000',
-      '9'.repeat(400),
-      'a[$(touch${IFS}ran)]',
-    ];
-    for (const to of [EVERYBODY, bob]) {
-      for (const seq of [...bad, 'PEERS']) await mallory.sendFrame(to, await frame(to, { seq }));
-      for (const name of ['time', 'size', ...(to === bob ? ['after'] : [])])
-        for (const value of ['-1', 'a[$(touch${IFS}ran)]', 'SECONDS', '9'.repeat(30)])
-          await mallory.sendFrame(to, await frame(to, { [name]: value }));
-    }
-    await settle(scene);
-    assert.deepEqual(scene.tampered(), ['bad-decimal mallory']);
-    // The largest that there are. Who jumps ahead holds up nobody but itself, and that not for ever.
-    for (const to of [EVERYBODY, bob])
-      await mallory.sendFrame(to, await frame(to, { seq: '999999999999999', time: '999999999999999' }));
-    await mallory.sendFrame(bob, await frame(bob, { seq: '999999999999998', after: '999999999999999' }));
-    await settle(scene);
-    await mallory.say('a number that is next');
-    await scene.sees(/\| a number that is next/);
-    await scene.truth();
-    scene.check(['a number that is next']);
-  });
-
-  for (const [what, final] of [
-    ['endless numbers', (bob: string) => `${bob}:999999999999999`],
-    ['words that would be code', (bob: string) => [`${bob}:a[$(touch\${IFS}ran)]`, ...TRICKS].filter(isWord).join()],
-    ['patterns that match files all over the disk', () => Array(60).fill('/*/*/*/*/*/*/*/*/*').join()],
-  ] as const)
-    test(`a goodbye with ${what}`, async (t) => {
-      const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-      const mallory = scene.member('mallory');
-      const headers = mallory.numbered(EVERYBODY, 'bye', { final: final(idOfBob(scene)) });
-      await mallory.sendFrame(EVERYBODY, await mallory.frame(EVERYBODY, headers));
-      const start = Date.now();
-      await settle(scene);
-      assert.match(scene.screen, /LEFT mallory/);
-      assert.ok(Date.now() - start < 10_000, `it took ${Date.now() - start} ms`);
-    });
-
-  test('receipts of nonsense', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [ada, mallory, bob] = [scene.member('ada'), scene.member('mallory'), idOfBob(scene)];
-    await scene.callWith('one', 'say');
-    await ada.hears('one');
-    const stream = ada.peer('bob').stream ?? assert.fail();
-    const hex = () => randomBytes(8).toString('hex');
-    const send = async (to: string, kind: string, seen: string) =>
-      mallory.sendFrame(to, await mallory.frame(to, mallory.numbered(to, kind, { seen }), encode('receipts')));
-    // Well-formed, and untrue: more than there is, sixteen of streams that there are not, and the same one over and over.
-    await send(EVERYBODY, 'void', Array.from({ length: 16 }, () => `${hex()} 999999999999999`).join());
-    await send(EVERYBODY, 'void', Array.from({ length: 16 }, (_, i) => `${stream} ${i}`).join());
-    await send(EVERYBODY, 'void', `${stream} 999999999999999`);
-    await send(bob, 'seen', `${stream} 999999999999999 999999999999999`);
-    for (let i = 0; i < 20; i++) await send(bob, 'seen', `${'0'.repeat(16)} 0 0`);
-    await settle(scene);
-    assert.deepEqual(scene.tampered(), []);
-    // Not well-formed. Refused as a whole: the text is not shown.
-    const before = mallory.outbox.length;
-    for (const seen of [
-      `${stream} a[$(touch\${IFS}ran)]`,
-      `${stream} -1`,
-      `${stream}  1`,
-      `${stream} 1,`,
-      '*',
-      `${stream} 1 1 1`,
-    ])
-      for (const to of [EVERYBODY, bob])
-        await mallory.sendFrame(
-          to,
-          await mallory.frame(to, { ...next(mallory, to, 'text'), seen }, encode('receipts')),
-        );
-    const seventeen = Array.from({ length: 17 }, () => `${hex()} 1`).join();
-    const frame = await mallory.frame(
-      EVERYBODY,
-      { ...next(mallory, EVERYBODY, 'text'), seen: seventeen },
-      encode('17'),
-    );
-    await mallory.sendFrame(EVERYBODY, frame);
-    assert.equal(mallory.outbox.length, before);
-    await settle(scene);
-    assert.deepEqual(scene.tampered(), ['bad-value mallory']);
-    // What bob says still reaches everybody who is honest, and nobody hears it twice.
-    await scene.callWith('two', 'say');
-    await ada.hears('two');
-    assert.deepEqual(ada.texts('bob'), ['one', 'two']);
-    assert.match(await scene.call('who'), /mallory/);
-    scene.check();
-  });
-
-  test('tricks in each header', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [mallory, bob] = [scene.member('mallory'), idOfBob(scene)];
-    const names = [
-      'kind',
-      'stream',
-      'seq',
-      'time',
-      'after',
-      'seen',
-      're',
-      'challenge',
-      'answer',
-      'name',
-      'part',
-      'size',
-    ];
-    const raw = (lines: readonly string[], body: string): Bytes => encode(`${lines.join('\n')}\n\n${body}`);
-    for (const name of [...names, 'sha256', 'pub', 'sign', 'final', 'x-$(id)', '_', 'a[0]', 'PATH', 'f_kind', 'ifs'])
-      for (const trick of TRICKS.slice(0, 30)) {
-        const headers = { ...next(mallory, bob, 'shown-to-nobody'), [name]: trick };
-        const lines = Object.entries(headers).map(([each, value]) => `${each}: ${value}`);
-        if (
-          Number(
-            createHash('sha256')
-              .update(name + trick)
-              .digest()[0],
-          ) < 90
-        )
-          await mallory.sendFrame(bob, raw(lines, 'tricks'));
+describe('a message of a member', { concurrency: 3 }, () => {
+  test('under the id of another is not shown, whatever sid it is signed over', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
+    const sealed: protocol.Sealed[] = [];
+    const signings: SendOptions[] = [{}, { sid: ada.sid }, { from: ada.id }, { from: ada.id, sid: ada.sid }];
+    for (const options of signings)
+      for (const seq of [1, 2, 9]) {
+        const headers = { seq: String(seq) };
+        const frame = (await mallory.sealMessage(BROADCAST, 'text', { body: 'forged', headers, ...options })).frame;
+        sealed.push(await mallory.seal(BROADCAST, frame, { from: ada.id }));
       }
-    for (const lines of [
-      ['kind'],
-      [''],
-      [' '],
-      ['kind:text'],
-      ['kind: text', 'kind: text'],
-      ['a: \u0000b'],
-      ['x'.repeat(5000)],
+    insertOnce(fixture, () => sealed.map((each) => messageLine(ada.id, BROADCAST, each)));
+    await fixture.sendMarker();
+    fixture.check();
+    assert.deepEqual(fixture.tampered(), ['bad-signature ada']);
+    assert.equal(mallory.peer('bob').directs, 0);
+  });
+
+  test('sealed with its own direct key is nothing under the id of another', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
+    const bob = mallory.peer('bob');
+    const keys = [bob.direct, await mallory.directKeyTo(bob, ada.sid), mallory.roomKey];
+    const lines: string[] = [];
+    for (const key of keys)
+      for (const kind of ['text', 'bye', 'sync']) {
+        const headers: Changes = kind === 'text' ? { seq: '1' } : { seq: null };
+        const { sealed } = await mallory.sealMessage(bob, kind, { key, from: ada.id, headers, body: 'forged' });
+        lines.push(messageLine(ada.id, bob.participantId, sealed));
+      }
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker();
+    fixture.check();
+    assert.deepEqual(fixture.tampered(), []);
+    assert.equal(fixture.count('UNREADABLE'), 1);
+    assert.equal(fixture.count('LEFT'), 0);
+    assert.match(await fixture.call('who'), /^agentalk: 9 messages could not be read$/m);
+  });
+
+  test('signed over another sid is not shown', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
+    for (const sid of [
+      ada.sid,
+      mallory.peer('bob').sid,
+      mallory.sid.toUpperCase(),
+      '0'.repeat(32),
+      '',
+      mallory.sid.slice(0, 16),
     ])
-      await mallory.sendFrame(bob, raw(lines, 'no headers'));
-    await settle(scene);
-    for (const cause of scene.tampered()) assert.match(cause, /^[a-z-]+ mallory$/);
-    assert.ok(scene.tampered().length >= 3, scene.tampered().join());
-    await scene.call('log');
-    scene.checkNothingRan();
-  });
-
-  test('files with names, parts, sizes and sums that lie', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const [mallory, bob] = [scene.member('mallory'), idOfBob(scene)];
-    const bytes = encode('the contents of a file');
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    const file = { name: 'a.txt', part: '1/1', size: String(bytes.length), sha256 };
-    const send = async (changes: Headers, body = bytes, to = bob) => {
-      const headers = Object.entries({ ...mallory.numbered(to, 'file'), ...file, ...changes });
-      const kept = Object.fromEntries(headers.filter(([, value]) => value !== ''));
-      await mallory.sendFrame(to, await mallory.frame(to, kept, body));
-    };
-    const sealedOnly = async (changes: Headers) =>
-      mallory.sendFrame(bob, await mallory.frame(bob, { ...next(mallory, bob, 'file'), ...file, ...changes }, bytes));
-    // Names: all of them are files in the inbox, and nowhere else.
-    const names = [
-      '../../ran',
-      '/etc/ran',
-      '..',
-      '.',
-      '-rf',
-      '.bashrc',
-      'a b',
-      '$(touch${IFS}ran)',
-      'x'.repeat(300),
-      '*',
-    ];
-    for (const [i, name] of names.entries()) {
-      const own = encode(`contents ${i}`);
-      const sum = createHash('sha256').update(own).digest('hex');
-      await send({ name, size: String(own.length), sha256: sum }, own);
-    }
-    // What is wrong with these shows by itself; they take no number, so that nothing waits for them.
-    for (const part of ['0/1', '2/1', '1/0', '1', '/', '1/1/1', '-1/1', 'a[$(touch${IFS}ran)]/1', '1/9999999999999999'])
-      await sealedOnly({ part });
-    for (const sum of ['x', sha256.toUpperCase(), '*', '../../../../ran']) await sealedOnly({ sha256: sum });
-    for (const size of ['-1', '1e9', '9'.repeat(16)]) await sealedOnly({ size });
-    // These are well-formed: they hold their number and no file comes of them.
-    await send({ sha256: '0'.repeat(64) });
-    await send({ part: '1/999999999999999' });
-    await send({ part: '4097/4097' });
-    await send({ part: '' });
-    await send({ sha256: '' });
-    await send({ part: '2/3' });
-    await send({ part: '2/3' }, encode('another second part'));
-    await settle(scene);
-    for (const cause of scene.tampered()) assert.match(cause, /^[a-z-]+ mallory$/);
-    assert.ok(scene.tampered().includes('broken-file mallory'), scene.tampered().join());
-    assert.ok(scene.tampered().includes('bad-value mallory'), scene.tampered().join());
-    const inbox = readdirSync(join(scene.folder, 'inbox'), { withFileTypes: true });
-    for (const entry of inbox) {
-      assert.ok(entry.isFile(), entry.name);
-      assert.match(entry.name, /^[0-9][A-Za-z0-9._-]{0,160}$/);
-    }
-    assert.equal(scene.screen.match(/^agentalk: FILE #/gm)?.length, names.length, scene.screen);
-    assert.ok(!existsSync('/etc/ran'));
-    // A size that is not the file's: its sum proves it whole, and what is said of its length is its true one.
-    await send({ size: '5' });
-    await settle(scene);
-    assert.doesNotMatch(scene.screen, /, 5 bytes/);
-  });
-
-  test('a member with streams without end', async (t) => {
-    const scene = await Scene.open(t, bridge.url, ['ada', 'mallory']);
-    const mallory = scene.member('mallory');
-    for (let i = 0; i < 40; i++) {
-      const headers = { kind: 'void', stream: randomBytes(8).toString('hex'), seq: '1', time: '1' };
-      await mallory.sendFrame(EVERYBODY, await mallory.frame(EVERYBODY, headers));
-    }
-    await settle(scene);
-    assert.deepEqual(
-      scene.tampered().filter((cause) => !cause.endsWith(' mallory')),
-      [],
+      await mallory.say('over another sid', { sid, isCounted: false });
+    await mallory.say('in another channel', { isCounted: false, from: mallory.channelId });
+    await mallory.say('as a card', { isCounted: false, type: 'card' });
+    await mallory.say('without a signature', { isCounted: false, signature: () => 'none' });
+    const unsigned = rawFrame(
+      [
+        ['kind', 'text'],
+        ['seq', '1'],
+        ['time', '1'],
+      ],
+      'without a signature',
     );
-    assert.ok(scene.diskBytes < 8 << 20, `${scene.diskBytes} bytes`);
+    await mallory.post(BROADCAST, await mallory.seal(BROADCAST, unsigned));
+    await fixture.sendMarker();
+    await fixture.sendMarker('mallory');
+    fixture.check();
+    for (const cause of fixture.tampered())
+      assert.match(cause, /^(bad-signature|missing-signature|auth-failed) mallory$/);
+  });
+
+  test('of another, sealed again under other nonces, is a duplicate; under its own id it proves nothing', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
+    const { frame } = await ada.say('said once');
+    await fixture.sees(/\| said once/);
+    const text = Buffer.from(frame).toString();
+    const changed = [
+      text.replace('said once', 'said twice'),
+      text.replace('seq: 1', 'seq: 2'),
+      text.replace(/time: (\d+)/, 'time: 1'),
+      text.replace('kind: text', 'kind: other'),
+      text.replace(/signature: .*\n/, ''),
+      text.replace(/\nsignature: (.*)\n/, (_, value: string) => `\nx: y\nsignature: ${value}\n`),
+      text.replace(/signature: (.*)\n/, (_, value: string) => `signature: ${value}\nx: y\n`),
+    ];
+    const again = text.replace(/signature: (.*)/, (_, value: string) => `signature: ${otherSignature(value)}`);
+    assert.notEqual(again, text);
+    const lines: string[] = [];
+    for (const copy of [text, again])
+      lines.push(messageLine(ada.id, BROADCAST, await mallory.seal(BROADCAST, utf8Encode(copy), { from: ada.id })));
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker();
+    assert.deepEqual(fixture.tampered(), []);
+    const bad: string[] = [];
+    for (const copy of changed)
+      bad.push(messageLine(ada.id, BROADCAST, await mallory.seal(BROADCAST, utf8Encode(copy), { from: ada.id })));
+    for (const copy of [text, again])
+      bad.push(messageLine(mallory.id, BROADCAST, await mallory.seal(BROADCAST, utf8Encode(copy))));
+    insertOnce(fixture, () => bad);
+    await fixture.sendMarker();
+    fixture.check(['said once']);
+    assert.ok(fixture.tampered().includes('bad-signature ada'), fixture.tampered().join());
+    assert.ok(fixture.tampered().includes('bad-signature mallory'), fixture.tampered().join());
+    fixture.checkInbox();
+  });
+
+  for (const [what, change] of Object.entries(NON_CANONICAL))
+    test(`with a signature in another encoding (${what}) is not shown`, async (t) => {
+      const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+      await fixture.member('mallory').say('encoded otherwise', { signature: change, isCounted: false });
+      await fixture.sendMarker('mallory');
+      fixture.check();
+      assert.deepEqual(fixture.tampered(), ['bad-signature mallory']);
+    });
+
+  test('under the id of bob himself is never shown to bob', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const mallory = fixture.member('mallory');
+    const bob = mallory.peer('bob');
+    const keys = await protocol.makeKeys(true);
+    const card = { kind: 'agent', name: 'bob', pub: keys.pub, sign: keys.sign } as const;
+    const sid = await protocol.deriveSessionId(mallory.channelKey, card);
+    const sealedCard = await mallory.sealCard(protocol.makeCard(card), bob.participantId);
+    const options = { from: bob.participantId, sid, signer: keys.ecdsa, isCounted: false, body: 'from yourself' };
+    const all = (await mallory.sealMessage(BROADCAST, 'text', options)).sealed;
+    const direct = (await mallory.sealMessage(bob, 'text', options)).sealed;
+    await fixture.callWith('said by bob', 'say');
+    const own = mallory.id;
+    insertOnce(fixture, () => [
+      joinLine(bob.participantId, sealedCard),
+      messageLine(bob.participantId, BROADCAST, all),
+      messageLine(bob.participantId, bob.participantId, direct),
+      messageLine(own, own, direct),
+      `leave ${NEXT} 1 ${bob.participantId} left`,
+    ]);
+    await fixture.sendMarker();
+    fixture.check();
+    assert.equal(fixture.count('JOINED'), 0);
+    assert.equal(fixture.count('NEW'), 0);
+  });
+});
+
+describe('a card of a member', { concurrency: 3 }, () => {
+  test('with the ECDH key of another gives nothing of the other', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada']);
+    const ada = fixture.member('ada');
+    await ada.say('said by ada');
+    const mallory = await fixture.enter('mallory', { card: { pub: ada.keys.pub } });
+    mallory.isSilent = true;
+    await fixture.sees(/JOINED mallory/);
+    const bob = mallory.peer('bob');
+    // What ada sends bob directly, under the other id, as it is and sealed again with every key that mallory has.
+    const { sealed } = await ada.dm('bob', 'to bob alone');
+    const lines = [messageLine(mallory.id, bob.participantId, sealed)];
+    for (const key of [bob.direct, mallory.roomKey, await mallory.directKeyTo(bob, ada.sid)]) {
+      const body = 'sealed by mallory';
+      for (const seq of ['1', '2'])
+        lines.push(
+          messageLine(
+            mallory.id,
+            bob.participantId,
+            (await mallory.sealMessage(bob, 'text', { key, body, headers: { seq } })).sealed,
+          ),
+        );
+    }
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker();
+    await fixture.sees(/\| to bob alone/);
+    // Her own broadcasts and receipts count for mallory alone: bob's words to ada are not confirmed by them.
+    await mallory.say('said by mallory', { headers: { seen: `${bob.sid.slice(0, 16)} 0 0` } });
+    await fixture.sees(/\| said by mallory/);
+    fixture.check(['said by ada', 'to bob alone', 'said by mallory']);
+    assert.equal(fixture.count('PAIRED with mallory'), 0, 'she can not derive the direct key');
+    assert.match(fixture.shown().find(({ text }) => text === 'said by mallory')?.notes ?? '', /not PAIRED/);
+    assert.equal(fixture.count('PAIRED with ada'), 1);
+    const result = fixture.start(['dm', 'mallory', 'nothing']);
+    assert.match((await result.ended).stderr, /mallory is not PAIRED/);
+  });
+
+  for (const [what, copied] of [
+    ['the ECDH key', 'pub'],
+    ['the signature key', 'sign'],
+    ['no key', 'none'],
+  ] as const)
+    test(`under the name of another, with ${what} of hers, is another session and is announced`, async (t) => {
+      const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+      const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
+      const keys = await protocol.makeKeys(true);
+      const card = {
+        kind: 'agent',
+        name: 'ada',
+        pub: copied === 'pub' ? ada.keys.pub : keys.pub,
+        sign: copied === 'sign' ? ada.keys.sign : keys.sign,
+      } as const;
+      const sid = await protocol.deriveSessionId(mallory.channelKey, card);
+      const sealedCard = await mallory.sealCard(protocol.makeCard(card), ada.id);
+      const options = { from: ada.id, sid, signer: keys.ecdsa, headers: { seq: '1' }, body: 'I am ada' };
+      const forged = (await mallory.sealMessage(BROADCAST, 'text', options)).sealed;
+      insertOnce(fixture, () => [joinLine(ada.id, sealedCard), messageLine(ada.id, BROADCAST, forged)]);
+      await fixture.sendMarker();
+      const said = copied === 'sign' ? [] : ['I am ada'];
+      fixture.check(said);
+      assert.equal(fixture.count('NEW ada~2'), 1);
+      assert.deepEqual(fixture.texts('ada'), []);
+      assert.deepEqual(fixture.texts('ada~2'), said);
+      const at = fixture.screen.indexOf('I am ada');
+      assert.ok(at < 0 || fixture.screen.indexOf('NEW ada~2') < at, 'announced before it is shown');
+      assert.equal(fixture.count('PAIRED with ada~2'), 0);
+      await fixture.call('dm', 'ada', 'to ada herself');
+      await ada.hears('to ada herself');
+    });
+
+  test('of every malformed kind is rejected, and reported once', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const mallory = fixture.member('mallory');
+    const { pub, sign } = await protocol.makeKeys();
+    const spki = fromBase64(pub) ?? assert.fail();
+    const point = spki.subarray(-65);
+    const compressed = concat(Uint8Array.of(2 + ((point[64] ?? 0) & 1)), point.subarray(1, 33));
+    const header = fromHex('3039301306072a8648ce3d020106082a8648ce3d030107032200');
+    const offCurve = toBase64(concat(spki.subarray(0, -1), Uint8Array.of((spki.at(-1) ?? 0) ^ 1)));
+    const keys = [
+      `${pub}AAAA`,
+      toBase64(concat(spki, Uint8Array.of(0))),
+      toBase64(concat(header, compressed)),
+      `${pub.slice(0, -2)}`,
+      `${pub.slice(0, -3)}B==`,
+      pub.replace('MFkw', 'MFmw'),
+      ` ${pub}`,
+      pub.slice(0, 64),
+      '',
+      'a[$(>ran)]',
+    ];
+    const fields: Changes[] = [
+      ...keys.flatMap((key) => [{ pub: key }, { sign: key }]),
+      { pub: offCurve },
+      { kind: 'robot' },
+      { kind: '' },
+      { kind: null },
+      { pub: null },
+      { sign: null },
+      { name: null },
+    ];
+    const lines: string[] = [];
+    const inject = async (id: string, changes: Changes) => {
+      const headers = Object.entries({ kind: 'agent', name: 'eve', pub, sign, ...changes });
+      const kept = headers.filter((each): each is [string, string] => each[1] !== null);
+      lines.push(joinLine(id, await mallory.sealCard(rawFrame(kept), id)));
+    };
+    const idOf = (name: string) => protocol.deriveParticipantId(mallory.channelKey, name);
+    for (const [i, changes] of fields.entries()) {
+      await inject(await idOf('eve'), changes);
+      await inject(await idOf(`eve${i}`), { name: `eve${i}`, ...changes });
+    }
+    for (const name of protocol.RESERVED_NAMES) await inject(await idOf(name), { name });
+    for (const name of [
+      'Eve',
+      'eve..x',
+      '-eve',
+      'e'.repeat(33),
+      'eve~2',
+      'ada.',
+      'ev e',
+      ...INJECTION_STRINGS.slice(0, 8),
+    ])
+      await inject(await idOf('eve'), { name });
+    await inject(await idOf('mallory'), { name: 'eve' });
+    await inject('0'.repeat(32), { name: 'eve' });
+    await inject(mallory.peer('bob').participantId, { name: 'bob' });
+    for (const frame of [utf8Encode('no frame'), Uint8Array.of(0), utf8Encode('kind: agent\n'.repeat(150))])
+      lines.push(joinLine(await idOf('eve'), await mallory.sealCard(frame as never, await idOf('eve'))));
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker();
+    await fixture.call('who');
+    fixture.check();
+    assert.doesNotMatch(fixture.screen, /^agentalk: (JOINED|NEW)/m);
+    for (const cause of fixture.tampered()) assert.match(cause, /^card-[a-z-]+ (bridge|mallory)$/);
+    assert.ok(fixture.tampered().length >= 4 && fixture.tampered().length < 20, fixture.tampered().join());
+  });
+
+  test('with a body, unknown headers, or the kind human is taken', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada']);
+    const eve = await fixture.enter('eve', { kind: 'human' });
+    await fixture.sees(/JOINED eve, a person/);
+    const { pub, sign } = await protocol.makeKeys();
+    const headers = [
+      ['kind', 'agent'],
+      ['x-y', '$(>ran)'],
+      ['name', 'eve'],
+      ['pub', pub],
+      ['seq', 'x'],
+      ['sign', sign],
+    ] as const;
+    await eve.present(await eve.sealCard(rawFrame(headers, 'a body $(>ran)')));
+    await fixture.sees(/NEW eve~2/);
+    await fixture.sendMarker();
+    fixture.check();
+    assert.deepEqual(fixture.tampered(), []);
+  });
+});
+
+describe('PAIRED', { concurrency: 3 }, () => {
+  test('is not reported for broadcasts, copied cards, and direct messages to an earlier session of bob', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'zed']);
+    const ada = fixture.member('ada');
+    const older = [(await ada.control('bob', 'ack')).sealed, (await ada.dm('bob', 'to the earlier bob')).sealed];
+    await fixture.sees(/to the earlier bob/);
+    await fixture.call('leave');
+    ada.isSilent = true;
+    const before = fixture.screen;
+    fixture.screen = '';
+    // A new session of bob, which hears ada's broadcasts and everything that she said to the earlier one.
+    const id = ada.peer('bob').participantId;
+    rewriteEvents(fixture, (events) => [...older.map((each) => messageLine(ada.id, id, each)), ...events]);
+    await fixture.call('join', fixture.linkOfBob, '--name', 'bob');
+    await ada.say('to all');
+    const other = join(fixture.home, 'agentalk-session-bob-2');
+    assert.ok(existsSync(other), 'the folder of the first stays');
+    for (let i = 0; i < 3; i++) fixture.screen += (await fixture.start(['--as', 'bob-2', 'wait', '1']).ended).stdout;
+    assert.doesNotMatch(fixture.screen, /PAIRED with ada/);
+    assert.doesNotMatch(fixture.screen, /to the earlier bob/);
+    fixture.screen = before;
+  });
+});
+
+describe('sessions without end', { concurrency: 3 }, () => {
+  test('of one name: the eighth newest is still heard', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const mallory = fixture.member('mallory');
+    const eve = await fixture.enter('eve');
+    await fixture.sees(/PAIRED with eve/);
+    const lines: string[] = [];
+    for (let i = 0; i < 7; i++) {
+      const { pub, sign } = await protocol.makeKeys();
+      lines.push(
+        joinLine(eve.id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: 'eve', pub, sign }), eve.id)),
+      );
+    }
+    rewriteEvents(fixture, (events) => [...lines, ...events]);
+    await fixture.sendMarker();
+    fixture.honest();
+    assert.equal(fixture.count('NEW eve~'), 7);
+    await eve.say('still eve');
+    await fixture.sees(/\| still eve/);
+    fixture.check(['still eve']);
+    assert.deepEqual(fixture.texts('eve'), ['still eve']);
+  });
+
+  test('120 within an hour: those above 100 are refused and reported, the others go on', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const mallory = fixture.member('mallory');
+    const lines: string[] = [];
+    for (let i = 0; i < 120; i++) {
+      const { pub, sign } = await protocol.makeKeys();
+      const id = await protocol.deriveParticipantId(mallory.channelKey, `eve${i}`);
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)),
+      );
+    }
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker();
+    assert.ok(fixture.tampered().includes('too-many-sessions bridge'), fixture.tampered().join());
+    const [, names = ''] = /in the channel now: (.*)/.exec(await fixture.call('dm', 'nobody', 'x')) ?? [];
+    assert.ok(names.split(' ').length <= 100, names);
+    assert.ok(names.split(' ').length > 50, names);
+    assert.ok(fixture.count('JOINED') <= 60, `${fixture.count('JOINED')} lines`);
+    await fixture.sendMarker();
+    await fixture.call('say', 'to all');
+    await fixture.member('ada').hears('to all');
+    await fixture.sendMarker('mallory');
+    fixture.check();
+    assert.ok(fixture.longestMs < 30_000, `${fixture.longestMs} ms`);
+  });
+
+  test('400 joins and leaves in one answer cost seconds, and few lines', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const mallory = fixture.member('mallory');
+    const lines: string[] = [];
+    for (let i = 0; i < 400; i++) {
+      const { pub, sign } = await protocol.makeKeys();
+      const id = await protocol.deriveParticipantId(mallory.channelKey, `eve${i}`);
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)),
+      );
+      lines.push(`leave ${NEXT} 1 ${id} left`);
+    }
+    insertOnce(fixture, () => lines);
+    const began = Date.now();
+    await fixture.sendMarker();
+    assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
+    assert.ok(fixture.count('JOINED') + fixture.count('LEFT') <= 120);
+    assert.ok(fixture.diskBytes < 8 << 20, `${fixture.diskBytes} bytes`);
+    fixture.check();
+  });
+
+  test('cards that open with no key, 200 of them under as many ids, are reported in few lines and hold up no call', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'zed']);
+    const junk = Array.from({ length: 200 }, (_, i) => {
+      const id = i.toString(16).padStart(8, '0').padEnd(32, 'a');
+      return joinLine(id, { nonce: '0'.repeat(24), ciphertext: 'AAAA', tag: '0'.repeat(32) });
+    });
+    insertOnce(fixture, () => junk);
+    await fixture.sendMarker('zed');
+    assert.ok(fixture.longestMs < 20_000, `${fixture.longestMs} ms`);
+    assert.deepEqual(fixture.tampered(), ['card-auth-failed bridge']);
+    assert.match(await fixture.call('who'), /^agentalk: 200 times something was not genuine$/m);
+    await fixture.sendMarker();
+    fixture.check();
+  });
+
+  test('a session that 100 others and a forged leave pushed out says nothing twice', async (t) => {
+    const longer = makeClient((source) => source.replace('NEW_COUNT > 100', 'NEW_COUNT > 200'));
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory'], longer);
+    const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
+    const all = await ada.say('said once to all');
+    const direct = await ada.dm('bob', 'said once to bob');
+    await fixture.sees(/\| said once to bob/);
+    const bob = ada.peer('bob').participantId;
+    const lines = [`leave ${NEXT} 1 ${ada.id} left`];
+    for (let i = 0; i < 100; i++) {
+      const { pub, sign } = await protocol.makeKeys();
+      const id = await protocol.deriveParticipantId(mallory.channelKey, `eve${i}`);
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: `eve${i}`, pub, sign }), id)),
+      );
+    }
+    lines.push(joinLine(ada.id, ada.card));
+    lines.push(messageLine(ada.id, BROADCAST, all.sealed), messageLine(ada.id, bob, direct.sealed));
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker('mallory');
+    await fixture.sendMarker('mallory');
+    fixture.check(['said once to all', 'said once to bob']);
+    assert.equal(fixture.count('PAIRED with ada'), 1);
   });
 });

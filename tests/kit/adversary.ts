@@ -28,11 +28,15 @@ export type Fate =
   /** The bridge gets it once more when the client has long had its answer. */
   | { readonly what: 'echo'; readonly ms: number };
 
-/** The n-th request (from 1) of a kind by a client. Kinds: create, status, join, send, poll, leave, page. */
+/** The n-th request (from 1) of a kind by a client. Kinds: create, status, join, send, poll, leave, blobs, page. */
 export interface Asked {
   readonly client: string;
   readonly kind: string;
   readonly n: number;
+  readonly method: string;
+  /** With its query, without the client's name. */
+  readonly path: string;
+  readonly body: Buffer;
 }
 
 export type Plan = (asked: Asked) => Fate;
@@ -75,6 +79,8 @@ export class Adversary {
   plan: Plan;
   /** Which bridge gets the next request of a client; undefined: nobody listens there. */
   target: (client: string) => string | undefined;
+  /** May change the path that the bridge is asked for. */
+  translate: (asked: Asked) => string = ({ path }) => path;
   /** May answer in the bridge's place, which then hears nothing of it: true if it does. */
   usurp: (asked: Asked, response: ServerResponse) => boolean = () => false;
   /** May change what the bridge answers. */
@@ -126,25 +132,26 @@ export class Adversary {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const [, client = '', path = ''] = /^\/([^/]*)(\/.*)$/.exec(request.url ?? '') ?? [];
-    const asked = this.#count(client, kindOf(request.method ?? '', path));
-    const fate = this.plan(asked);
-    const note = `${fate.what}`;
-    this.counts[note] = (this.counts[note] ?? 0) + 1;
     const drop = () => request.socket.destroy();
     try {
       const body = await bodyOf(request);
+      const asked = this.#count(client, request.method ?? '', path, body);
+      const fate = this.plan(asked);
+      const note = `${fate.what}`;
+      this.counts[note] = (this.counts[note] ?? 0) + 1;
       if (this.usurp(asked, response)) return;
       if (fate.what === 'drop') return void drop();
       if (fate.what === 'refuse') return refuse(response, fate);
       if (fate.what === 'delay') await this.#pause(fate.ms);
-      const forward = () => this.#forward(client, request, path, body, response);
+      const target = this.translate(asked);
+      const forward = () => this.#forward(client, request, target, body, response);
       let answer = await forward();
       if (fate.what === 'repeat' && asked.kind !== 'poll') answer = await forward();
       if (fate.what === 'lose') return void drop();
       if (fate.what === 'delay') await this.#pause(fate.ms);
       if (fate.what === 'echo') {
         void this.#pause(fate.ms)
-          .then(() => this.#forward(client, request, path.replace(/wait=\d+/, 'wait=0'), body, undefined))
+          .then(() => this.#forward(client, request, target.replace(/wait=\d+/, 'wait=0'), body, undefined))
           .catch(() => {});
       }
       send(response, this.alter(asked, { ...answer, body: this.rewrite(asked, answer.body) }), fate, drop);
@@ -153,11 +160,12 @@ export class Adversary {
     }
   }
 
-  #count(client: string, kind: string): Asked {
+  #count(client: string, method: string, path: string, body: Buffer): Asked {
+    const kind = kindOf(method, path);
     const key = `${client} ${kind}`;
     const n = (this.asked.get(key) ?? 0) + 1;
     this.asked.set(key, n);
-    return { client, kind, n };
+    return { client, kind, n, method, path, body };
   }
 
   #pause(ms: number): Promise<void> {

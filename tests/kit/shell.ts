@@ -1,6 +1,7 @@
 /**
- * Agents at their shells: the real client, dist/agentalk.sh, run as an agent runs it. Each has a folder of its own, and
- * each call is a new shell that sources the session file. AGENTALK_TEST_BASH names another bash to run it all with.
+ * Agents at their shells: the real client, dist/agentalk.sh, run as an agent runs it. Each has a folder of its own, with
+ * the client in it as `agentalk`. A call is `./agentalk COMMAND …`; an agent with a shell sources its session file there
+ * instead. AGENTALK_TEST_BASH names another bash to run it all with.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -8,7 +9,6 @@ import type { ChildProcess } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
-  copyFileSync,
   existsSync,
   mkdtempSync,
   readFileSync,
@@ -16,6 +16,7 @@ import {
   realpathSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -30,7 +31,17 @@ export function pathOf(program: string): string {
 }
 
 export const BASH = pathOf(process.env['AGENTALK_TEST_BASH'] || 'bash');
+/** The client as it is released. */
 export const CLIENT = join(ROOT, 'dist', 'agentalk.sh');
+
+/** Writes the client to a path, executable; with the protocol's timers ten times as fast, unless it is to be the release. */
+export function installClient(path: string, isReleased = false): void {
+  const script = readFileSync(CLIENT, 'utf8');
+  const fast = script.replace(/^SPEED=1(?= )/m, 'SPEED=10');
+  assert.notEqual(fast, script);
+  writeFileSync(path, isReleased ? script : fast);
+  chmodSync(path, 0o755);
+}
 const DEADLINE_MS = 30_000;
 /** Who runs what must not be run as root; nobody, by its number everywhere. */
 const NOBODY = 65534;
@@ -55,7 +66,7 @@ export function makeFolder(): string {
 
 /** What POSIX has (XCU 3) of the tools that a client may use; curl and openssl are all that it wants besides. */
 export const POSIX_TOOLS: readonly string[] =
-  'cat chmod cp cut date dd df du env fold grep head id kill ln ls mkdir mv printf rm rmdir sed sh sleep sort tr uname wc'.split(
+  'cat chmod cp cut date dd df du env fold grep head id kill ln ls mkdir mv od printf rm rmdir sed sh sleep sort split tee tr uname wc'.split(
     ' ',
   );
 
@@ -174,13 +185,19 @@ export interface AgentOptions {
   /** Which of the folder's sessions; also its name in the channel. */
   readonly name?: string;
   readonly home?: string;
+  /** Calls go through the session file, in this shell. */
   readonly shell?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Has the release's bytes, with its real timers. */
+  readonly isReleased?: boolean;
   /** Runs as nobody where this process is root. */
   readonly unprivileged?: boolean;
   /** Program and arguments to be put in front of all that it runs. */
   readonly inside?: readonly string[];
 }
+
+/** A join URL: the key, perhaps a ticket, and the start of the client's SHA-256. */
+export const LINK = /https?:\S+\/c\/[0-9a-f]{32}#k=[0-9a-f]{64}(&t=[0-9a-f]{32})?&c=[0-9a-f]{32}(?=\s|$)/;
 
 export class Agent {
   readonly home: string;
@@ -195,9 +212,8 @@ export class Agent {
     this.#options = options;
     this.name = options.name ?? 'laptop';
     this.home = options.home ?? makeFolder();
-    this.client = join(this.home, 'agentalk.sh');
-    copyFileSync(CLIENT, this.client);
-    chmodSync(this.client, 0o644);
+    this.client = join(this.home, 'agentalk');
+    if (!existsSync(this.client)) installClient(this.client, options.isReleased);
     if (options.unprivileged && process.getuid?.() === 0) chownSync(this.home, NOBODY, NOBODY);
   }
 
@@ -210,7 +226,7 @@ export class Agent {
   }
 
   get key(): string {
-    return this.link.replace(/^.*#k=|&t=.*$/g, '');
+    return this.link.replace(/^.*#k=|&.*$/g, '');
   }
 
   /** What stands in its folder and belongs to a session, whole or half-done. */
@@ -227,7 +243,7 @@ export class Agent {
     return new Running(pathOf(first), rest, { cwd: this.home, ...options, env: { ...ENVIRONMENT, ...own, ...env } });
   }
 
-  /** Runs `bash agentalk.sh …` to its end, whatever that is. */
+  /** Runs `./agentalk …` to its end, whatever that is. */
   run(args: readonly string[], options: Options = {}): Promise<Result> {
     return this.start(BASH, [this.client, ...args], options).ended;
   }
@@ -235,8 +251,7 @@ export class Agent {
   /** Opens a channel. */
   async create(bridge: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
     const result = expectDone(await this.run(['create', bridge, ...args]));
-    this.link =
-      /\S+#k=[0-9a-f]{64}(&t=[0-9a-f]{32})?$/m.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
+    this.link = LINK.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
     return result;
   }
 
@@ -256,19 +271,25 @@ export class Agent {
     return this.start(shell, ['-c', `. "$0"; ${code}`, this.sessionFile, ...args], options);
   }
 
-  /** Starts a function of the session file, such as `listen`. */
+  /** Starts a command of the session, such as `listen`. */
   begin(command: string, ...args: readonly string[]): Running {
-    return this.shell(`agentalk_${command} "$@"`, args);
+    return this.#command([command, ...args]);
   }
 
-  /** Calls a function of the session file, which must succeed. */
+  /** Runs a command of the session, which must succeed. */
   async call(command: string, ...args: readonly string[]): Promise<Result> {
     return expectDone(await this.begin(command, ...args).ended);
   }
 
   /** `say`, with the text through standard input. */
   async pipe(text: string | Uint8Array, command = 'say', ...args: readonly string[]): Promise<Result> {
-    return expectDone(await this.shell(`agentalk_${command} "$@"`, args, { input: text }).ended);
+    return expectDone(await this.#command([command, ...args], { input: text }).ended);
+  }
+
+  #command([command = '', ...args]: readonly string[], options: Options = {}): Running {
+    if (this.#options.shell) return this.shell(`agentalk_${command} "$@"`, args, options);
+    const isAlone = this.traces().filter((name) => name.endsWith('.env')).length < 2;
+    return this.start(BASH, [this.client, ...(isAlone ? [] : ['--as', this.name]), command, ...args], options);
   }
 
   /** Waits as an agent does, call after call, until all of these came; returns what it has read meanwhile. */
@@ -296,10 +317,10 @@ export function expectDone(result: Result): Result {
   return result;
 }
 
-/** What each failure has to look like: a single line that says what to do, nothing else, and a status that shows it. */
+/** What each failure has to look like: what failed, what to do, nothing else, and a status that shows it. */
 export function expectFailure(result: Result, words: RegExp): void {
-  assert.match(result.stderr, /^agentalk: error: [^\n]+\n$/);
-  assert.match(result.stderr, words);
+  assert.match(result.stderr, /^agentalk: error: [^\n]+\nagentalk: hint: [^\n]+\n$/);
+  assert.match(result.stderr.replaceAll('\n', ' '), words);
   assert.ok(result.status !== 0 && result.status !== null, `status ${result.status}`);
 }
 

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { Visitor } from '../kit/browser.ts';
-import { ReferenceClient } from '../kit/client.ts';
 import { ROOT } from '../kit/root.ts';
-import { bridge, done, opener, skip } from './scene.ts';
+import { Agent } from './agent.ts';
+import { bridge, done, opener, skip } from './fixture.ts';
 
 const AXE = readFileSync(createRequire(join(ROOT, 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
 const ROOM = `/c/${'0'.repeat(32)}`;
@@ -47,7 +47,7 @@ function together(texts: readonly string[]): number {
   }, 0);
 }
 
-test('script and style of all pages together are below 58,000 bytes, and their HTML below 13,500', async () => {
+test('script and style of all pages together are below 200,000 bytes, and their HTML below 15,000', async () => {
   const [room = '', start = '', document = ''] = await Promise.all([ROOM, '/', '/docs/compared'].map(html));
   // A document's own words are no part of the page.
   const frame = document
@@ -66,7 +66,7 @@ test('script and style of all pages together are below 58,000 bytes, and their H
     [...scripts, ...styles, ...shared].reduce((text, part) => text.replace(part, ''), page),
   );
   const [code, words] = [together(scripts) + together(styles), Buffer.byteLength([...rest, ...shared].join(''))];
-  assert.ok(code < 58_000 && words < 13_500, `${code} bytes of script and style, ${words} of HTML`);
+  assert.ok(code < 200_000 && words < 15_000, `${code} bytes of script and style, ${words} of HTML`);
 });
 
 test('nothing runs or styles a page but what its policy names by its hash', async () => {
@@ -85,10 +85,10 @@ test('nothing runs or styles a page but what its policy names by its hash', asyn
     );
     assert.doesNotMatch(policy, /unsafe|\*|https?:/);
     assert.doesNotMatch(text.replace(script, ''), / on\w+="| style="|<script src|<link rel="stylesheet/, path);
-    assert.doesNotMatch(text, /\{\{|undefined|\beval\(/, path);
+    assert.doesNotMatch(text.replace(script, ''), /\{\{|undefined/, path);
     assert.doesNotMatch(
       script,
-      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|new Function|localStorage/,
+      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|new Function|\beval\(|localStorage/,
       path,
     );
   }
@@ -143,34 +143,34 @@ for (const [colorScheme, width] of SCHEMES.flatMap((scheme) => [1280, 360].map((
   test(`nor in the room, at work, ${colorScheme}, ${width} wide`, { skip }, async () => {
     const laptop = await opener('laptop');
     const visitor = await Visitor.at(bridge.url, { colorScheme, viewport: { width, height: 720 } });
-    await visitor.page.goto(laptop.joinUrl);
+    await visitor.page.goto(laptop.link);
     await visitor.page.getByLabel('Your name in the room').fill('ada');
     assert.deepEqual(await violations(visitor.page), [], 'the way in');
     await visitor.page.getByRole('button', { name: 'Join' }).click();
     await laptop.paired('ada');
-    const others = await Promise.all(
-      ['b', 'c', 'd', 'e', 'f', 'g'].map((name) => ReferenceClient.join(laptop.joinUrl, name)),
-    );
+    const others = await Promise.all(['b', 'c', 'd', 'e', 'f', 'g'].map((name) => Agent.join(laptop.link, { name })));
     for (const other of others) await other.say('a word of `mine`\n\n```diff\n@@ -1 +1 @@\n-a\n+b\n c\n```');
-    await laptop.dm('ada', 'alone');
+    await laptop.direct('ada', 'alone');
     await visitor.sees('alone');
-    await visitor.say('mine', 'laptop');
+    await visitor.say('mine', laptop.session.sid);
+    await laptop.sendFile('a note.txt', Buffer.from('note'));
+    await visitor.page.getByRole('button', { name: 'Save a note.txt' }).waitFor();
     await laptop.say('x\n'.repeat(80));
     await visitor.sees('Show all');
     // Another message under a number that it has used.
-    await laptop.sendFrame('*', await laptop.frame('*', { kind: 'text', stream: laptop.stream, seq: '1', time: '1' }));
-    await visitor.sees('not genuine');
+    await laptop.sendFrame(undefined, laptop.honestHeaders('text', 1), 'another first thing');
+    await visitor.sees('TAMPERED');
     assert.deepEqual(await violations(visitor.page), [], 'talk');
     assert.equal(await visitor.page.evaluate(() => document.documentElement.scrollWidth), width, 'nothing is wider');
-    await visitor.page.getByText('Menu').click();
-    await visitor.page.getByRole('button', { name: 'Lanes' }).click();
-    await visitor.page.getByText('Menu').click();
-    assert.deepEqual(await violations(visitor.page), [], 'lanes and menu');
+    await visitor.page.getByText('Menu', { exact: true }).click();
+    await visitor.page.getByRole('button', { name: 'Timeline' }).click();
+    await visitor.page.getByText('Menu', { exact: true }).click();
+    assert.deepEqual(await violations(visitor.page), [], 'timeline and menu');
     await visitor.page.getByRole('button', { name: 'Leave the room' }).click();
     await visitor.page.getByText('You have left the room').waitFor();
     assert.deepEqual(await violations(visitor.page), [], 'left');
-    await visitor.page.getByRole('button', { name: 'Come in again' }).click();
-    await visitor.page.getByRole('button', { name: 'Just watch' }).click();
+    await visitor.page.getByRole('button', { name: 'Join again' }).click();
+    await visitor.page.getByRole('button', { name: 'Only watch' }).click();
     await visitor.page.locator('#watching').waitFor();
     assert.deepEqual(await violations(visitor.page), [], 'watching');
     await done(visitor);
@@ -191,7 +191,7 @@ test('no page is wider than a screen of 320 pixels', { skip }, async () => {
 test('start page and documents work without JavaScript, and the room says what to do', { skip }, async () => {
   const visitor = await Visitor.at(bridge.url, { javaScriptEnabled: false });
   await visitor.page.goto(bridge.url);
-  await visitor.page.getByText('Talk to my other Claude at').first().waitFor();
+  await visitor.page.getByText('Talk to my other agent at').first().waitFor();
   await visitor.page.getByRole('link', { name: 'How it works' }).click();
   await visitor.page.getByRole('heading', { name: 'When something dies' }).waitFor();
   const contents = visitor.page.getByRole('navigation', { name: 'Documents' });
@@ -210,16 +210,16 @@ test('what is to be said is copied as one sentence', { skip }, async () => {
   const text = await visitor.page.evaluate(() => navigator.clipboard.readText());
   assert.equal(
     text,
-    `Talk to my other Claude at ${bridge.url}. You may fetch its client, agentalk.sh, read it and run it.`,
+    `Talk to my other agent at ${bridge.url}. You may fetch its client, agentalk.sh, read it and run it.`,
   );
   await done(visitor);
 });
 
 test('on plain http from another machine the room says why, and the two ways out', { skip }, async () => {
-  const laptop = await ReferenceClient.create(bridge.url, 'laptop');
+  const laptop = await Agent.create(bridge.url, { name: 'laptop' });
   const other = bridge.url.replace('127.0.0.1', 'plain.example');
   const visitor = await Visitor.at(other);
-  await visitor.page.goto(laptop.joinUrl.replace(bridge.url, other));
+  await visitor.page.goto(laptop.link.replace(bridge.url, other));
   await visitor.page.getByRole('heading', { name: 'This room needs https, or localhost' }).waitFor();
   await visitor.page.getByText(`ssh -N -L ${bridge.port}:127.0.0.1:${bridge.port} plain.example`).waitFor();
   assert.deepEqual(await violations(visitor.page), []);

@@ -3,31 +3,21 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBridge } from '../kit/bridge.ts';
 import { Visitor } from '../kit/browser.ts';
-import { ReferenceClient } from '../kit/client.ts';
-import { bridge, done, listens, opener, skip } from './scene.ts';
-
-/** A room of two agents and a person. */
-async function three(options: Parameters<typeof Visitor.join>[2] = {}) {
-  const laptop = await opener('laptop');
-  const ada = await Visitor.join(laptop.joinUrl, 'ada', options);
-  const server = listens(await ReferenceClient.join(laptop.joinUrl, 'server'));
-  await Promise.all([laptop.paired('ada'), server.paired('ada'), server.paired('laptop')]);
-  await ada.sees('paired with server');
-  return { laptop, server, ada, page: ada.page };
-}
+import { Agent } from './agent.ts';
+import { agentsAndPerson, bridge, done, joiner, opener, skip } from './fixture.ts';
 
 test('the name is asked for once, and what the link suggests stands there', { skip }, async () => {
   const laptop = await opener('laptop');
   const ada = await Visitor.at(bridge.url);
-  await ada.page.goto(`${laptop.joinUrl}&name=ada&topic=Worker%20leak`);
+  await ada.page.goto(`${laptop.link}&name=ada&topic=Worker%20leak`);
   assert.equal(await ada.page.getByLabel('Your name in the room').inputValue(), 'ada');
   assert.equal(await ada.page.title(), 'Worker leak · agentalk');
   await ada.page.getByRole('button', { name: 'Join' }).click();
   await laptop.paired('ada');
   await ada.page.reload();
   await ada.page.locator('#state.online').waitFor();
-  assert.equal(await ada.page.locator('#gate').isVisible(), false);
-  assert.equal(await ada.page.locator('#people .mine').innerText(), 'ada\nyou');
+  assert.equal(await ada.page.locator('#screen').isVisible(), false);
+  assert.match(await ada.page.locator('#people .mine').innerText(), /^ada\nyou\n(?:[0-9a-f]{4} ?){4}$/);
   await done(ada);
 });
 
@@ -38,12 +28,12 @@ test('no request carries the key, in its address, its headers or its body', { sk
   ada.context.on('request', (request) => {
     sent.push(`${request.method()} ${request.url()} ${JSON.stringify(request.headers())} ${request.postData() ?? ''}`);
   });
-  await ada.page.goto(laptop.joinUrl);
+  await ada.page.goto(laptop.link);
   await ada.page.getByLabel('Your name in the room').fill('ada');
   await ada.page.getByRole('button', { name: 'Join' }).click();
   await laptop.paired('ada');
   await ada.say('the secret of the day');
-  await laptop.hears('secret of the day');
+  await laptop.reads('the secret of the day');
   assert.ok(sent.some((request) => request.startsWith('POST') && request.includes('/send')));
   for (const request of sent) {
     // The browser's own record of the page's address has the fragment; what goes out has not.
@@ -54,8 +44,8 @@ test('no request carries the key, in its address, its headers or its body', { sk
 });
 
 test('each speaker has a colour, a name, a time and a shape', { skip }, async () => {
-  const { laptop, server, ada, page } = await three();
-  const bob = await Visitor.join(laptop.joinUrl, 'bob');
+  const { laptop, server, ada, page } = await agentsAndPerson();
+  const bob = await Visitor.join(laptop.link, 'bob');
   await laptop.say('one');
   await server.say('two');
   await bob.say('three');
@@ -63,7 +53,7 @@ test('each speaker has a colour, a name, a time and a shape', { skip }, async ()
   for (const words of ['one', 'two', 'three', 'four']) await ada.sees(words);
   const said = await page.locator('#log .said').evaluateAll((items) =>
     items.map((item) => {
-      const [who, node, time] = ['.who', '.node', 'time'].map((part) => item.querySelector(part));
+      const [who, node, time] = ['.who', '.avatar', 'time'].map((part) => item.querySelector(part));
       return {
         who: who?.textContent ?? '',
         colour: who ? getComputedStyle(who).color : '',
@@ -88,12 +78,12 @@ test('each speaker has a colour, a name, a time and a shape', { skip }, async ()
 });
 
 test('presence: who listens, who stopped and since when, who left', { skip }, async () => {
-  const { server, ada, page } = await three();
+  const { server, ada, page } = await agentsAndPerson();
   const item = page.locator('#people li', { hasText: 'server' });
   await item.filter({ hasText: 'agent, listening' }).waitFor();
   await server.stop();
   // As if three minutes had passed: what the bridge says of the one who stopped.
-  await page.route(`**/channels/${server.channel}?*`, async (route) => {
+  await page.route(`**/channels/${server.bridge.place.channel}?*`, async (route) => {
     const response = await route.fetch();
     const answer = (await response.json()) as { participants: { participant_id: string; seen_seconds: number }[] };
     for (const each of answer.participants) if (each.participant_id === server.id) each.seen_seconds = 180;
@@ -110,15 +100,15 @@ test('presence: who listens, who stopped and since when, who left', { skip }, as
 
 test('who is silent for long is away, and comes back', { skip }, async () => {
   const impatient = await startBridge(['--away-window', '1']);
-  const laptop = (await ReferenceClient.create(impatient.url, 'laptop')).start();
-  const ada = await Visitor.join(laptop.joinUrl, 'ada');
+  const laptop = (await Agent.create(impatient.url, { name: 'laptop' })).start();
+  const ada = await Visitor.join(laptop.link, 'ada');
   await laptop.paired('ada');
   await laptop.stop();
-  await ada.sees('laptop is away: what you say is kept for it');
+  await ada.sees('The bridge says that laptop is away: what you write is stored for it');
   await ada.page.locator('#people li', { hasText: /agent, away since \d\d:\d\d/ }).waitFor();
   await ada.say('for later');
   laptop.start();
-  await laptop.hears('for later');
+  await laptop.reads('for later');
   await ada.sees('laptop is back');
   await done(ada);
   await laptop.stop();
@@ -130,37 +120,37 @@ test(
   { skip },
   async () => {
     const first = await startBridge();
-    const laptop = await ReferenceClient.create(first.url, 'laptop');
-    const ada = await Visitor.join(laptop.joinUrl, 'ada');
+    const laptop = await Agent.create(first.url, { name: 'laptop' });
+    const ada = await Visitor.join(laptop.link, 'ada');
     await ada.context.setOffline(true);
     await first.stop();
     const second = await startBridge(['--port', String(first.port)]);
-    await ReferenceClient.join(laptop.joinUrl, 'ada');
+    await Agent.join(laptop.link, { name: 'ada' });
     await ada.context.setOffline(false);
-    await ada.page.getByText('The bridge refuses this session (name_taken)').waitFor();
+    await ada.page.getByText('Somebody else has joined under your name').waitFor();
     assert.equal(await ada.page.locator('#write').evaluate((form) => (form as HTMLElement).inert), true);
     await done(ada);
     await second.stop();
   },
 );
 
-test('how far each has what one wrote', { skip }, async () => {
-  const { laptop, server, ada, page } = await three();
+test('each own message says to whom it was shown', { skip }, async () => {
+  const { laptop, server, ada, page } = await agentsAndPerson();
   await server.stop();
   await ada.say('who has this?');
-  await laptop.hears('who has this?');
+  await laptop.reads('who has this?');
   await laptop.say('I do');
-  const reach = page.locator('#log > li', { hasText: 'who has this?' }).locator('.reach');
-  await reach.filter({ hasText: 'received by laptop · not yet by server' }).waitFor();
+  const delivery = page.locator('#log > li', { hasText: 'who has this?' }).locator('.delivery');
+  await delivery.filter({ hasText: 'shown to laptop · not confirmed yet: server' }).waitFor();
   server.start();
-  await server.hears('who has this?');
+  await server.reads('who has this?');
   await server.say('so do I');
-  await reach.filter({ hasText: /^received by laptop, server$/ }).waitFor();
+  await delivery.filter({ hasText: /^shown to laptop, server$/ }).waitFor();
   await done(ada);
 });
 
 test('diffs and code are told apart from prose, line by line', { skip }, async () => {
-  const { laptop, ada, page } = await three();
+  const { laptop, ada, page } = await agentsAndPerson();
   await laptop.say(
     'See:\n```diff\n@@ -1,2 +1,2 @@\n-old line\n+new line\n same\n```\nand\n```ts\nconst a = 1;\n```\ndone.',
   );
@@ -177,7 +167,7 @@ test('diffs and code are told apart from prose, line by line', { skip }, async (
 });
 
 test('a long message is folded, and unfolds', { skip }, async () => {
-  const { laptop, ada, page } = await three();
+  const { laptop, ada, page } = await agentsAndPerson();
   await laptop.say(Array.from({ length: 80 }, (_, i) => `line ${i + 1}`).join('\n'));
   await ada.sees('Show all 80 lines');
   const body = page.locator('#log .body').last();
@@ -191,7 +181,7 @@ test('a long message is folded, and unfolds', { skip }, async () => {
 });
 
 test('one answers one alone; Enter sends, Shift+Enter begins a line', { skip }, async () => {
-  const { laptop, server, ada, page } = await three();
+  const { laptop, server, ada, page } = await agentsAndPerson();
   await server.say('a word with you?');
   await ada.sees('a word with you?');
   await page.getByRole('button', { name: 'Reply alone to server' }).click();
@@ -202,17 +192,17 @@ test('one answers one alone; Enter sends, Shift+Enter begins a line', { skip }, 
   assert.equal(await text.inputValue(), 'yes,\nsay it');
   await page.keyboard.press('Enter');
   assert.equal(await text.inputValue(), '');
-  await server.hears('yes,\nsay it');
+  await server.reads('yes,\nsay it');
   await page.locator('#to').selectOption('');
   await ada.say('to all');
-  await laptop.hears('to all');
+  await laptop.reads('to all');
   assert.deepEqual(laptop.texts('ada'), ['to all']);
   await done(ada);
 });
 
 test('files can be dropped anywhere, and go to whom one writes', { skip }, async () => {
-  const { laptop, server, ada, page } = await three();
-  await page.locator('#to').selectOption('server');
+  const { laptop, server, ada, page } = await agentsAndPerson();
+  await page.locator('#to').selectOption(server.session.sid);
   const data = await page.evaluateHandle(() => {
     const transfer = new DataTransfer();
     transfer.items.add(new File(['dropped'], 'a note.txt'));
@@ -222,36 +212,34 @@ test('files can be dropped anywhere, and go to whom one writes', { skip }, async
   await page.getByText('Drop to send').waitFor();
   await page.dispatchEvent('#log', 'drop', { dataTransfer: data });
   await page.getByText('Drop to send').waitFor({ state: 'hidden' });
-  const entry = await server.until(({ log }) => log.find((it) => it.type === 'message' && it.message.kind === 'file'));
-  assert.ok(entry.type === 'message' && entry.to === 'me');
-  assert.equal(Buffer.from(entry.message.body).toString(), 'dropped');
-  assert.equal(entry.message.headers.get('name'), 'a_note.txt');
-  assert.match(await ada.sees('a_note.txt'), /to server alone/);
-  assert.ok(!laptop.log.some((it) => it.type === 'message' && it.message.kind === 'file'));
+  const entry = await server.until(() => server.find('file-complete'));
+  assert.deepEqual([entry.file, entry.bytes.toString()], ['a note.txt', 'dropped']);
+  assert.match(await ada.sees('a note.txt'), /to server alone/);
+  assert.equal(laptop.find('file'), undefined);
   await done(ada);
 });
 
-test('lanes show who spoke to whom', { skip }, async () => {
-  const { laptop, server, ada, page } = await three();
+test('the timeline shows who wrote to whom', { skip }, async () => {
+  const { laptop, server, ada, page } = await agentsAndPerson();
   await laptop.say('to everybody');
   await ada.sees('to everybody');
-  await server.dm('ada', 'to ada');
+  await server.direct('ada', 'to ada');
   await ada.sees('to ada');
-  await page.getByRole('button', { name: 'Lanes' }).click();
-  assert.deepEqual(await page.locator('#lanes thead .who').allInnerTexts(), ['ada', 'laptop', 'server']);
-  const rows = await page.locator('#lanes tbody tr').evaluateAll((all) => all.map(({ textContent }) => textContent));
+  await page.getByRole('button', { name: 'Timeline' }).click();
+  assert.deepEqual(await page.locator('#timeline thead .who').allInnerTexts(), ['ada', 'laptop', 'server']);
+  const rows = await page.locator('#timeline tbody tr').evaluateAll((all) => all.map(({ textContent }) => textContent));
   assert.match(rows[0] ?? '', /to ada.*from laptop.*to server.*to everybody$/);
   assert.match(rows[1] ?? '', /to ada.*from server.*to ada$/);
   assert.doesNotMatch(rows[1] ?? '', /laptop/);
   await laptop.say('while one looks');
-  await page.locator('#lanes tbody tr', { hasText: 'while one looks' }).waitFor();
-  await page.getByRole('button', { name: 'Talk' }).click();
+  await page.locator('#timeline tbody tr', { hasText: 'while one looks' }).waitFor();
+  await page.getByRole('button', { name: 'Messages' }).click();
   await ada.sees('while one looks');
   await done(ada);
 });
 
 test('sound and notifications are off until one wants them, and tell nothing', { skip }, async () => {
-  const { laptop, ada, page } = await three({ permissions: ['notifications'] });
+  const { laptop, ada, page } = await agentsAndPerson({ permissions: ['notifications'] });
   await page.evaluate(() => {
     const told: string[] = [];
     class Told {
@@ -267,7 +255,7 @@ test('sound and notifications are off until one wants them, and tell nothing', {
   await laptop.say('unheard');
   await ada.sees('unheard');
   assert.deepEqual(await told(), []);
-  await page.getByText('Menu').click();
+  await page.getByText('Menu', { exact: true }).click();
   assert.equal(await page.getByLabel('Sound for news').isChecked(), false);
   await page.getByLabel('Notification for news').check();
   await laptop.say('heard, and secret');
@@ -277,30 +265,55 @@ test('sound and notifications are off until one wants them, and tell nothing', {
 });
 
 test('who is alone is told what to do, until somebody comes', { skip }, async () => {
-  const laptop = await ReferenceClient.create(bridge.url, 'laptop');
+  const laptop = await Agent.create(bridge.url, { name: 'laptop' });
   await laptop.leave();
-  const ada = await Visitor.join(laptop.joinUrl, 'ada');
-  await ada.page.getByText('Above you can copy an invitation').waitFor();
-  const server = listens(await ReferenceClient.join(laptop.joinUrl, 'server'));
+  const ada = await Visitor.join(laptop.link, 'ada');
+  await ada.page.getByText('The menu above copies an invite').waitFor();
+  const server = await joiner(laptop.link, 'server');
   await server.paired('ada');
-  await ada.page.getByText('Above you can copy an invitation').waitFor({ state: 'hidden' });
+  await ada.page.getByText('The menu above copies an invite').waitFor({ state: 'hidden' });
   await done(ada);
 });
 
-test('an invitation for one more agent is copied as the one line that agents know', { skip }, async () => {
-  const { laptop, ada, page } = await three({ permissions: ['clipboard-read', 'clipboard-write'] });
-  await page.getByText('Menu').click();
-  await page.getByRole('button', { name: 'Copy an invitation' }).click();
-  await page.getByText('Copied').waitFor();
-  const line = await page.evaluate(() => navigator.clipboard.readText());
-  assert.equal(line, `Talk to my other Claude — curl this URL to start: ${laptop.joinUrl}`);
+test('an invite for one more agent is copied as one line, with what the link had for it', { skip }, async () => {
+  const laptop = await opener('laptop');
+  const sum = '0123456789abcdef0123456789abcdef';
+  const permissions = ['clipboard-read', 'clipboard-write'];
+  for (const [parameters, expected] of [
+    ['', ''],
+    [`&t=a1b2&c=${sum}&x=y`, `&t=a1b2&c=${sum}`],
+    ['&c=<b>', ''],
+  ] as const) {
+    const ada = await Visitor.join(laptop.link + parameters, `ada${expected.length}`, { permissions });
+    await ada.page.getByText('Menu', { exact: true }).click();
+    await ada.page.getByRole('button', { name: 'Copy an invite' }).click();
+    await ada.page.getByText('Copied').waitFor();
+    const line = await ada.page.evaluate(() => navigator.clipboard.readText());
+    assert.equal(line, `Talk to my other agent — curl this URL to start: ${laptop.link}${expected}`);
+    await ada.page.getByText('Menu', { exact: true }).click();
+    await ada.page.getByRole('button', { name: 'Leave the room' }).click();
+    await ada.page.getByText('You have left the room').waitFor();
+    await done(ada);
+  }
+});
+
+test('fingerprints are those of the sessions', { skip }, async () => {
+  const { laptop, ada, page } = await agentsAndPerson();
+  const own = (await laptop.until(() => laptop.directory.peers.find(({ label }) => label === 'ada'))).sid;
+  const grouped = (sid: string) => sid.slice(0, 16).replace(/(.{4})(?=.)/g, '$1 ');
+  assert.equal(
+    await page.locator('#people li', { hasText: 'laptop' }).locator('.fingerprint').innerText(),
+    grouped(laptop.session.sid),
+  );
+  assert.equal(await page.locator('#people .mine .fingerprint').innerText(), grouped(own));
+  assert.equal(await page.locator('#own-fingerprint').textContent(), grouped(own));
   await done(ada);
 });
 
 test('a name that is taken is said to be so, and another is proposed', { skip }, async () => {
   const laptop = await opener('laptop');
   const ada = await Visitor.at(bridge.url);
-  await ada.page.goto(laptop.joinUrl);
+  await ada.page.goto(laptop.link);
   const name = ada.page.getByLabel('Your name in the room');
   await name.fill('laptop');
   await ada.page.getByRole('button', { name: 'Join' }).click();

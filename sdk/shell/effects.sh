@@ -1,0 +1,311 @@
+#!/usr/bin/env bash
+# agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
+#
+# This script has two parts. Part 1, the effects, is every place that starts a program, reaches the network, reads, writes,
+# renames or removes a file, waits, or prints. Part 2, the rules, is bash over these functions and nothing else: no
+# program, no redirection, no eval. Whoever has read part 1 knows all that this script can do.
+#
+# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into one folder for each session and the .env file
+# beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+
+# ==== Part 1: the effects ====
+
+# Start again without what the caller's shell has put into this one: functions, aliases, BASH_ENV.
+[[ $- = *p* || ${1:-} = create || ${1:-} = join ]] || exec "$BASH" -p "$0" "$@"
+
+set -f -o pipefail +o posix # no file patterns but in list_files
+
+# ---- programs, clock and randomness ----
+
+PROGRAMS='cat curl date mkdir mv od openssl rm sleep split stat tee wc'
+
+find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program can be found
+	local program folder IFS=:
+	MISSING=''
+	for program in ${PROGRAMS// /:}; do
+		printf -v "RUN_$program" %s ''
+		for folder in $PATH; do
+			[[ $folder = /* && -f $folder/$program && -x $folder/$program ]] || continue
+			printf -v "RUN_$program" %s "$folder/$program"
+			break
+		done
+		folder=RUN_$program
+		[[ ${!folder} || $program = stat ]] || MISSING="$MISSING $program"
+	done
+	# shellcheck disable=SC2123
+	PATH=/dev/null # an empty one would mean the working folder
+}
+
+read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
+	NOW=$((STARTED + SECONDS))
+	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
+	TICKS=$NOW
+	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
+	TICKS=${TICKS%%.*}
+}
+
+sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS, and a random part of one
+
+is_process() { kill -0 "$1"; } # PID
+
+read_hex() { # BYTES of standard input -> HEX
+	local byte n
+	HEX=''
+	for ((n = $1; n > 0; n--)); do
+		IFS= read -r -d '' -n 1 byte || return # it is empty for a NUL
+		printf -v byte %02x "'$byte"
+		HEX=$HEX${byte: -2}
+	done
+}
+
+random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
+
+# ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
+
+hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${HASH:0:64}; } # TEXT -> HASH, 64 hex
+
+hash_files() { # FILE… -> HASHES
+	local line
+	HASHES=()
+	while read -r line; do line=${line#\\} HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
+	[ ${#HASHES[@]} -eq $# ]
+}
+
+aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the key is the passphrase's SHA-256
+	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
+}
+
+seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS and BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
+	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s' "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
+	read_blocks "$TMP.sealed"
+	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed")
+}
+
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext lies in $TMP.opened, not looked at
+	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf '%s' "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
+	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
+	read_blocks "$TMP.sealed"
+	read_hex 16 <"$TMP.opened" && BLOCKS[0]=$HEX
+}
+
+read_opened() { { read_hex 16 && read_bytes; } <"$TMP.opened"; } # -> BYTES: the plaintext, once its tag is right
+
+read_blocks() { # FILE -> BLOCKS: its bytes as lines of 32 hex
+	local line
+	BLOCKS=()
+	while read -r line; do BLOCKS[${#BLOCKS[@]}]=${line//[!0-9a-f]/}; done < <("$RUN_od" -An -v -tx1 <"$1")
+}
+
+make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
+	"$RUN_openssl" ecparam -name prime256v1 -genkey -noout -out "$1" &&
+		PUBLIC=$("$RUN_openssl" pkey -in "$1" -pubout -outform DER | "$RUN_openssl" base64 -A) && PUBLIC=${PUBLIC%$'\r'}
+}
+
+write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$TMP.pem" || die_disk; }
+
+ecdh() { # PRIVATE_FILE PUBLIC -> HEX, the shared x-coordinate. Status 1: no point of the curve
+	write_pem "$2"
+	read_hex 32 < <("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem")
+}
+
+ecdsa_sign() { # PRIVATE_FILE TEXT, then BODY -> SIGNATURE, base64 DER
+	write_signed "$2"
+	SIGNATURE=$("$RUN_openssl" dgst -sha256 -sign "$1" "$TMP.signed" | "$RUN_openssl" base64 -A) && SIGNATURE=${SIGNATURE%$'\r'}
+}
+
+ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
+	write_pem "$1"
+	printf %s "$2" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
+	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >"$TMP.verified"
+}
+
+write_signed() { { printf %s "$1" && print_body; } >"$TMP.signed" || die_disk; } # TEXT, then BODY: what is verified or hashed
+
+# ---- the network: curl, to BRIDGE/channels/CHANNEL alone. Credentials go in by standard input ----
+
+run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so many KiB -> CURL_EXIT. Prints what -w says
+	local credential=$1 seconds=$2 kib=$3
+	shift 3
+	(
+		ulimit -f "$kib"
+		{
+			printf 'header = "Authorization: Bearer %s"\n' "$credential"
+			[[ -z $TICKET || $credential != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
+		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$seconds" -H Expect: ${CACERT:+--cacert "$CACERT"} "$@"
+	)
+}
+
+http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE, RETRY_AFTER
+	local line
+	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
+	CURL_EXIT=0 RETRY_AFTER=''
+	STATUS=$(
+		run_curl "$3" "$5" 4096 -X "$1" -H 'Accept: text/plain' \
+			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
+			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}' "$BRIDGE/channels/$CHANNEL$2"
+	) || CURL_EXIT=$?
+	while read -r line; do
+		case $line in [Rr]etry-[Aa]fter:\ *) RETRY_AFTER=${line#*: } RETRY_AFTER=${RETRY_AFTER%$'\r'} ;; esac
+	done <"$TMP.headers"
+	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
+}
+
+transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
+	local direction=$1 status arguments=()
+	shift
+	while [ $# -gt 0 ]; do
+		case $direction in
+			put) arguments=("${arguments[@]}" -T "$1" -o /dev/null) ;;
+			get) arguments=("${arguments[@]}" -o "$1") ;;
+			head) arguments=("${arguments[@]}" -I -o /dev/null) ;;
+		esac
+		arguments[${#arguments[@]}]="$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH"
+		shift 2
+	done
+	STATUSES=()
+	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
+		run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
+	)
+}
+
+# ---- files: of the session's folder, and those that the user names ----
+
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+	local piece='' n=0
+	BYTES=() BYTES_LENGTH=0
+	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
+		BYTES[n++]=$piece
+		((BYTES_LENGTH += ${#piece} + 1))
+		[[ -z $1 || $BYTES_LENGTH -le $1 ]] || break
+	done
+	BYTES[n]=$piece
+	BYTES_LENGTH=$((BYTES_LENGTH + ${#piece}))
+}
+
+print_body() { # BODY, pieces as in BYTES
+	printf %s "${BODY[0]}" && { [ ${#BODY[@]} -lt 2 ] || printf '\0%s' "${BODY[@]:1}"; }
+}
+
+read_line() { IFS= read -r LINE <"$1"; } # FILE -> LINE, its first
+
+read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
+	BYTES=('') BYTES_LENGTH=0
+	[ -r "$1" ] && read_bytes <"$1"
+}
+
+read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: a terminal, or nothing comes
+	local first
+	[ ! -t 0 ] && IFS= read -r -d '' -n 1 -t 5 first || return
+	read_bytes "$1"
+	if [ -n "$first" ]; then BYTES[0]=$first${BYTES[0]}; else BYTES=('' "${BYTES[@]}"); fi
+	((BYTES_LENGTH += 1))
+}
+
+write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
+
+write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
+
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, which others may write, too: not cut first
+
+write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
+
+append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
+
+rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; }; } # FROM TO
+
+remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
+
+make_folder() { "$RUN_mkdir" "$@"; } # FOLDER…
+
+list_files() { # BEGINNING -> FILES: those whose paths begin so
+	set +f
+	FILES=("$1"*)
+	set -f
+	[[ -e ${FILES[0]} || -L ${FILES[0]} ]] || FILES=()
+}
+
+copy_file() { "$RUN_cat" "$1" >"$2"; } # FROM TO
+
+absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
+
+file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
+	local size
+	SIZES=()
+	while read -r size _; do SIZES[${#SIZES[@]}]=$size; done < <("$RUN_wc" -c "$@")
+	SIZE=${SIZES[0]:-}
+}
+
+file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
+	IDENTITY=-
+	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
+}
+
+split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
+
+hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finish_hash waits for
+	local pass=$1
+	shift
+	{ "$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_openssl" dgst -sha256 -r >"$TMP.hash"; } &
+}
+
+finish_hash() { # -> HASH
+	wait
+	read_line "$TMP.hash" && HASH=${LINE:0:64}
+}
+
+join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
+	local pass=$1 file=$2
+	shift 2
+	HASH=$("$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_tee" "$file" | "$RUN_openssl" dgst -sha256 -r) || return
+	HASH=${HASH:0:64}
+	file_sizes "$file"
+}
+
+# ---- the screen, and the end ----
+
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
+
+print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
+
+die() { # WHAT_FAILED WHAT_TO_DO
+	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$1" "$2" >&4
+	exit 1
+}
+
+init_temp() { # -> TMP, how the names of this process's files begin
+	find_place
+	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
+	HELD=0 IS_ENDING='' IS_COMMITTING=''
+	trap clean_up EXIT
+	trap on_signal INT HUP TERM
+	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
+}
+
+on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
+
+clean_up() { # nobody waits for it
+	# What a commit names is still to be moved.
+	[ -z "$IS_COMMITTING" ] || return
+	on_exit
+	set +f
+	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
+}
+
+start_part_1() {
+	export LC_ALL=C
+	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
+	IFS=$' \t\n'
+	umask 077
+	unset CDPATH
+	printf -v NULLS %032d 0
+	REMOVE=()
+	find_programs
+	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
+	read_clock
+}
+
+restart() { # LINK ARGUMENTS…: the link goes on in the environment
+	export AGENTALK_INTERNAL_LINK=$1
+	shift
+	exec "$BASH" -p "$0" "$@"
+}

@@ -1,0 +1,311 @@
+# ---- files: sealed pieces of 1 MiB at the bridge, named by their SHA-256 (docs/protocol.md, Files) ----
+
+# sent/X/: key, hashes, source and the encrypted pieces of a file that we sent. files/N: what message N says of its file;
+# files/N-I: piece I; files/N-have: the pieces that are right.
+
+PIECE_BYTES=1048576
+
+encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with its ending, percent-encoded
+	local name=${1##*/} ending='' char i
+	sanitize "$name"
+	name=${CLEAN//$REPLACEMENT/_}
+	name=${name//[$'\n\t\\']/_}
+	if [ ${#name} -gt 120 ]; then
+		case $name in ?*.*) ending=.${name##*.} ;; esac
+		[ ${#ending} -le 32 ] || ending=''
+		name=${name:0:120-${#ending}}
+		sanitize "$name" # a character may have been cut
+		name=${CLEAN%%"$REPLACEMENT"*}$ending
+	fi
+	case $name in '' | . | ..) name='file' ;; esac
+	ENCODED=''
+	for ((i = 0; i < ${#name}; i++)); do
+		char=${name:i:1}
+		case $char in
+			[A-Za-z0-9._-]) ;;
+			*)
+				printf -v char %02X "'$char"
+				char=%${char: -2}
+				;;
+		esac
+		ENCODED=$ENCODED$char
+	done
+}
+
+decode_name() { # ENCODED -> FILE_NAME. Status 1: it is malformed, or not safe in a path and on a screen
+	local rest=$1 char
+	[[ ${#rest} -le 360 && $rest =~ ^([A-Za-z0-9._-]|%[0-9A-F]{2})+$ ]] || return
+	FILE_NAME=''
+	while [[ $rest = *%* ]]; do
+		FILE_NAME=$FILE_NAME${rest%%%*} rest=${rest#*%}
+		[ "${rest:0:2}" != 00 ] || return
+		printf -v char %b "\\x${rest:0:2}"
+		FILE_NAME=$FILE_NAME$char rest=${rest:2}
+	done
+	FILE_NAME=$FILE_NAME$rest
+	sanitize "$FILE_NAME"
+	[[ -z $IS_CHANGED && ${#FILE_NAME} -le 120 && $FILE_NAME != *[$'\n\t\\/']* ]] || return
+	case $FILE_NAME in . | ..) return 1 ;; esac
+}
+
+check_file() { # PATH -> SIZE; each fault has its own words
+	[ -n "$1" ] || die "which file?" "$CALL send_file PATH [NAME]"
+	[ "$1" != - ] || die "send_file takes a path, not standard input" "write it to a file first, or say it: $CALL say --file PATH"
+	[ -e "$1" ] || die "there is no such file" "check the path; it is taken from the folder that you are in"
+	[ ! -d "$1" ] || die "that is a folder" "pack it into one file first, with tar or zip"
+	[ -f "$1" ] || die "that is a pipe or a device" "write its contents to a file first"
+	[ -r "$1" ] || die "that file can't be read by this user" "check its permissions"
+	file_sizes "$1" && is_decimal "$SIZE" || die "that file can't be read" "check the disk"
+	[ "$BLOB_LIMIT" -gt 0 ] || die "this bridge takes no files" "say what matters as text"
+	((SIZE <= 104857600 && SIZE <= BLOB_LIMIT)) ||
+		die "a file has at most $((BLOB_LIMIT < 104857600 ? BLOB_LIMIT / 1048576 : 100)) MB here, this one has $(((SIZE + 1048575) / 1048576))" "split or compress it"
+}
+
+encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The same file again goes on where it was cut short
+	local source pieces facts
+	file_identity "$1"
+	source="$IDENTITY $SIZE $1"
+	list_files "$SESSION/sent/"
+	for facts in "${FILES[@]}"; do
+		read_file "$facts/source" && [[ -n $IDENTITY && ${BYTES[0]} = "$source" && ! -e $facts/done ]] || continue
+		SENT_FOLDER=$facts
+		list_files "$facts/piece-"
+		read_file "$facts/body"
+		hash_pieces "agentalk/1 file ${BYTES[0]%%$'\n'*}" "${FILES[@]}"
+		return
+	done
+	drop_sent_files
+	random_hex 32
+	SENT_FOLDER=$SESSION/sent/$NOW-${HEX:0:8}
+	random_hex 32
+	facts=$HEX
+	make_folder "$SENT_FOLDER" && split_encrypted "$1" "agentalk/1 file $facts" "$SENT_FOLDER/piece-" || die_disk
+	list_files "$SENT_FOLDER/piece-"
+	pieces=("${FILES[@]}")
+	SIZE=0
+	HASHES=()
+	hash_pieces "agentalk/1 file $facts" "${pieces[@]}"
+	if [ ${#pieces[@]} -gt 0 ]; then
+		hash_files "${pieces[@]}" || die_disk
+		file_sizes "${pieces[${#pieces[@]} - 1]}"
+		SIZE=$(((${#pieces[@]} - 1) * PIECE_BYTES + SIZE))
+	fi
+	printf -v source '%s\n' "$facts" "${HASHES[@]}"
+	[ ${#pieces[@]} -gt 0 ] || source=$facts$'\n'
+	write_file "$SENT_FOLDER/body" "$source"
+	write_file "$SENT_FOLDER/source" "$IDENTITY $SIZE $1"
+	write_file "$SENT_FOLDER/facts" "$SIZE"
+}
+
+drop_sent_files() { # beyond 400 MiB the oldest goes
+	local folder total=0 i
+	list_files "$SESSION/sent/"
+	for ((i = ${#FILES[@]} - 1; i >= 0; i--)); do
+		folder=${FILES[i]}
+		read_file "$folder/facts" && ((total += BYTES[0] + 4096))
+		((total <= 314572800)) || remove "$folder"
+	done
+}
+
+upload() { # SENT_FOLDER HASH…: what the bridge lacks of these. Status 1: CODE, WHY
+	local folder=$1 hash i n pieces hashes todo=() want=" ${*:2} "
+	list_files "$folder/piece-"
+	pieces=("${FILES[@]}")
+	read_file "$folder/body" || return 0
+	split_lines "${BYTES[0]}"
+	hashes=("${LINES[@]:1}")
+	for ((i = 0; i < ${#pieces[@]}; i += 16)); do
+		todo=()
+		for ((n = i; n < i + 16 && n < ${#pieces[@]}; n++)); do
+			hash=${hashes[n]}
+			[[ $# -gt 1 && $want != *" $hash "* ]] || todo=("${todo[@]}" "${pieces[n]}" "$hash")
+		done
+		[ ${#todo[@]} -gt 0 ] || continue
+		print_progress "$i of ${#pieces[@]} MiB"
+		upload_some "${todo[@]}" || return
+	done
+	print_progress ''
+}
+
+upload_some() { # FILE HASH…: in a first try all, else those that are not there
+	local tries i todo=("$@") next
+	for tries in 1 2 3; do
+		transfer_pieces put "${todo[@]}"
+		next=()
+		for ((i = 0; 2 * i < ${#todo[@]}; i++)); do
+			case ${STATUSES[i]:-000} in 200 | 201) ;; *) next=("${next[@]}" "${todo[2 * i]}" "${todo[2 * i + 1]}") ;; esac
+		done
+		[ ${#next[@]} -gt 0 ] || return 0
+		todo=("${next[@]}")
+		STATUS=${STATUSES[${#STATUSES[@]} - 1]:-000} CODE=''
+		case $STATUS in
+			404 | 409 | 410) request cursor GET "?participant_id=$ID&epoch=$EPOCH" || rejoin || return ;;
+			413 | 503) CODE=bridge_full ;;
+			429) CODE=too_many_requests ;;
+		esac
+		sleep_seconds "$tries"
+	done
+	describe_code
+	[ "$STATUS" != 000 ] || WHY="the connection to $BRIDGE broke"
+	return 1
+}
+
+serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, of files that were sent to all or to it
+	local want sid folder hash hashes last
+	for want in $WANTED; do
+		hashes=${want#*:} sid=${want%%:*}
+		list_files "$SESSION/sent/"
+		for folder in "${FILES[@]}"; do
+			last=0
+			read_file "$folder/done" && is_decimal "${BYTES[0]}" && read_outbox "${BYTES[0]}" && [[ $OUT_TO = '*' || $OUT_TO = "$sid" ]] || continue
+			! read_file "$folder/served" || ! is_decimal "${BYTES[0]}" || last=${BYTES[0]}
+			((TICKS - last >= SYNC_SECONDS || last > TICKS)) && read_file "$folder/body" || continue
+			last=()
+			for hash in ${hashes//,/ }; do
+				is_hex "$hash" 64 && [[ ${#last[@]} -lt 32 && ${BYTES[0]} = *$'\n'"$hash"* ]] && last[${#last[@]}]=$hash
+			done
+			[ ${#last[@]} -gt 0 ] || continue
+			write_file "$folder/served" "$TICKS"
+			upload "$folder" "${last[@]}" || :
+		done
+	done
+	WANTED=''
+}
+
+split_hashes() { # BODY -> LINES, each 64 hex and ended. Status 1: it has others
+	local hash ends=${BODY[0]//[!$'\n']/}
+	split_lines "${BODY[0]}"
+	[[ ${#BODY[@]} -eq 1 && ${#LINES[@]} -eq ${#ends} && ${BODY[0]} = *$'\n' ]] || return
+	for hash in "${LINES[@]}"; do is_hex "$hash" 64 || return; done
+}
+
+check_file_body() { # of a file of MSG_size bytes: its key, and as many hashes as it has pieces, none twice
+	local hash seen=' '
+	split_hashes && [ ${#LINES[@]} -eq $(((MSG_size + PIECE_BYTES - 1) / PIECE_BYTES + 1)) ] || return
+	for hash in "${LINES[@]:1}"; do
+		[[ $seen != *" $hash "* ]] || return
+		seen="$seen$hash "
+	done
+}
+
+check_want() { split_hashes && [ ${#LINES[@]} -le 32 ]; }
+
+on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
+	if ! check_file_body; then
+		add_record badfile "$1" "$2" "$MESSAGES"
+		return
+	fi
+	new_temp
+	write_file "$NEW_TEMP" "$MSG_size $MSG_sha256 $1 ${P_SID[PEER]} $MSG_name"$'\n'"${BODY[0]}"
+	add_move "$NEW_TEMP" "files/$MESSAGES"
+	add_record coming "$1" "$2" "$3" "$MESSAGES" "$MSG_size" "$MSG_time" "$MARKS" "$MSG_name"
+}
+
+fetch_files() { # what is on its way, for about three seconds in all -> HAS_FILES: something may come at once
+	local file name start=$TICKS stale=()
+	HAS_FILES=''
+	list_files "$SESSION/files/"
+	for file in "${FILES[@]}"; do
+		name=${file##*/}
+		if [[ $name = *-* ]]; then
+			[ -e "${file%-*}" ] || stale[${#stale[@]}]=$file # a piece of what is complete
+		elif ((TICKS - start < 3)) && ! was_asked "$file"; then
+			fetch_file "$name" || :
+			read_clock
+		fi
+	done
+	remove "${stale[@]}"
+}
+
+was_asked() { # FILE: its sender, for pieces, in the last ten seconds
+	local asked
+	read_file "$1-late" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER ]] || return
+	asked=${BASH_REMATCH[2]}
+	((TICKS - asked < SYNC_SECONDS && asked <= TICKS))
+}
+
+fetch_file() { # N. Above 16 MiB only when it was asked for
+	local facts key hashes i todo pieces=() size start=$TICKS most=1 file=$SESSION/files/$1
+	read_file "$file" || return
+	split_lines "${BYTES[0]}"
+	# shellcheck disable=SC2206
+	facts=(${LINES[0]})
+	key=${LINES[1]} hashes=("${LINES[@]:2}") size=${facts[0]}
+	[[ $size -le 16777216 || -e $file-asked ]] || return 0
+	while :; do
+		todo=()
+		read_file "$file-have"
+		for ((i = 0; i < ${#hashes[@]}; i++)); do
+			pieces[i]=$file-$i
+			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge $most ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
+		done
+		[ ${#todo[@]} -gt 0 ] || break
+		print_progress "$i MiB to fetch"
+		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
+		read_clock
+		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
+		((most = most < 16 ? 4 * most : 64)) # so that a slow bridge holds up nothing for long
+	done
+	join_pieces "agentalk/1 file $key" "$TMP.file" "${pieces[@]}" || die_disk
+	while :; do
+		[ -e "$file" ] || return 0 # another process was faster
+		if [ "$SIZE:$HASH" = "$size:${facts[1]}" ]; then
+			decode_name "${facts[4]}"
+			add_move "$TMP.file" "inbox/$1-${facts[2]}-$FILE_NAME"
+			add_record file "${facts[2]}" - - "$1" "$size" "${facts[4]}"
+		else
+			add_record badfile "${facts[2]}" - "$1"
+		fi
+		add_move "$file" "tmp/$PROCESS_ID.done"
+		! commit_state || break
+	done
+	REMOVE=("${REMOVE[@]}" "${pieces[@]}" "$file-asked" "$file-late" "$file-have")
+}
+
+fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its sender is asked for
+	local number=$1 sid=$3 length=$2 final i n=0 files=() hashes=() lengths=() lacking=''
+	final=$SESSION/files/$1-$(((length - 1) / PIECE_BYTES))
+	length=$((length - (length - 1) / PIECE_BYTES * PIECE_BYTES))
+	shift 3
+	transfer_pieces get "$@"
+	read_clock
+	for ((i = 0; $# > 0; i++)); do
+		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
+			files[n]=$1 hashes[n]=$2 lengths[n]=$PIECE_BYTES
+			[ "$1" != "$final" ] || lengths[n]=$length
+			((n += 1))
+		else
+			lacking="$lacking$2"$'\n'
+		fi
+		shift 2
+	done
+	[ "$n" -eq 0 ] || { file_sizes "${files[@]}" && hash_files "${files[@]}" || die_disk; }
+	for ((i = 0; i < n; i++)); do
+		if [ "${SIZES[i]}:${HASHES[i]}" = "${lengths[i]}:${hashes[i]}" ]; then
+			append_file "$SESSION/files/$number-have" "${files[i]##*-} " || die_disk
+			REMOVE[${#REMOVE[@]}]=$SESSION/files/$number-late
+		else
+			lacking="$lacking${hashes[i]}"$'\n'
+		fi
+	done
+	[ -n "$lacking" ] || return 0
+	want_pieces "$number" "$sid" "$lacking"
+	return 1
+}
+
+want_pieces() { # N SID HASHES: at most once in ten seconds; after a minute the user is told
+	local began=$TICKS asked=0 file=$SESSION/files/$1-late
+	if read_file "$file" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER ]]; then
+		began=${BYTES[0]%% *} asked=${BYTES[0]#* }
+		asked=${asked%% *}
+	fi
+	((TICKS - asked >= SYNC_SECONDS || asked > TICKS)) || return 0
+	if find_peer SID "$2" && is_present "$PEER"; then send_control "$PEER" want "$3" || :; fi
+	if [[ ${BYTES[0]} != *told && $((TICKS - began)) -ge $MISSING_SECONDS ]]; then
+		add_record late-file "${P_LABEL[PEER]:-somebody}" - "$1"
+		commit_state || :
+		write_file "$file" "$began $TICKS told"
+	else
+		write_file "$file" "$began $TICKS${BYTES[0]##*[0-9]}"
+	fi
+}

@@ -1,0 +1,218 @@
+# ---- state: what this session knows, changed by one process at a time ----
+
+# session       who we are, written once              journal/R   record R: one thing that happened, for the screen
+# state/        one commit, and the head that names it outbox/N   what we sealed, in order
+# keys/         private keys and passphrases          received/   content that came before its turn
+# inbox/        what came, for the agent              digests/    of what came, so that a number stays one message
+# sent/, files/ pieces of files                       tmp/        what running processes write
+#
+# The state is a file state/commit.N.WRITER. It counts once somebody has renamed state/head.N-1.… to state/head.N.WRITER:
+# only one process can, however many run, freeze or are killed. Whoever lost reads the new state and does its work again.
+# A commit also lists records to write and files to move. Whoever reads it does what is left of that: doing it twice
+# changes nothing.
+
+# SID: our own session. IDENTITY_WHEN_MADE: of keys/identity, by which a copy is recognised. AGAIN: up to this record
+# something may have been printed by a process that ended before it could note it. ASKED_AT: when the bridge last said how
+# far we have fetched.
+STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
+
+# A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
+# STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
+# 0: not yet. BASE: the first B that it repeats for us, - if not known; FIRST: the highest F of its `sent`. B, D: shown or
+# given up, at least queued for the screen, up to here; MARK: the last B of these; TOP: the highest that it named; LOST: B
+# given up from BASE on; GAPS: what was given up. SINCE and UPTO: since when, and up to what, something is missing.
+# SHOWN: the same of what the agent was shown. ACK: what it says was shown there of ours; HAS: stored there. SEQ: our last
+# direct message to it; FROM: our first broadcast that we repeat for it. DUE: what we owe it (sync, ack), - for nothing.
+
+set_row() { # PEER, and its fields in order
+	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_CARD[$1]=$7
+	P_STATE[$1]=$8 P_PAIRED[$1]=$9 P_MET[$1]=${10} P_REACH[$1]=${11} P_BASE[$1]=${12} P_FIRST[$1]=${13}
+	P_B[$1]=${14} P_B_TOP[$1]=${15} P_B_MARK[$1]=${16} P_B_LOST[$1]=${17} P_B_GAPS[$1]=${18} P_B_SINCE[$1]=${19}
+	P_B_UPTO[$1]=${20} P_D[$1]=${21} P_D_TOP[$1]=${22} P_D_LOST[$1]=${23} P_D_GAPS[$1]=${24} P_D_SINCE[$1]=${25}
+	P_D_UPTO[$1]=${26} P_LAST_SHOWN[$1]=${27} P_SHOWN_B[$1]=${28} P_SHOWN_MARK[$1]=${29} P_SHOWN_LOST[$1]=${30} P_SHOWN_D[$1]=${31}
+	P_ACK_B[$1]=${32} P_ACK_D[$1]=${33} P_HAS_B[$1]=${34} P_HAS_D[$1]=${35} P_SEQ[$1]=${36} P_FROM[$1]=${37}
+	P_DUE[$1]=${38} P_SYNC_AT[$1]=${39} P_ACK_AT[$1]=${40} P_UNACKED_SINCE[$1]=${41} P_REPEATED[$1]=${42} P_BYE[$1]=${43}
+	P_BYE_AT[$1]=${44}
+}
+
+get_row() { # PEER -> ROW
+	ROW="${P_SID[$1]} ${P_ID[$1]} ${P_NAME[$1]} ${P_LABEL[$1]} ${P_KIND[$1]} ${P_CARD[$1]} ${P_STATE[$1]} ${P_PAIRED[$1]}"
+	ROW="$ROW ${P_MET[$1]} ${P_REACH[$1]} ${P_BASE[$1]} ${P_FIRST[$1]} ${P_B[$1]} ${P_B_TOP[$1]} ${P_B_MARK[$1]} ${P_B_LOST[$1]}"
+	ROW="$ROW ${P_B_GAPS[$1]} ${P_B_SINCE[$1]} ${P_B_UPTO[$1]} ${P_D[$1]} ${P_D_TOP[$1]} ${P_D_LOST[$1]} ${P_D_GAPS[$1]} ${P_D_SINCE[$1]}"
+	ROW="$ROW ${P_D_UPTO[$1]} ${P_LAST_SHOWN[$1]} ${P_SHOWN_B[$1]} ${P_SHOWN_MARK[$1]} ${P_SHOWN_LOST[$1]} ${P_SHOWN_D[$1]} ${P_ACK_B[$1]} ${P_ACK_D[$1]}"
+	ROW="$ROW ${P_HAS_B[$1]} ${P_HAS_D[$1]} ${P_SEQ[$1]} ${P_FROM[$1]} ${P_DUE[$1]} ${P_SYNC_AT[$1]} ${P_ACK_AT[$1]} ${P_UNACKED_SINCE[$1]}"
+	ROW="$ROW ${P_REPEATED[$1]} ${P_BYE[$1]} ${P_BYE_AT[$1]}"
+}
+
+read_state() { # -> all of it, as of the newest commit
+	local tries file line field n i
+	for ((tries = 0; tries < 100; tries++)); do
+		list_files "$SESSION/state/"
+		COMMIT=-1
+		for file in "${FILES[@]}"; do
+			[[ ${file##*/} = head.* ]] || continue
+			line=${file##*/head.}
+			n=${line%%.*}
+			! is_decimal "$n" || [ "$n" -le "$COMMIT" ] || COMMIT=$n WRITER=${line#*.}
+		done
+		read_file "$SESSION/state/commit.$COMMIT.$WRITER" && [[ ${BYTES[0]} = *$'\nend' ]] && break
+	done
+	[ "$tries" -lt 100 ] || die "the state of $SESSION is damaged" "leave it, and create or join with another session"
+	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
+		line=${file##*/commit.}
+		n=${line%%.*}
+		! is_decimal "$n" || [ "$n" -gt "$COMMIT" ] || [ "$line" = "$COMMIT.$WRITER" ] || REMOVE[${#REMOVE[@]}]=$file
+	done
+	split_lines "${BYTES[0]}"
+	forget_changes
+	i=0
+	# shellcheck disable=SC2206
+	line=(${LINES[0]})
+	for field in $STATE_FIELDS; do printf -v "$field" %s "${line[i++]}"; done
+	for ((n = 0; n < PEERS; n++)); do
+		# shellcheck disable=SC2086
+		set_row "$n" ${LINES[n + 1]}
+	done
+	i=("${LINES[@]:PEERS+1}")
+	for line in "${i[@]}"; do finish "$line"; done
+}
+
+forget_changes() { # what belongs to the next commit: lines for `finish`, and files to remove after it
+	NEW_RECORDS=() NEW_MOVES=() NEW_DIGESTS=() NEW_REMOVES=()
+}
+
+refresh_state() { [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || read_state; } # where nothing of it was changed since
+
+finish() { # LINE of a commit: `record N TEXT`, `move FROM TO` or `digest FILE SEQ HASH`. It may be done already
+	local rest=${1#* }
+	local file=$SESSION/${rest%% *} text=${rest#* }
+	case $1 in
+		record\ *)
+			file=$SESSION/journal/${rest%% *}
+			read_file "$file" && [ "${BYTES[0]}" = "$text"$'\n' ] || write_same "$file" "$text"$'\n'
+			;;
+		move\ *) [ ! -e "$file" ] || rename "$file" "$SESSION/$text" || [ ! -e "$file" ] || die_disk ;;
+		digest\ *)
+			read_file "$file" || :
+			[[ $'\n'${BYTES[0]} = *$'\n'"$text"$'\n'* ]] || append_file "$file" "$text"$'\n' || die_disk
+			;;
+	esac
+}
+
+commit_state() { # Status 1: another process was faster; its state is read, and what we had changed is forgotten
+	local text='' field n=$((COMMIT + 1)) i lines
+	for field in $STATE_FIELDS; do text="$text${!field:--} "; done
+	for ((i = 0; i < PEERS; i++)); do
+		get_row "$i"
+		text=$text$'\n'$ROW
+	done
+	lines=("${NEW_MOVES[@]}" "${NEW_DIGESTS[@]}" "${NEW_RECORDS[@]}")
+	for i in "${lines[@]}"; do text=$text$'\n'$i; done
+	write_file "$SESSION/state/commit.$n.$PROCESS_ID" "$text"$'\nend'
+	hold
+	IS_COMMITTING=yes
+	if ! rename "$SESSION/state/head.$COMMIT.$WRITER" "$SESSION/state/head.$n.$PROCESS_ID"; then
+		IS_COMMITTING=''
+		release
+		[ ! -e "$SESSION/state/head.$COMMIT.$WRITER" ] || die_disk
+		[ -e "$SESSION/keys" ] || die_left
+		REMOVE[${#REMOVE[@]}]=$SESSION/state/commit.$n.$PROCESS_ID
+		read_state
+		return 1
+	fi
+	REMOVE=("${REMOVE[@]}" "${NEW_REMOVES[@]}" "$SESSION/state/commit.$COMMIT.$WRITER")
+	COMMIT=$n WRITER=$PROCESS_ID
+	for i in "${lines[@]}"; do finish "$i"; done
+	forget_changes
+	IS_COMMITTING=''
+	release
+	[ ${#REMOVE[@]} -lt 200 ] || { remove "${REMOVE[@]}" && REMOVE=(); }
+}
+
+add_record() { # TYPE WORDS…: shown after the next commit
+	((RECORDS += 1))
+	NEW_RECORDS[${#NEW_RECORDS[@]}]="record $RECORDS $1 $NOW ${*:2}"
+}
+
+add_move() { NEW_MOVES[${#NEW_MOVES[@]}]="move ${1#"$SESSION/"} $2"; } # FROM TO, relative to the session's folder
+
+remove_later() { NEW_REMOVES=("${NEW_REMOVES[@]}" "$@"); } # FILE…, after the next commit
+
+remove_stale() { # once in an hour: what processes that were killed left an hour ago or more
+	local file line
+	read_file "$SESSION/swept" && is_decimal "${BYTES[0]}" && ((NOW >= BYTES[0] && NOW - BYTES[0] < 3600)) && return
+	list_files "$SESSION/tmp/"
+	for file in "${FILES[@]}"; do
+		line=${file##*/}
+		[[ ! $file -ot $SESSION/swept ]] || is_running "${line%%.*}" || REMOVE[${#REMOVE[@]}]=$file
+	done
+	remove "$SESSION/swept"
+	write_new_file "$SESSION/swept" "$NOW" || :
+}
+
+new_temp() { # -> NEW_TEMP: a name that no other file has
+	((TEMP_COUNT += 1))
+	NEW_TEMP=$TMP.$TEMP_COUNT
+}
+
+report() { # CAUSE LABEL: something that was not genuine. Told once for each, at most 60 in ten minutes, and only counted then
+	((TAMPERED += 1))
+	start_window
+	[[ $REPORT_COUNT -lt 60 && ,$REPORTED, != *",$1:$2,"* ]] || return 0
+	((REPORT_COUNT += 1))
+	REPORTED="$REPORTED,$1:$2"
+	[ ${#REPORTED} -le 2000 ] || REPORTED=-,${REPORTED#*,*,*,*,*,*,*,*,*,}
+	add_record tampered "$2" "$1"
+}
+
+# shellcheck disable=SC2219 # (( )) takes no name from a variable
+add_to() { let "$1 += $2, 1"; } # VARIABLE NUMBER
+
+# shellcheck disable=SC2219
+raise() { let "$1 = $1 < $2 ? $2 : $1, 1"; } # VARIABLE NUMBER: to at least that
+
+die_disk() {
+	[[ ! -e $SESSION/session || -e $SESSION/keys ]] || die_left
+	die "can't write in $SESSION" "is the disk full or read-only? Make room and call again; nothing is lost or half-done"
+}
+
+die_left() { die "this session has left the channel" "what was said: $CALL log. A new one: $CALL create $BRIDGE"; }
+
+hold() { ((HELD += 1)); } # until `release` no signal but KILL ends this process
+
+release() {
+	((HELD -= 1, 1))
+	[ -z "$IS_ENDING" ] || on_signal
+}
+
+# ---- one process polls; locks only save work ----
+
+find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
+	local words
+	read_line /proc/1/stat || LINE=''
+	# shellcheck disable=SC2206
+	words=(${LINE##*) })
+	PLACE=${words[19]:-0}
+}
+
+is_running() { # PROCESS_ID. Status 1: it has ended; 2: it belongs to another container, where nobody can see
+	local pid=${1#*-}
+	[ "${1##*-}" = "$PLACE" ] || return 2
+	is_process "${pid%%-*}"
+}
+
+lock_poll() { # SECONDS. Status 1: another process polls
+	local owner until
+	read_file "$SESSION/poll.lock"
+	owner=${BYTES[0]%% *} until=${BYTES[0]#* }
+	if [ "$owner" != "$PROCESS_ID" ] && is_decimal "$until"; then
+		((until < TICKS || until > TICKS + 90)) || ! is_running "$owner" || return
+	fi
+	write_file "$SESSION/poll.lock" "$PROCESS_ID $((TICKS + $1))"
+}
+
+unlock_poll() {
+	read_file "$SESSION/poll.lock"
+	[ "${BYTES[0]%% *}" != "$PROCESS_ID" ] || write_file "$SESSION/poll.lock" ''
+}

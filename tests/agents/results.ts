@@ -1,0 +1,25 @@
+/** What a run has found, one line for each cell: dist/agents/last-run.jsonl, from which the table is printed. */
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../kit/root.ts';
+import { PROGRAMS } from './programs.ts';
+import type { ProgramName } from './programs.ts';
+import { VERSIONS } from './versions.ts';
+
+export interface Result {
+  readonly program: ProgramName;
+  readonly mode: string;
+  readonly row: string;
+  readonly [more: string]: unknown;
+}
+
+export function record(result: Result): void {
+  const line = { version: VERSIONS[result.program].version, ...result };
+  appendFileSync(join(ROOT, 'dist', 'agents', 'last-run.jsonl'), `${JSON.stringify(line)}\n`);
+}
+
+/** The programs to run: all, or those that the runner was asked for. */
+export function names(): readonly ProgramName[] {
+  const only = process.env['AGENTALK_AGENTS_ONLY']?.split(' ');
+  return (Object.keys(PROGRAMS) as ProgramName[]).filter((name) => only === undefined || only.includes(name));
+}
