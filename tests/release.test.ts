@@ -83,7 +83,7 @@ test('npm run release: files that check out, a bill of materials, and a package 
     .trim()
     .split('\n');
   const allowed =
-    /^package\/(package\.json|README\.md|LICENSE|SECURITY\.md|dist\/(bridge\.js|agentalk\.sh|package\.json)|deploy\/[\w./@-]+)$/;
+    /^package\/(package\.json|README\.md|LICENSE|SECURITY\.md|dist\/(bridge\.js|agentalk(\.sh)?|package\.json)|deploy\/[\w./@-]+)$/;
   for (const path of inside) assert.match(path, allowed);
   for (const path of ['dist/bridge.js', 'dist/agentalk.sh', 'LICENSE']) assert.ok(inside.includes(`package/${path}`));
   const npx = [
