@@ -66,7 +66,9 @@ class BashTalk {
   }
 
   static async open(t: TestContext, url: string, authority: string): Promise<BashTalk> {
-    const [ada, bob] = [new Agent({ name: 'ada' }), new Agent({ name: 'bob' })] as const;
+    const [ada, bob] = [{ name: 'ada' }, { name: 'bob' }].map(
+      (options) => new Agent({ ...options, isReleased: true }), // a bridge may be away for longer than a fast client waits
+    ) as [Agent, Agent];
     await ada.create(url, ['--name', 'ada', '--cacert', authority]);
     const first = ada.begin('listen');
     const { stdout } = await bob.join(ada.link, ['--name', 'bob', '--cacert', authority]);
