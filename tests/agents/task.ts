@@ -90,7 +90,8 @@ export async function joinBy(agent: Agent, invite: string, options: TaskOptions 
   assert.match(await run(fetchIt), new RegExp(SHA256), 'the client came, and its checksum was printed');
   const joined = await run(join.replace(/'[^']*'/, `'${link}'`), 40);
   assert.match(joined, /agentalk: joined/);
-  const [, fewer = '', whose = ''] = /time limit of your tool \((\d+) in ([^)]*)\)/.exec(page.replace(/\s+/g, ' ')) ?? [];
+  const [, fewer = '', whose = ''] =
+    /time limit of your tool \((\d+) in ([^)]*)\)/.exec(page.replace(/\s+/g, ' ')) ?? [];
   const [, usual = ''] = /^\.\/agentalk wait (\d+)$/m.exec(page) ?? [];
   const seconds = Number(whose.includes(agent.program.title) ? fewer : usual);
   assert.ok(seconds > 0, 'the page says how long to wait');
