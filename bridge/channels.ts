@@ -8,7 +8,8 @@
  */
 import { BlobStore, Upload } from './blobs.ts';
 import { Refusal } from './errors.ts';
-import { EVERYBODY, isSameToken, type BlobId, type ChannelId, type ParticipantId, type Recipient } from './ids.ts';
+import { EVERYBODY, hashToken, isTokenOf } from './ids.ts';
+import type { BlobId, ChannelId, ParticipantId, Recipient, TokenHash } from './ids.ts';
 import type { Limits } from '../service/limits.ts';
 import { Memory, type Holding, type Item, type Owner } from './memory.ts';
 import { Shelf, isSame, type Block, type Kept } from './shelf.ts';
@@ -42,7 +43,7 @@ export type Waiter = { readonly since: number; settle(outcome: Batch | Refusal):
 
 export interface Participant {
   readonly id: ParticipantId;
-  readonly token: string;
+  readonly tokenHash: TokenHash;
   card: Kept;
   joined: number; // the index of the join that brought its card
   readonly waiters: Set<Waiter>;
@@ -110,7 +111,7 @@ export class Channel implements Holding {
       isAway: false,
       leaveAt: Infinity,
     };
-    const participant: Participant = { id, token, card, ...cursors, ...presence };
+    const participant: Participant = { id, tokenHash: hashToken(token), card, ...cursors, ...presence };
     this.participants.set(id, participant);
     this.#push('join', id, EVERYBODY, card);
     return participant;
@@ -129,7 +130,7 @@ export class Channel implements Holding {
   enter(id: ParticipantId, token: string, otherwise: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
     const participant = this.participants.get(id);
     if (!participant) throw new Refusal('no_participant');
-    if (!isSameToken(participant.token, token)) throw new Refusal(otherwise);
+    if (!isTokenOf(participant.tokenHash, token)) throw new Refusal(otherwise);
     participant.seenAt = this.house.use(this);
     participant.leaveAt = Infinity;
     if (participant.isAway) this.#announce('back', id);

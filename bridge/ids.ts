@@ -31,9 +31,12 @@ export const isNonce = (value: unknown): value is string => isHex(value, 24);
 export const isTag = (value: unknown): value is string => isHex(value, 32);
 export const isRecipient = (value: unknown): value is Recipient => value === EVERYBODY || isHex(value, 32);
 
-/** Compares in constant time. */
-export const isSameToken = (a: string, b: string): boolean =>
-  a.length === b.length && timingSafeEqual(Buffer.from(a, 'latin1'), Buffer.from(b, 'latin1'));
+/** What is stored of a token. */
+export type TokenHash = Buffer & { readonly [brand]: 'TokenHash' };
+export const hashToken = (token: string): TokenHash => sha256(token) as TokenHash;
+
+/** Whether a bearer value is that token. Compares in constant time. */
+export const isTokenOf = (hash: TokenHash, bearer: string): boolean => timingSafeEqual(hash, sha256(bearer));
 
 /** A channel id commits to the access value (docs/protocol.md, Identities), so that no secret needs to be stored. */
 export const opens = (id: ChannelId, access: string): boolean =>

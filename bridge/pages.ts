@@ -45,12 +45,34 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
     '/llms.txt': page(llms, '/llms.txt', PLAIN),
     '/skill.md': page(skill, '/skill.md', MARKDOWN),
     '/c/:id': page(join, '/c/:id'),
+    '/c/:id%23': damagedLink,
     ...Object.fromEntries(documents),
     '/agentalk.sh': (exchange) => exchange.answer(200, client, utf8(PLAIN), SHARED_BYTES),
     '/agentalk': (exchange) => exchange.answer(200, start, utf8(PLAIN), SHARED_BYTES),
     '/bridge.js': (exchange) => exchange.answer(200, bundle, utf8('text/javascript'), SHARED_BYTES),
     '/SHA256SUMS': (exchange) => exchange.answer(200, sums, utf8(PLAIN)),
   };
+}
+
+/** A join link whose # was encoded on its way: what follows it came here, and has been in who knows whose log. */
+const DAMAGED = [
+  'This link is damaged',
+  'Its # became %23, so this bridge cannot open the channel.',
+  'A browser and an agent keep what follows # to themselves. This time it was sent, and may be in a log by now.',
+  'Do not use this link again, not in its right form either. Ask whoever gave it to you for a new channel and its link.',
+  'That link has a # in it: copy it as it is, in plain text.',
+] as const;
+
+function damagedLink(exchange: Exchange): void {
+  const { accept, 'user-agent': userAgent } = exchange.request.headers;
+  const [title, ...sentences] = DAMAGED;
+  const isHtml = pageType(accept, userAgent) === HTML;
+  const body = isHtml
+    ? `<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
+      `<title>${title}</title>\n<h1>${title}</h1>\n${sentences.map((each) => `<p>${each}</p>\n`).join('')}</html>\n`
+    : `# ${title}\n\n${sentences.join('\n')}\n`;
+  const headers = headersOf(`${isHtml ? HTML : MARKDOWN}; charset=utf-8`);
+  exchange.answer(404, body, [...headers, 'Agentalk-Error', 'not_found', 'Vary', 'Accept, User-Agent']);
 }
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');

@@ -1,4 +1,5 @@
 /** The table of routes, and for each the way from a checked request to a channel's method and back. */
+import type { IncomingMessage } from 'node:http';
 import type { Invitation } from '../service/invite.ts';
 import type { Journal } from '../service/journal.ts';
 import { MAX_BLOB_BYTES } from './blobs.ts';
@@ -23,6 +24,7 @@ type Pages = Record<string, Page>;
 export type State = { isStopping: boolean; readonly visitors: Visitors; readonly journal: Journal } & {
   readonly invitation: Invitation;
   readonly hasMetrics: boolean; // what is the operator's is among what everybody may see
+  readonly maySeeMetrics: (request: IncomingMessage) => boolean;
   readonly tell: () => string; // what /metrics says
 };
 
@@ -34,7 +36,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
   const operators: readonly Row[] = [
     ['GET', '/health', (exchange) => exchange.answer(200, 'ok\n', TEXT)],
     ['GET', '/ready', (exchange) => exchange.answer(200, 'ready\n', TEXT)],
-    ['GET', '/metrics', (exchange) => exchange.answer(200, state.tell(), headersOf('text/plain; version=0.0.4'))],
+    ['GET', '/metrics', metricsPage],
   ];
   const everybodys: readonly Row[] = [
     ['PUT', '/channels/:id', create],
@@ -45,9 +47,8 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     ['POST', '/channels/:id/leave', leave],
     ['PUT', '/channels/:id/blobs/:sha256', putBlob],
     ['GET', '/channels/:id/blobs/:sha256', getBlob],
-    ['HEAD', '/channels/:id/blobs/:sha256', getBlob],
     ...(state.hasMetrics ? operators : []),
-    ...Object.entries(pages).flatMap(([path, page]) => [['GET', path, page] as const, ['HEAD', path, page] as const]),
+    ...Object.entries(pages).map(([path, page]) => ['GET', path, page] as const),
   ];
 
   function handle(rows: Rows, exchange: Exchange): void {
@@ -56,7 +57,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     const room = path.startsWith('/channels/') ? '/channels/' : path.startsWith('/c/') ? '/c/' : '';
     const id = path.slice(room.length, room.length + 32);
     const rest = path.slice(room.length + 32);
-    const pattern = room !== '' && isChannelId(id) ? `${room}:id${isBlobPath(rest) ? '/blobs/:sha256' : rest}` : path;
+    const pattern = room !== '' && isChannelId(id) ? `${room}:id${patternOf(rest)}` : path;
     const methods = rows.get(pattern);
     journal.request(exchange.request, exchange.response, methods ? pattern : '-');
     const visitor = visitors.ask(exchange.request);
@@ -213,6 +214,11 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     return { channel, participant: channel.enter(participantId, token) };
   }
 
+  function metricsPage(exchange: Exchange): void {
+    if (!state.maySeeMetrics(exchange.request)) throw new Refusal('not_found');
+    exchange.answer(200, state.tell(), headersOf('text/plain; version=0.0.4'));
+  }
+
   const answering = (rows: Rows) => (exchange: Exchange) => {
     exchange.isLast = state.isStopping;
     try {
@@ -228,14 +234,20 @@ type Rows = Map<string, Map<string, { handler: Handler; sample: string }>>; // b
 function rowsOf(table: readonly Row[]): Rows {
   const rows: Rows = new Map();
   for (const [method, pattern, handler] of table) {
-    const sample = `requests_total{method="${method}",route="${pattern}"}`;
-    rows.set(pattern, (rows.get(pattern) ?? new Map()).set(method, { handler, sample }));
+    const methods = rows.get(pattern) ?? new Map();
+    for (const each of method === 'GET' ? ['GET', 'HEAD'] : [method]) {
+      methods.set(each, { handler, sample: `requests_total{method="${each}",route="${pattern}"}` });
+    }
+    rows.set(pattern, methods);
   }
   return rows;
 }
 
-const BLOBS = '/blobs/';
-const isBlobPath = (rest: string) => rest.startsWith(BLOBS) && isBlobId(rest.slice(BLOBS.length));
+/** What follows an id, as routes have it: no secret may be in it, since routes are logged and counted. */
+function patternOf(rest: string): string {
+  if (rest.startsWith('/blobs/') && isBlobId(rest.slice('/blobs/'.length))) return '/blobs/:sha256';
+  return /^\/?%(25)*23/.test(rest) ? '%23' : rest;
+}
 const blobOf = ({ path }: Exchange) => path.slice(path.lastIndexOf('/') + 1) as BlobId; // its route was found by it
 
 const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);

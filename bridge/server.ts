@@ -40,7 +40,11 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
     return exposition(metrics, { ...channels.gauges(), ...numbers }, limits, doors.expiresAt()) + vitals();
   };
   const invitation = readInvitation(config.invite);
-  const state: State = { isStopping: false, visitors, journal, invitation, hasMetrics: !config.metricsAddress, tell };
+  const isApart = config.metricsAddress !== undefined; // whoever reaches that address may see all
+  const maySeeMetrics = (request: IncomingMessage) =>
+    isApart || config.hasPublicMetrics || config.proxies.isLocal(request);
+  const operator = { hasMetrics: !isApart, maySeeMetrics, tell };
+  const state: State = { isStopping: false, visitors, journal, invitation, ...operator };
   const { visit, operate } = routes(channels, pages(config, bundle), basePath, metrics, state);
   const transport = { stallMs: limits.stallSeconds * 1000, inFlight, clientOf: config.proxies.client };
   const refusePipelined = () => metrics.count('connections_refused_total{reason="pipelined"}');

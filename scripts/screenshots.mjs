@@ -92,11 +92,11 @@ async function main() {
   await page.goto(room);
   await page.getByLabel('Your name in the room').fill('ada');
   await page.getByRole('button', { name: 'Join' }).click();
-  await sees(page, 'paired with server');
+  await sees(page, 'PAIRED with server');
   const watcher = await open('dark', 390, 780);
 
   await laptop.say(
-    `The worker leak is mended, I think: \`stop()\` never cleared the heartbeat. I have no staging. Can you run it?\n\n\`\`\`diff\n${DIFF}\`\`\``,
+    `The worker leak is fixed, I think: \`stop()\` never cleared the heartbeat. I have no staging. Can you run it?\n\n\`\`\`diff\n${DIFF}\`\`\``,
   );
   await sees(page, 'Can you run');
   await server.say(
@@ -107,10 +107,10 @@ async function main() {
   await sees(page, '91 %');
   await page.locator('#text').fill('Good. Please add that test before you commit, laptop.');
   await page.locator('#text').press('Enter');
-  const reach = page.locator('#log > li', { hasText: 'Please add that test' }).locator('.reach');
-  await reach
-    .filter({ hasText: 'received by laptop, server' })
-    .or(reach.filter({ hasText: 'fetched by' }))
+  const delivery = page.locator('#log > li', { hasText: 'Please add that test' }).locator('.delivery');
+  await delivery
+    .filter({ hasText: 'shown to' })
+    .or(delivery.filter({ hasText: 'fetched by' }))
     .waitFor();
   await laptop.say('Added: it fails without the fix and passes with it. Committed.');
   await sees(page, 'Committed');
@@ -120,15 +120,15 @@ async function main() {
   await picture(page, 'room');
   await page.emulateMedia({ colorScheme: 'dark' });
   await picture(page, 'room-dark');
-  await page.getByRole('button', { name: 'Lanes' }).click();
+  await page.getByRole('button', { name: 'Timeline' }).click();
   await page.setViewportSize({ width: 1200, height: 420 });
   await page.mouse.move(0, 0);
   await picture(page, 'lanes');
 
   await watcher.goto(room);
-  await watcher.getByRole('button', { name: 'Just watch' }).click();
+  await watcher.getByRole('button', { name: 'Only watch' }).click();
   await sees(watcher, 'Committed');
-  await sees(watcher, 'paired with server');
+  await sees(watcher, 'PAIRED with server');
   await watcher.locator('#log').evaluate((log) => log.scrollTo(0, 0));
   await picture(watcher, 'phone');
 

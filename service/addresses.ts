@@ -2,6 +2,8 @@
 import type { IncomingMessage } from 'node:http';
 import { BlockList, SocketAddress, isIP, isIPv6 } from 'node:net';
 
+/** Headers by which proxies say that they ask for somebody else. */
+const FORWARDING = ['forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip'];
 const LOOPBACK = ['127.0.0.0/8', '::1'];
 /** For so many addresses it is remembered whether they are a proxy's: asking the list takes a microsecond. */
 const MOST_KNOWN = 1000;
@@ -17,6 +19,8 @@ export interface Proxies {
   origin(request: From): string | undefined;
   /** What counts as one address: an IPv4 address, or the /64 that an IPv6 one is in. */
   network(address: string): string;
+  /** Whether somebody on this machine asks, and not a proxy there for somebody else. */
+  isLocal(request: From): boolean;
   /** That of the client: where the connection comes from, or what a proxy of ours says. */
   client(request: From): string;
 }
@@ -31,6 +35,8 @@ export function readProxies(text: string): Proxies | undefined {
   const proxies: Proxies = {
     includes,
     isExempt: (socket) => loopback(socket.remoteAddress ?? '') || includes(socket),
+    isLocal: ({ socket, headers }) =>
+      loopback(socket.remoteAddress ?? '') && FORWARDING.every((name) => headers[name] === undefined),
     client: (request) => network(proxies.origin(request) ?? request.socket.remoteAddress ?? ''),
     origin({ socket, headers }) {
       if (text === '') return undefined; // the common case, before any look at the headers

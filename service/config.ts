@@ -17,6 +17,7 @@ export interface Config {
   readonly logFormat: LogFormat | undefined; // undefined: as fits where the log goes
   readonly publicUrl: string | undefined; // with its base path, no slash at its end
   readonly basePath: string;
+  readonly hasPublicMetrics: boolean; // else /metrics is for who asks on this machine
   readonly invite: string | undefined; // the file of the secret
   readonly proxies: Proxies; // whose X-Forwarded-For and X-Forwarded-Proto count
   readonly logRequests: boolean;
@@ -36,9 +37,18 @@ function amount(text: string, name: string): number {
 }
 
 /** What comes into pages and scripts has no other characters than these. */
-const PUBLIC_URL = /^https?:\/\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?$/i;
+const HOST = '([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?';
+const PUBLIC_URL = new RegExp(`^https?://${HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$`, 'i');
+const URL_FORM =
+  'http:// or https://, a host name or an address (IPv6 in brackets), perhaps a port and a path, and no user, ? or #';
 
 const isPublicUrl = (text: string) => PUBLIC_URL.test(text) && URL.canParse(text);
+/** Scheme and host in lower case, as clients compare them; without the port that the scheme has anyway. */
+function normalizePublicUrl(text: string): string | undefined {
+  if (text === '') return undefined;
+  const { protocol, host, pathname } = new URL(text);
+  return `${protocol}//${host}${pathname.replace(/\/$/, '')}`;
+}
 const areProxies = (text: string) => readProxies(text) !== undefined;
 const isYes = (text: string) => text === 'yes';
 const isPort = (text: string) => /^\d{1,5}$/.test(text) && Number(text) < 65_536;
@@ -72,7 +82,8 @@ const SETTINGS: readonly Setting[] = [
   ['tls-key', '', 'PEM file of its private key', () => true],
   ['metrics-listen', '', 'HOST:PORT or path for /metrics, /health, /ready alone', (text) => !!addressOf(text), ADDRESS],
   ['log-format', '', 'text or json; text on a terminal, else json', isFormat, 'text or json'],
-  ['public-url', '', 'where clients reach this bridge, if that is elsewhere', isPublicUrl],
+  ['public-url', '', 'where clients reach this bridge, if that is elsewhere', isPublicUrl, URL_FORM],
+  ['public-metrics', 'no', 'yes: /metrics for everybody, not only on this machine', isYes, 'yes or no'],
   ['invite', '', 'file with a secret: only who brings it may open channels', () => true],
   ['trusted-proxies', '', 'proxies of ours: addresses, CIDRs, loopback, with commas between them', areProxies],
   ['log-requests', 'no', 'yes: a line for each request, without ids and contents', isYes, 'yes or no'],
@@ -115,13 +126,14 @@ export function readConfig(args: string[], environment: Readonly<Record<string, 
   const metricsAddress = addressOf(metrics);
   const logFormat = FORMATS.find((each) => each === format);
   const { 'public-url': url = '', 'trusted-proxies': trusted = '' } = values;
-  const publicUrl = url === '' ? undefined : url.replace(/\/$/, '');
+  const publicUrl = normalizePublicUrl(url);
   const basePath = publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
   const proxies = readProxies(trusted) as Proxies; // checked above
   const [logRequests, logAddresses] = [values['log-requests'] === 'yes', values['log-addresses'] === 'yes'];
   const where = { address, metricsAddress, tls, logFormat };
   const invite = values['invite'] || undefined;
-  return { ...where, publicUrl, basePath, invite, proxies, logRequests, logAddresses, limits };
+  const hasPublicMetrics = values['public-metrics'] === 'yes';
+  return { ...where, publicUrl, basePath, hasPublicMetrics, invite, proxies, logRequests, logAddresses, limits };
 }
 
 /** All that a command line and an environment say. Throws Advice. */

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { Channels } from '../bridge/channels.ts';
 import type { Batch, Channel, Participant, Waiter } from '../bridge/channels.ts';
 import { Refusal } from '../bridge/errors.ts';
@@ -191,6 +192,18 @@ test('a name is taken while its owner is there, and the owner comes back by its 
   assert.deepEqual(poll(channel, b, 2), ['join 4']);
   channel.leave(b, 0);
   join(channel, 'c');
+});
+
+test('of a token only its hash is stored', () => {
+  const world = new World();
+  const channel = world.open();
+  const token = 'f00d'.repeat(16);
+  channel.join(participantId('a'), token, sealed());
+  const all = inspect(channel.participants, { depth: Infinity, showHidden: true, maxStringLength: null });
+  assert.ok(all.includes(participantId('a')) && !all.includes(token.slice(0, 8)));
+  assert.equal(enter(channel, 'a', token).tokenHash.toString('hex'), createHash('sha256').update(token).digest('hex'));
+  for (const wrong of [token.toUpperCase(), token.slice(1), `${token}0`, '', hex(0, 64)])
+    refuses('bad_token', () => enter(channel, 'a', wrong));
 });
 
 test('who is not in the channel, or has another token, does not enter', () => {

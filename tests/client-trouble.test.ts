@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from './kit/bridge.ts';
 import type { TestBridge } from './kit/bridge.ts';
-import { Agent, BASH, POSIX_TOOLS, expectDone, expectFailure, pair, polling, toolFolder } from './kit/shell.ts';
+import { Agent, BASH, POSIX_TOOLS, expectDone, expectFailure, pair, pathOf, polling, toolFolder } from './kit/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -329,4 +329,18 @@ test('a bridge that goes away under a session', async () => {
   const waited = expectDone(await waiting.ended);
   assert.match(waited.stdout, /takes no connection/);
   expectFailure(await laptop.begin('who').ended, /takes no connection/);
+});
+
+test('an openssl that computes wrongly is named as such, before anything is sent', async () => {
+  const tools = toolFolder(['bash', 'curl', ...POSIX_TOOLS]);
+  const stub = join(tools, 'openssl');
+  // Each wrong in one byte of what it encrypts.
+  writeFileSync(
+    stub,
+    `#!${BASH}\n[ "$1" != enc ] || { '${pathOf('openssl')}' "$@" | '${pathOf('tr')}' '\\0-\\377' '\\1-\\377\\0'; exit; }\nexec '${pathOf('openssl')}' "$@"\n`,
+  );
+  chmodSync(stub, 0o755);
+  await refused(['create', bridge.url], /openssl computes wrongly.*nothing was sent/, new Agent(), {
+    env: { PATH: tools },
+  });
 });

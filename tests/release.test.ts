@@ -60,7 +60,7 @@ test('npm run release: files that check out, a bill of materials, and a package 
   const release = join(clone, 'release');
   const names = readdirSync(release).sort();
   const tarball = names.find((name) => name.endsWith('.tgz')) ?? '';
-  assert.deepEqual(names, ['SHA256SUMS', tarball, 'agentalk.sh', 'bridge.cdx.json', 'bridge.js']);
+  assert.deepEqual(names, ['SHA256SUMS', 'agentalk', tarball, 'agentalk.sh', 'bridge.cdx.json', 'bridge.js']);
   for (const line of readFileSync(join(release, 'SHA256SUMS'), 'utf8').trim().split('\n')) {
     const [sum, name = ''] = line.split('  ');
     const bytes = readFileSync(join(release, name));
@@ -83,7 +83,7 @@ test('npm run release: files that check out, a bill of materials, and a package 
     .trim()
     .split('\n');
   const allowed =
-    /^package\/(package\.json|README\.md|LICENSE|SECURITY\.md|dist\/(bridge\.js|agentalk\.sh|package\.json)|deploy\/[\w./@-]+)$/;
+    /^package\/(package\.json|README\.md|LICENSE|SECURITY\.md|dist\/(bridge\.js|agentalk(\.sh)?|package\.json)|deploy\/[\w./@-]+)$/;
   for (const path of inside) assert.match(path, allowed);
   for (const path of ['dist/bridge.js', 'dist/agentalk.sh', 'LICENSE']) assert.ok(inside.includes(`package/${path}`));
   const npx = [
@@ -128,7 +128,8 @@ test('the README’s way to verify a bridge does, and notices another client', a
   const folder = makeFolder();
   const check = commands('README.md', 'SHA256SUMS', bridge).replace('npm run build\n', '');
   mkdirSync(join(folder, 'dist'));
-  for (const name of ['bridge.js', 'agentalk.sh']) copyFileSync(join(ROOT, 'dist', name), join(folder, 'dist', name));
+  for (const name of ['bridge.js', 'agentalk.sh', 'agentalk'])
+    copyFileSync(join(ROOT, 'dist', name), join(folder, 'dist', name));
   assert.match(execFileSync('bash', ['-c', check], { cwd: folder, encoding: 'utf8' }), /^agentalk\.sh: OK$/m);
   appendFileSync(join(folder, 'dist', 'agentalk.sh'), '#');
   assert.throws(

@@ -16,7 +16,7 @@ main() {
 	ABSENTEES='' APPLIED=0 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
 	start_part_1
-	HAS_OWN_PARENT=''
+	HAS_OWN_PARENT='' HAS_SECRET=''
 	! is_process "$PPID" || HAS_OWN_PARENT=yes
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}

@@ -129,6 +129,11 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words 
 		((OUT += 1, OUT_BYTES += ${#REQUEST}))
 		N=$OUT
 		add_move "$NEW_TEMP" "outbox/$N"
+		if [ "$2" = file ]; then
+			new_temp
+			write_file "$NEW_TEMP" "$N"
+			add_move "$NEW_TEMP" "${SENT_FOLDER#"$SESSION/"}/done"
+		fi
 		note_unacked
 		! commit_state || break
 	done
@@ -280,7 +285,7 @@ send_control() { # PEER KIND [BODY]. Status 1: it was not sent, which does no ha
 	[[ ${P_SHOWN_B[$1]} -ge ${P_B[$1]} && ${P_SHOWN_D[$1]} -ge ${P_D[$1]} ]] || stored="stored: ${P_B[$1]} ${P_D[$1]}"$'\n'
 	BODY=("${3:-}")
 	sent_headers "$1"
-	seal_message "$1" "kind: $2"$'\n'"time: ${NOW}000"$'\n'"$HEADERS_TEXT$stored"$'\n' || return
+	seal_message "$1" "kind: $2"$'\n'"time: ${NOW}000"$'\n'"$HEADERS_TEXT$stored" || return
 	request sent POST "/send?epoch=$EPOCH" "$REQUEST"
 }
 
@@ -312,6 +317,8 @@ open_channel() { # -> the channel exists: FOUND (created, found). Status 1: CODE
 	CODE=''
 	is_decimal "${LAST[3]:-}" && is_decimal "${LAST[7]:-0}" || return
 	LIMIT=${LAST[3]} BLOB_LIMIT=${LAST[7]:-0}
+	[ "$HAS_SECRET" != yes ] || TICKET='' # an operator's secret is never passed on: the link gets the channel's ticket
+	HAS_SECRET=''
 	is_hex "${LAST[8]:-}" 32 || return 0
 	TICKET=${LAST[8]}
 }

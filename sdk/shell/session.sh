@@ -274,7 +274,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
-	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} ;; esac
+	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
 }
@@ -312,7 +312,9 @@ publish_session() { # from here on the session is there
 	rename "$TMP.session" "$SESSION/session" || die_disk
 	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL."$'\n'
 	for key in say dm wait listen who show log invite leave send_file; do text="${text}agentalk_$key() { $run $key \"\$@\"; }"$'\n'; done
-	write_new_file "$ENV_FILE" "$text" || die "can't make $ENV_FILE" "is something there already? Take another --name"
+	write_new_file "$ENV_FILE" "$text" && return
+	[[ -e $ENV_FILE || -L $ENV_FILE ]] || die_disk
+	die "$ENV_FILE is there already" "take another --name"
 }
 
 # What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.

@@ -127,7 +127,7 @@ commit_state() { # Status 1: another process was faster; its state is read, and 
 	forget_changes
 	IS_COMMITTING=''
 	release
-	[ ${#REMOVE[@]} -lt 200 ] || { remove "${REMOVE[@]}" && REMOVE=(); }
+	[ ${#REMOVE[@]} -lt 40 ] || { remove "${REMOVE[@]}" && REMOVE=(); }
 }
 
 add_record() { # TYPE WORDS…: shown after the next commit

@@ -81,7 +81,6 @@ cmd_send_file() { # PATH [NAME]
 	decode_name "$ENCODED"
 	LOGGED="(the file $FILE_NAME)"
 	queue_message "$to" file "name: $ENCODED"$'\n'"size: $size"$'\n'"sha256: $hash"$'\n' "$name"
-	append_file "$SENT_FOLDER/done" "$N"
 	NOTE=" $FILE_NAME, $size bytes"
 	send_and_report
 }

@@ -124,7 +124,8 @@ export async function room(port: number, how: Ask = {}): Promise<Room> {
 
 /** What `/metrics` says of a name. */
 export async function gauge(port: number, name: string, how: Ask = {}): Promise<number> {
-  const { text } = await call(port, 'GET', '/metrics', how);
+  const { from: _, ...own } = how; // it is not for whom a proxy speaks for
+  const { text } = await call(port, 'GET', '/metrics', own);
   return Number(new RegExp(`^agentalk_${name} ([0-9]+)$`, 'm').exec(text)?.[1]);
 }
 

@@ -81,7 +81,7 @@ class BashTalk {
     const speak = async (agent: Agent, i: 0 | 1) => {
       while (!this.#isOver) {
         // What it can't hand over it keeps, and says so; the listener sends it when it can.
-        await agent.shell('agentalk_say "$1"', [`line ${++this.#said[i]}`]).ended;
+        await agent.begin('say', `line ${++this.#said[i]}`).ended;
         await new Promise((resolve) => setTimeout(resolve, everyMs));
       }
     };

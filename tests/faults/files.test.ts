@@ -55,6 +55,7 @@ describe('files', { concurrency: 3 }, () => {
     }
     if (readOutbox(ada.folder).length === 0) assert.match(await ada.run(['send_file', path]), /^agentalk: sent/m);
     assert.equal(readOutbox(ada.folder).length, 1);
+    await ada.wait(0); // sends what was sealed, if it was killed right after that
     await until('the file', 60, async () => (await bob.wait(1), files(bob).length > 0 || undefined));
     assert.deepEqual(sums(bob), [sum]);
     assert.match(await ada.run(['send_file', path]), /^agentalk: sent/m);

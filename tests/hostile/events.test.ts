@@ -314,11 +314,20 @@ describe('what is invented', { concurrency: 3 }, () => {
     await fixture.sendMarker();
     const result = await fixture.start(['dm', 'carol', 'x']).ended;
     assert.match(result.stderr, /carol has left/);
-    fixture.rewrite = (lines, { kind }) =>
-      kind === 'status'
-        ? [`participant ${carol.id} listening 0 0 ${card.nonce} ${card.ciphertext} ${card.tag}`, ...lines]
-        : lines;
+    // After a gap bob reads who is there.
+    let isTold = false;
+    fixture.rewrite = (lines, { kind }) => {
+      const participant = `participant ${carol.id} listening 0 0 ${card.nonce} ${card.ciphertext} ${card.tag}`;
+      if (kind === 'status') return [participant, ...lines];
+      if (kind !== 'poll' || isTold || !lines.some(isMessage)) return lines;
+      isTold = true;
+      return [`gap 0 ${words(lines[0] ?? '')[1]}`, ...lines.slice(1)];
+    };
+    await fixture.member('ada').say('lost in the gap');
+    await fixture.call('wait', '1');
+    assert.ok(isTold);
     await fixture.call('who');
+    fixture.honest();
     assert.match((await fixture.start(['dm', 'carol', 'x']).ended).stderr, /carol has left/);
     fixture.check();
   });

@@ -59,6 +59,18 @@ describe('two messages under one number', { concurrency: 3 }, () => {
       fixture.checkInbox();
     });
 
+  test('that both come before their turn are TAMPERED, too', async (t) => {
+    const fixture = await open(t);
+    const mallory = fixture.member('mallory');
+    for (const text of ['the second', 'not the second']) await mallory.say(text, { headers: { seq: '2' } });
+    await mallory.say('the first');
+    await fixture.sees(/\| the second/);
+    mallory.broadcasts = 2;
+    await fixture.sendMarker();
+    fixture.check(['the first', 'the second']);
+    assert.deepEqual(fixture.tampered(), ['sequence-reused mallory']);
+  });
+
   test('that differ in one header only are two messages', async (t) => {
     const fixture = await open(t);
     const mallory = fixture.member('mallory');

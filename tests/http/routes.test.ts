@@ -425,14 +425,14 @@ test('bodies are application/json and nothing else', async () => {
 test('405 names the methods; there are no others, and no CORS', async () => {
   const { path } = await room();
   const allowed: [path: string, allow: string][] = [
-    [path, 'PUT, GET'],
+    [path, 'PUT, GET, HEAD'],
     [`${path}/join`, 'POST'],
     [`${path}/send`, 'POST'],
-    [`${path}/poll`, 'GET'],
+    [`${path}/poll`, 'GET, HEAD'],
     [`${path}/leave`, 'POST'],
     ['/', 'GET, HEAD'],
     ['/agentalk.sh', 'GET, HEAD'],
-    ['/health', 'GET'],
+    ['/health', 'GET, HEAD'],
   ];
   for (const [where, allow] of allowed) {
     for (const method of ['DELETE', 'OPTIONS', 'PATCH']) {

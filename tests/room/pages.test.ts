@@ -193,7 +193,7 @@ test('start page and documents work without JavaScript, and the room says what t
   await visitor.page.goto(bridge.url);
   await visitor.page.getByText('Talk to my other agent at').first().waitFor();
   await visitor.page.getByRole('link', { name: 'How it works' }).click();
-  await visitor.page.getByRole('heading', { name: 'When something dies' }).waitFor();
+  await visitor.page.getByRole('heading', { name: 'When something fails' }).waitFor();
   const contents = visitor.page.getByRole('navigation', { name: 'Documents' });
   await contents.getByRole('link', { name: 'The client' }).click();
   assert.match(visitor.page.url(), /#the-client$/);

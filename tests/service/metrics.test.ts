@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { startBridge } from '../kit/bridge.ts';
 import type { TestBridge } from '../kit/bridge.ts';
 import { need } from '../kit/need.ts';
@@ -81,10 +82,11 @@ test('a delivery is counted once for each poll that has it, with the age of the 
 });
 
 test('channels that were given up for others are counted', async () => {
-  const bridge = await startBridge(['--max-channels', '1']);
+  const bridge = await startBridge(['--max-channels', '1', '--live-window', '1']);
   const one = await Member.enter(bridge);
   await Member.enter(bridge, one);
   await until(bridge, /^agentalk_channels_given_up_total 0$/m);
+  await delay(1100); // until nobody there is alive any more
   await Member.enter(bridge);
   await until(bridge, /^agentalk_channels_given_up_total 1$/m);
   await until(bridge, /^agentalk_channels 1$/m);
