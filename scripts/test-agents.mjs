@@ -18,6 +18,7 @@ import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const FOLDER = join(ROOT, 'dist', 'agents');
+const LAST_RUN = join(FOLDER, 'last-run.jsonl');
 const INSTALL_TIMEOUT_MS = 10 * 60_000;
 const TEST_TIMEOUT_MS = 15 * 60_000;
 const NEEDED = ['unshare', 'setpriv', 'ip', 'mount', 'tmux', 'zstd', 'npm', 'git', 'curl', 'openssl'];
@@ -78,6 +79,7 @@ function newestVersions() {
 /** Tests in a network namespace of their own, with an environment made here. @param {string[]} names below tests */
 function runTests(names, /** @type {Versions} */ versions) {
   const file = join(FOLDER, 'versions.json');
+  writeFileSync(LAST_RUN, '');
   writeFileSync(file, JSON.stringify(versions));
   const own = { PATH: process.env.PATH ?? '', HOME: '/nonexistent', LANG: 'C.UTF-8', AGENTALK_AGENTS_VERSIONS: file };
   const programs = words.filter((word) => word in pinned);
@@ -99,7 +101,9 @@ function runTests(names, /** @type {Versions} */ versions) {
 
 if (options.includes('--table')) {
   const { table } = await import('./agents-table.mjs');
-  console.log(table());
+  console.log(
+    existsSync(LAST_RUN) ? table(readFileSync(LAST_RUN, 'utf8')) : 'There was no run yet: npm run test:agents',
+  );
   process.exit(0);
 }
 if (process.platform !== 'linux' || process.arch !== 'x64') skip('it needs Linux on x86-64');

@@ -180,8 +180,10 @@ describe('at work', () => {
         if (program.viewer === undefined) return expectMeasured(name, 'its viewer', 'none');
         const turn = await agent.use(program.viewer('/home/dev/project/agentalk.sh', PART_1.split('\n').length));
         const text = turn.results.join('\n');
-        const isWhole = PART_1.split('\n').every((line) => text.includes(line.trim()));
-        expectMeasured(name, 'its viewer', isWhole ? 'part 1 in one look' : 'part 1 is cut');
+        const missing = PART_1.split('\n').filter((line) => !text.includes(line.trim()));
+        const isMasked = missing.length === 1 && text.includes('******'); // what looks like a credential
+        const whole = isMasked ? 'part 1 in one look, one line masked' : 'part 1 in one look';
+        expectMeasured(name, 'its viewer', missing.length === 0 || isMasked ? whole : 'part 1 is cut');
       });
 
       test('a process that outlives its call', async () => {

@@ -24,8 +24,10 @@ interface Row {
   readonly does: 'opens' | 'joins';
   readonly isInteractive: boolean;
   readonly shell?: TaskOptions['shell'];
-  /** How many questions a person has to answer at most. */
+  /** How many questions a person answers at most from the first page to the tenth message; none after the second. */
   readonly maxQuestions: number;
+  /** It asks at each message, and no rule can stop that. */
+  readonly isAlwaysAsking?: boolean;
 }
 
 /** Codex asks for a command that it runs outside its sandbox; a rule that is kept covers the next ones. */
@@ -34,6 +36,7 @@ const OUTSIDE = { outside: ['./agentalk'] };
 const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
   codex: [
     { mode: 'network', does: 'opens', isInteractive: true, maxQuestions: 0 },
+    // The page, the download, and one rule for ./agentalk.
     { mode: 'on-request', does: 'opens', isInteractive: true, shell: OUTSIDE, maxQuestions: 3 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
@@ -42,7 +45,7 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   gemini: [
-    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 6 },
+    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 14, isAlwaysAsking: true },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   opencode: [
@@ -50,7 +53,8 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   copilot: [
-    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 3 },
+    // The URL, curl, chmod with openssl, ./agentalk: each is kept.
+    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 4 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   pi: [
@@ -58,6 +62,9 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
 };
+
+/** What is said after the second message. */
+const LATE = MESSAGES.slice(2);
 
 /** Answers each message; the fifth with as long a text as is shown at once. */
 async function answerAll(peer: Peer, from: string): Promise<void> {
@@ -71,7 +78,7 @@ async function answerAll(peer: Peer, from: string): Promise<void> {
 
 for (const name of names()) {
   describe(name, () => {
-    for (const { mode, does, isInteractive, shell, maxQuestions } of ROWS[name]) {
+    for (const { mode, does, isInteractive, shell, maxQuestions, isAlwaysAsking = false } of ROWS[name]) {
       test(`${mode} mode: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
         const options: TaskOptions = shell === undefined ? {} : { shell };
         const prompt = `Talk to the agent on my server over ${bridge.url}.`;
@@ -82,7 +89,9 @@ for (const name of names()) {
           prepare: prepareProject,
         });
         const peer = new Peer();
-        let ran = 'no';
+        let ran = 'not all';
+        let cut = 'not seen';
+        let toTenth = 0;
         try {
           let seconds: number;
           let answering: Promise<void>;
@@ -103,6 +112,8 @@ for (const name of names()) {
           answering.catch(() => {}); // looked at below
           const shown = await say(agent, seconds, options);
           for (const line of LONG_REPLY.split('\n')) assert.ok(shown.includes(line), `this did not come: ${line}`);
+          cut = 'nothing';
+          toTenth = agent.questions.length;
           await finish(agent, options);
           await answering;
           for (const message of MESSAGES) {
@@ -113,13 +124,17 @@ for (const name of names()) {
           }
           ran = 'all';
         } finally {
-          record({ program: name, mode, row: 'task', ran, asked: agent.questions.length });
+          record({ program: name, mode, row: 'task', ran, cut, asked: toTenth, askedInAll: agent.questions.length });
           const asked = agent.questions.map(({ question, command }) => `${command.slice(0, 60)} → ${question.answer}`);
           agent.note(`*** asked ${asked.length} times\n${asked.join('\n')}`);
           agent.stop();
           peer.stop();
         }
-        assert.ok(agent.questions.length <= maxQuestions, `it asked ${agent.questions.length} times`);
+        assert.ok(toTenth <= maxQuestions, `it asked ${toTenth} times until the tenth message`);
+        const late = agent.questions
+          .slice(0, toTenth)
+          .filter(({ command }) => LATE.some((text) => command.includes(text)));
+        assert.ok(isAlwaysAsking || late.length === 0, `it asked after the second message: ${late[0]?.question.text}`);
       });
     }
   });
