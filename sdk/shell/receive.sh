@@ -45,7 +45,7 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another proc
 	while [ "$EPOCH" = "$epoch" ]; do
 		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
 		for ((i = next; i < ${#events[@]} && APPLIED < portion && ${#CARD_IDS[@]} < 50 && TICKS - start < 3; i++)); do
-			apply_event "$last" "${events[i]}" || i=${#events[@]}
+			apply_event "$last" "${events[i]}"
 			read_clock
 		done
 		read_cards
@@ -66,7 +66,7 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another proc
 	done
 }
 
-apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on, or MORE_EVENTS
+apply_event() { # CURSOR LINE. A malformed one is reported, and the others count
 	local index words
 	# shellcheck disable=SC2086
 	set -- "$1" $2
@@ -81,7 +81,7 @@ apply_event() { # CURSOR LINE. Status 1: the answer is malformed from here on, o
 	esac
 	if [ $# -lt "$words" ] || ! is_decimal "$index" || [ "$index" -gt "$1" ]; then
 		report malformed-answer bridge
-		return 1
+		return
 	fi
 	[ "$index" -gt "$CURSOR" ] || return 0
 	case $2 in

@@ -23,7 +23,7 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			ROLE\ *) ROLE=${line#* } ;;
 			MADE\ *) MADE=${line#* } ;;
 			FOLDER\ *) FOLDER_OF_CALLS=${line#* } ;;
-			CALL\ *) CALL=${line#* } ;;
+			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
 		esac
 	done
 	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
@@ -32,7 +32,8 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
 open_session() { # COMMAND: of a session that is there
-	read_session || die "this is no session of yours: $SESSION" "which there are: $CALL sessions"
+	local call=$CALL
+	read_session || die "this is no session of yours: $SESSION" "which there are: $call sessions"
 	[ -n "$KEY" ] || case $1 in log | show) ;; *) die_left ;; esac
 	init_temp
 	read_clock
@@ -314,7 +315,7 @@ publish_session() { # from here on the session is there
 	for key in say dm wait listen who show log invite leave send_file; do text="${text}agentalk_$key() { $run $key \"\$@\"; }"$'\n'; done
 	write_new_file "$ENV_FILE" "$text" && return
 	[[ -e $ENV_FILE || -L $ENV_FILE ]] || die_disk
-	die "$ENV_FILE is there already" "take another --name"
+	die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
 # What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.

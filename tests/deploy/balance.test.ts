@@ -69,11 +69,11 @@ class BashTalk {
     const [ada, bob] = [new Agent({ name: 'ada' }), new Agent({ name: 'bob' })] as const;
     await ada.create(url, ['--name', 'ada', '--cacert', authority]);
     const first = ada.begin('listen');
-    await bob.join(ada.link, ['--name', 'bob', '--cacert', authority]);
+    const { stdout } = await bob.join(ada.link, ['--name', 'bob', '--cacert', authority]);
     const second = bob.begin('listen');
     t.after(() => Promise.all([first.end('SIGKILL'), second.end('SIGKILL')]));
     await first.line(/PAIRED with bob/);
-    await second.line(/PAIRED with ada/);
+    if (!stdout.includes('PAIRED with ada')) await second.line(/PAIRED with ada/);
     return new BashTalk([ada, bob]);
   }
 
