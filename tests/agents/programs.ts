@@ -127,6 +127,7 @@ const claude: Program = {
   }),
   modes: {
     default: ['--permission-mode', 'default'],
+    'with the rule': ['--permission-mode', 'default', '--allowedTools', 'Bash(./agentalk *)'],
     relaxed: ['--dangerously-skip-permissions'],
   },
   headless: (prompt, flags) => ['-p', '--output-format', 'stream-json', '--verbose', ...flags, '--', prompt],

@@ -24,6 +24,7 @@ interface Row {
   readonly does: 'opens' | 'joins';
   readonly isInteractive: boolean;
   readonly shell?: TaskOptions['shell'];
+  readonly call?: string;
   /** How many questions a person answers at most from the first page to the tenth message; none after the second. */
   readonly maxQuestions: number;
   /** It asks at each message, and no rule can stop that. */
@@ -42,10 +43,12 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
   ],
   claude: [
     { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 6 },
+    { mode: 'with the rule', does: 'opens', isInteractive: true, maxQuestions: 2 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   gemini: [
     { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 14, isAlwaysAsking: true },
+    { mode: 'default', call: 'bash agentalk', does: 'opens', isInteractive: true, maxQuestions: 3 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   opencode: [
@@ -78,11 +81,12 @@ async function answerAll(peer: Peer, from: string): Promise<void> {
 
 for (const name of names()) {
   describe(name, () => {
-    for (const { mode, does, isInteractive, shell, maxQuestions, isAlwaysAsking = false } of ROWS[name]) {
-      test(`${mode} mode: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
-        const options: TaskOptions = shell === undefined ? {} : { shell };
+    for (const { mode, does, isInteractive, shell, call, maxQuestions, isAlwaysAsking = false } of ROWS[name]) {
+      const title = call === undefined ? mode : `${mode}, ${call}`;
+      test(`${title}: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
+        const options: TaskOptions = { ...(shell && { shell }), ...(call && { call }) };
         const prompt = `Talk to the agent on my server over ${bridge.url}.`;
-        const agent = await Agent.start(name, `task-${name}-${mode}`, {
+        const agent = await Agent.start(name, `task-${name}-${title.replace(/\W+/g, '-')}`, {
           mode,
           isInteractive,
           prompt,
@@ -124,7 +128,15 @@ for (const name of names()) {
           }
           ran = 'all';
         } finally {
-          record({ program: name, mode, row: 'task', ran, cut, asked: toTenth, askedInAll: agent.questions.length });
+          record({
+            program: name,
+            mode: title,
+            row: 'task',
+            ran,
+            cut,
+            asked: toTenth,
+            askedInAll: agent.questions.length,
+          });
           const asked = agent.questions.map(({ question, command }) => `${command.slice(0, 60)} → ${question.answer}`);
           agent.note(`*** asked ${asked.length} times\n${asked.join('\n')}`);
           agent.stop();
