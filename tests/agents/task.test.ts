@@ -48,7 +48,7 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
   ],
   gemini: [
     { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 14, isAlwaysAsking: true },
-    { mode: 'default', call: 'bash agentalk', does: 'opens', isInteractive: true, maxQuestions: 3 },
+    { mode: 'default', call: 'bash agentalk', does: 'opens', isInteractive: true, maxQuestions: 4 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   opencode: [
