@@ -169,7 +169,7 @@ test('a tool that is missing is named', async () => {
 
 /** Where the output says that the session is. */
 const placeOf = (stdout: string) =>
-  /^agentalk: session in (.*)\/agentalk-session-[^/]*$/m.exec(stdout)?.[1] ?? assert.fail(stdout);
+  /^agentalk: .* The session is in (.*)\/agentalk-session-[^/]*$/m.exec(stdout)?.[1] ?? assert.fail(stdout);
 
 test(
   'sessions are in the first folder that can be written: AGENTALK_HOME, /tmp, TMPDIR, the working folder',

@@ -131,7 +131,7 @@ run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so ma
 		{
 			printf 'header = "Authorization: Bearer %s"\n' "$credential"
 			[[ -z $TICKET || $credential != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
-		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$seconds" -H Expect: ${CACERT:+--cacert "$CACERT"} "$@"
+		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$seconds" -H Expect: ${CACERT:+--cacert "$CACERT"} "$@" 4>&-
 	)
 }
 

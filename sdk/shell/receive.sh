@@ -27,7 +27,7 @@ forget_times() { # the machine has started again, and its clock with it
 
 ask_fetched() { # after a minute without a poll: has a copy of this session fetched more than we know of?
 	local line words fetched=0
-	((NOW - ASKED_AT >= 60 || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
+	((NOW - ASKED_AT >= MISSING_SECONDS || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
 	for line in "${LINES[@]}"; do
 		# shellcheck disable=SC2206
 		words=($line)
@@ -39,13 +39,18 @@ ask_fetched() { # after a minute without a poll: has a copy of this session fetc
 }
 
 apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
-	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i portion=50 is_copy=$IS_COPY is_all=''
+	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i is_copy=$IS_COPY is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
 	MORE_EVENTS=yes
 	while [ "$EPOCH" = "$epoch" ]; do
 		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
+<<<<<<< HEAD
 		for ((i = next; i < ${#events[@]} && APPLIED < portion && ${#CARD_IDS[@]} < 50 && TICKS - start < 3; i++)); do
 			apply_event "$last" "${events[i]}"
+=======
+		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARD_IDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
+			apply_event "$last" "${events[i]}" || i=${#events[@]}
+>>>>>>> faults
 			read_clock
 		done
 		read_cards
@@ -57,9 +62,10 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another proc
 		fi
 		[ -z "$AUTO_PRINT" ] || [ "$RECORDS" -eq "$SHOWN" ] || claim_printer || :
 		if ! commit_state; then
-			portion=$((portion > 1 ? portion / 2 : 1))
+			PORTION=$(((PORTION + 1) / 2))
 			continue
 		fi
+		PORTION=$((PORTION < 32 ? 2 * PORTION : 64))
 		next=$i
 		[ "$i" -lt ${#events[@]} ] || MORE_EVENTS=''
 		[[ -n $MORE_EVENTS && $((TICKS - start)) -lt 3 ]] || break

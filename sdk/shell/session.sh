@@ -344,10 +344,9 @@ cmd_invite() {
 
 welcome() {
 	[ "$NAME" = "$WANTED" ] || print "agentalk: the name $WANTED was taken: you are $NAME."
-	print "agentalk: session in $SESSION"
 	AUTO_PRINT=yes
 	if [ "$ROLE" = create ]; then
-		print "agentalk: channel open on $BRIDGE, you are $NAME."
+		print "agentalk: channel open on $BRIDGE, you are $NAME. The session is in $SESSION"
 		if [ -n "$INVITE_FILE" ]; then
 			make_invite
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||

@@ -23,14 +23,10 @@ type Signal = 'KILL' | 'TERM' | 'STOP';
  * named; returns the environment that makes it do so. $$ is the call itself, also in a subshell.
  */
 function signalAtStep(session: Session, functions: string, signal: Signal): (step: number) => NodeJS.ProcessEnv {
-  const path = join(session.folder, 'agentalk.sh');
   const trap = `[[ " ${functions} " != *" \${FUNCNAME[0]:-none} "* ]] || ((++STEP != AGENTALK_SIGNAL_AT)) || kill -${signal} $$`;
-  const source = readFileSync(path, 'utf8');
+  const source = readFileSync(join(session.folder, 'agentalk.sh'), 'utf8');
   for (const name of functions.split(' ')) assert(source.includes(`\n${name}() {`), `the client has ${name}`);
-  const [before, behind, ...others] = source.split(/^(?=start "\$@"$)/m);
-  assert(behind !== undefined && others.length === 0, 'from there on the client runs its command');
-  const set = `if [ -n "\${AGENTALK_SIGNAL_AT:-}" ]; then\nSTEP=0\nset -T\ntrap '${trap}' DEBUG\nfi\n`;
-  writeFileSync(path, `${before}\n${set}${behind}`);
+  session.instrument(`if [ -n "\${AGENTALK_SIGNAL_AT:-}" ]; then\nSTEP=0\nset -T\ntrap '${trap}' DEBUG\nfi`);
   return (step) => ({ AGENTALK_SIGNAL_AT: String(step) });
 }
 

@@ -5,7 +5,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { startBridge } from '../kit/bridge.ts';
@@ -143,12 +152,24 @@ export class Session {
   }
 
   /** Starts a command: of the session where there is one, else of the client that makes it. */
-  start(args: readonly string[], input?: string | Buffer, other: { env?: NodeJS.ProcessEnv } = {}): Running {
+  start(
+    args: readonly string[],
+    input?: string | Buffer,
+    other: { env?: NodeJS.ProcessEnv; inside?: readonly string[] } = {},
+  ): Running {
     const { path, inside } = this.#home;
     const isThere = existsSync(join(this.folder, 'agentalk.sh'));
     const script = isThere ? join(path, `agentalk-session-${this.name}`, 'agentalk.sh') : this.#processes.client;
-    const [program = BASH, ...rest] = [...inside, BASH, script, ...args];
+    const [program = BASH, ...rest] = [...(other.inside ?? inside), BASH, script, ...args];
     return this.#processes.spawn(program, rest, { AGENTALK_HOME: path, ...other.env }, input);
+  }
+
+  /** Changes its own client: this code runs when all functions are there, and before its command. */
+  instrument(code: string): void {
+    const path = join(this.folder, 'agentalk.sh');
+    const [before, behind, ...others] = readFileSync(path, 'utf8').split(/^(?=start "\$@"$)/m);
+    assert(behind !== undefined && others.length === 0, 'from there on the client runs its command');
+    writeFileSync(path, `${before}\n${code}\n${behind}`);
   }
 
   /** Runs one to its end; any other status than that expected fails. */

@@ -327,7 +327,7 @@ describe('a folder whose name is code', () => {
       const output = created.stdout + created.stderr;
       for (const line of output.split('\n')) assert.doesNotMatch(line, HIDDEN, JSON.stringify(name));
       // Where the place can't be taken the session is made in the next one, and the output says where.
-      const session = /^agentalk: session in (.*)$/m.exec(output)?.[1] ?? assert.fail(output);
+      const session = /^agentalk: .* The session is in (.*)$/m.exec(output)?.[1] ?? assert.fail(output);
       const code = '. "$0"; agentalk_say x; agentalk_wait 0; agentalk_leave';
       const { stdout, stderr } = await agent.start(BASH, ['-c', code, `${session}.env`], { env, cwd: home }).ended;
       assert.match(stdout, /agentalk: sent/, JSON.stringify(name) + stderr);
