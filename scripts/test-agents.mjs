@@ -18,6 +18,7 @@ import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const FOLDER = join(ROOT, 'dist', 'agents');
+const LAST_RUN = join(FOLDER, 'last-run.jsonl');
 const INSTALL_TIMEOUT_MS = 10 * 60_000;
 const TEST_TIMEOUT_MS = 15 * 60_000;
 const NEEDED = ['unshare', 'setpriv', 'ip', 'mount', 'tmux', 'zstd', 'npm', 'git', 'curl', 'openssl'];
@@ -75,12 +76,18 @@ function newestVersions() {
   );
 }
 
-/** Tests in a network namespace of their own, with an environment made here. @param {string[]} names below tests */
-function runTests(names, /** @type {Versions} */ versions) {
+/**
+ * Tests in a network namespace of their own, with an environment made here.
+ *
+ * @param {string[]} names below tests
+ * @param {Versions} versions
+ * @param {string[]} programs none: all
+ */
+function runTests(names, versions, programs = words.filter((word) => word in pinned)) {
   const file = join(FOLDER, 'versions.json');
+  writeFileSync(LAST_RUN, '');
   writeFileSync(file, JSON.stringify(versions));
   const own = { PATH: process.env.PATH ?? '', HOME: '/nonexistent', LANG: 'C.UTF-8', AGENTALK_AGENTS_VERSIONS: file };
-  const programs = words.filter((word) => word in pinned);
   if (programs.length > 0) Object.assign(own, { AGENTALK_AGENTS_ONLY: programs.join(' ') });
   const node = [
     process.execPath,
@@ -99,7 +106,9 @@ function runTests(names, /** @type {Versions} */ versions) {
 
 if (options.includes('--table')) {
   const { table } = await import('./agents-table.mjs');
-  console.log(table());
+  console.log(
+    existsSync(LAST_RUN) ? table(readFileSync(LAST_RUN, 'utf8')) : 'There was no run yet: npm run test:agents',
+  );
   process.exit(0);
 }
 if (process.platform !== 'linux' || process.arch !== 'x64') skip('it needs Linux on x86-64');
@@ -124,9 +133,39 @@ if (chosen.length === 0) {
 installPrograms(pinned);
 await bundle(chosen);
 let status = runTests(chosen, pinned);
-if (isWeekly) {
-  const newest = newestVersions();
-  installPrograms(newest);
-  status = runTests(chosen, newest) || status;
-}
+if (isWeekly) status = (await compareNewest()) || status;
 process.exitCode = status === 0 ? 0 : 1;
+
+/** The same tests with newer versions, and what is different there. @returns a status: 0 where nothing is */
+async function compareNewest() {
+  const before = results();
+  const newest = newestVersions();
+  const changed = Object.keys(newest).filter((name) => newest[name]?.version !== pinned[name]?.version);
+  if (changed.length === 0) {
+    console.log('The pinned versions are the newest ones.');
+    return 0;
+  }
+  installPrograms(newest);
+  const newerStatus = runTests(chosen, newest, changed);
+  const after = results();
+  console.log(`\nWith ${changed.map((name) => `${name} ${newest[name]?.version}`).join(', ')}:`);
+  let differences = 0;
+  for (const [cell, found] of after) {
+    if (before.get(cell) === found) continue;
+    differences += 1;
+    console.log(`  ${cell}: ${before.get(cell) ?? 'nothing'} → ${found}`);
+  }
+  if (differences === 0) console.log('  nothing has changed');
+  return newerStatus || differences;
+}
+
+/** What the last run has found: cell of the table → what it says. */
+function results() {
+  const lines = readFileSync(LAST_RUN, 'utf8').split('\n').filter(Boolean);
+  return new Map(
+    lines.map((line) => {
+      const { program, mode, row, version: _, expected: __, ...found } = JSON.parse(line);
+      return [[program, mode, row].filter(Boolean).join(', '), JSON.stringify(found)];
+    }),
+  );
+}

@@ -44,13 +44,8 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another proc
 	MORE_EVENTS=yes
 	while [ "$EPOCH" = "$epoch" ]; do
 		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
-<<<<<<< HEAD
-		for ((i = next; i < ${#events[@]} && APPLIED < portion && ${#CARD_IDS[@]} < 50 && TICKS - start < 3; i++)); do
-			apply_event "$last" "${events[i]}"
-=======
 		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARD_IDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
-			apply_event "$last" "${events[i]}" || i=${#events[@]}
->>>>>>> faults
+			apply_event "$last" "${events[i]}"
 			read_clock
 		done
 		read_cards

@@ -174,7 +174,8 @@ export class Agent {
       this.#terminal = new Terminal(command);
       void this.#watch();
     } else {
-      this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+      // In a session without a terminal: one that reached for ours would stop us all.
+      this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
       this.#child.stdout?.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
       this.#child.stderr?.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
       this.#child.on('exit', (status, signal) => {

@@ -32,7 +32,8 @@ export interface Program {
   /** The call that goes on with a command which its tool has left running. */
   goOn?(result: string): Call | undefined;
   readonly pageTool?: (url: string) => Call;
-  readonly viewer?: (path: string) => Call;
+  /** Shows the first lines of a file. */
+  readonly viewer?: (path: string, lines: number) => Call;
 }
 
 function write(path: string, content: unknown): void {
@@ -126,6 +127,7 @@ const claude: Program = {
   }),
   modes: {
     default: ['--permission-mode', 'default'],
+    'with the rule': ['--permission-mode', 'default', '--allowedTools', 'Bash(./agentalk *)'],
     relaxed: ['--dangerously-skip-permissions'],
   },
   headless: (prompt, flags) => ['-p', '--output-format', 'stream-json', '--verbose', ...flags, '--', prompt],
@@ -140,7 +142,7 @@ const claude: Program = {
     },
   }),
   pageTool: (url) => ({ name: 'WebFetch', args: { url, prompt: 'Give the whole page, word for word' } }),
-  viewer: (path) => ({ name: 'Read', args: { file_path: path } }),
+  viewer: (path, lines) => ({ name: 'Read', args: { file_path: path, limit: lines } }),
 };
 
 const gemini: Program = {
@@ -169,7 +171,7 @@ const gemini: Program = {
     args: { command, description: 'Talk to the other agent', ...(isBackground ? { is_background: true } : {}) },
   }),
   pageTool: (url) => ({ name: 'web_fetch', args: { prompt: `Give the whole page, word for word: ${url}` } }),
-  viewer: (path) => ({ name: 'read_file', args: { file_path: path } }),
+  viewer: (path, lines) => ({ name: 'read_file', args: { file_path: path, start_line: 1, end_line: lines } }),
 };
 
 const opencode: Program = {
@@ -211,7 +213,7 @@ const opencode: Program = {
     },
   }),
   pageTool: (url) => ({ name: 'webfetch', args: { url, format: 'markdown' } }),
-  viewer: (path) => ({ name: 'read', args: { filePath: path } }),
+  viewer: (path, lines) => ({ name: 'read', args: { filePath: path, limit: lines } }),
 };
 
 const copilot: Program = {
@@ -247,7 +249,7 @@ const copilot: Program = {
     return shellId === undefined ? undefined : { name: 'read_bash', args: { shellId, delay: 60 } };
   },
   pageTool: (url) => ({ name: 'web_fetch', args: { url } }),
-  viewer: (path) => ({ name: 'view', args: { path } }),
+  viewer: (path, lines) => ({ name: 'view', args: { path, view_range: [1, lines] } }),
 };
 
 const COPILOT_QUIET = ['--no-auto-update', '--disable-client-telemetry', '--disable-builtin-mcps'];
@@ -277,7 +279,7 @@ const pi: Program = {
     name: 'bash',
     args: { command, ...(seconds === undefined ? {} : { timeout: seconds }) },
   }),
-  viewer: (path) => ({ name: 'read', args: { path } }),
+  viewer: (path, lines) => ({ name: 'read', args: { path, limit: lines } }),
 };
 
 const PI_MODEL = ['--provider', 'local', '--model', 'scripted'];

@@ -1,5 +1,6 @@
 /** What a run has found, one line for each cell: dist/agents/last-run.jsonl, from which the table is printed. */
-import { appendFileSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../kit/root.ts';
 import { PROGRAMS } from './programs.ts';
@@ -8,7 +9,7 @@ import { VERSIONS } from './versions.ts';
 
 export interface Result {
   readonly program: ProgramName;
-  readonly mode: string;
+  readonly mode?: string;
   readonly row: string;
   readonly [more: string]: unknown;
 }
@@ -16,6 +17,18 @@ export interface Result {
 export function record(result: Result): void {
   const line = { version: VERSIONS[result.program].version, ...result };
   appendFileSync(join(ROOT, 'dist', 'agents', 'last-run.jsonl'), `${JSON.stringify(line)}\n`);
+}
+
+/** What each row of the table says of each program. */
+const EXPECTED = JSON.parse(readFileSync(join(ROOT, 'tests', 'agents', 'expected.json'), 'utf8')) as Readonly<
+  Record<string, Partial<Record<ProgramName, string>>>
+>;
+
+/** Records one cell of the table, and fails where it is not what the table says. */
+export function expectMeasured(program: ProgramName, row: string, measured: string): void {
+  const expected = EXPECTED[row]?.[program];
+  record({ program, row, measured, expected });
+  assert.equal(measured, expected, `${PROGRAMS[program].title}, ${row}`);
 }
 
 /** The programs to run: all, or those that the runner was asked for. */

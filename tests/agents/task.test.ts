@@ -24,8 +24,11 @@ interface Row {
   readonly does: 'opens' | 'joins';
   readonly isInteractive: boolean;
   readonly shell?: TaskOptions['shell'];
-  /** How many questions a person has to answer at most. */
+  readonly call?: string;
+  /** How many questions a person answers at most from the first page to the tenth message; none after the second. */
   readonly maxQuestions: number;
+  /** It asks at each message, and no rule can stop that. */
+  readonly isAlwaysAsking?: boolean;
 }
 
 /** Codex asks for a command that it runs outside its sandbox; a rule that is kept covers the next ones. */
@@ -34,15 +37,18 @@ const OUTSIDE = { outside: ['./agentalk'] };
 const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
   codex: [
     { mode: 'network', does: 'opens', isInteractive: true, maxQuestions: 0 },
+    // The page, the download, and one rule for ./agentalk.
     { mode: 'on-request', does: 'opens', isInteractive: true, shell: OUTSIDE, maxQuestions: 3 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   claude: [
     { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 6 },
+    { mode: 'with the rule', does: 'opens', isInteractive: true, maxQuestions: 2 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   gemini: [
-    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 6 },
+    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 14, isAlwaysAsking: true },
+    { mode: 'default', call: 'bash agentalk', does: 'opens', isInteractive: true, maxQuestions: 4 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   opencode: [
@@ -50,7 +56,8 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   copilot: [
-    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 3 },
+    // The URL, curl, chmod with openssl, ./agentalk: each is kept.
+    { mode: 'default', does: 'opens', isInteractive: true, maxQuestions: 4 },
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
   pi: [
@@ -58,6 +65,9 @@ const ROWS: Readonly<Record<ProgramName, readonly Row[]>> = {
     { mode: 'relaxed', does: 'joins', isInteractive: false, maxQuestions: 0 },
   ],
 };
+
+/** What is said after the second message. */
+const LATE = MESSAGES.slice(2);
 
 /** Answers each message; the fifth with as long a text as is shown at once. */
 async function answerAll(peer: Peer, from: string): Promise<void> {
@@ -71,18 +81,21 @@ async function answerAll(peer: Peer, from: string): Promise<void> {
 
 for (const name of names()) {
   describe(name, () => {
-    for (const { mode, does, isInteractive, shell, maxQuestions } of ROWS[name]) {
-      test(`${mode} mode: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
-        const options: TaskOptions = shell === undefined ? {} : { shell };
+    for (const { mode, does, isInteractive, shell, call, maxQuestions, isAlwaysAsking = false } of ROWS[name]) {
+      const title = call === undefined ? mode : `${mode}, ${call}`;
+      test(`${title}: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
+        const options: TaskOptions = { ...(shell && { shell }), ...(call && { call }) };
         const prompt = `Talk to the agent on my server over ${bridge.url}.`;
-        const agent = await Agent.start(name, `task-${name}-${mode}`, {
+        const agent = await Agent.start(name, `task-${name}-${title.replace(/\W+/g, '-')}`, {
           mode,
           isInteractive,
           prompt,
           prepare: prepareProject,
         });
         const peer = new Peer();
-        let ran = 'no';
+        let ran = 'not all';
+        let cut = 'not seen';
+        let toTenth = 0;
         try {
           let seconds: number;
           let answering: Promise<void>;
@@ -103,6 +116,8 @@ for (const name of names()) {
           answering.catch(() => {}); // looked at below
           const shown = await say(agent, seconds, options);
           for (const line of LONG_REPLY.split('\n')) assert.ok(shown.includes(line), `this did not come: ${line}`);
+          cut = 'nothing';
+          toTenth = agent.questions.length;
           await finish(agent, options);
           await answering;
           for (const message of MESSAGES) {
@@ -113,13 +128,25 @@ for (const name of names()) {
           }
           ran = 'all';
         } finally {
-          record({ program: name, mode, row: 'task', ran, asked: agent.questions.length });
+          record({
+            program: name,
+            mode: title,
+            row: 'task',
+            ran,
+            cut,
+            asked: toTenth,
+            askedInAll: agent.questions.length,
+          });
           const asked = agent.questions.map(({ question, command }) => `${command.slice(0, 60)} → ${question.answer}`);
           agent.note(`*** asked ${asked.length} times\n${asked.join('\n')}`);
           agent.stop();
           peer.stop();
         }
-        assert.ok(agent.questions.length <= maxQuestions, `it asked ${agent.questions.length} times`);
+        assert.ok(toTenth <= maxQuestions, `it asked ${toTenth} times until the tenth message`);
+        const late = agent.questions
+          .slice(0, toTenth)
+          .filter(({ command }) => LATE.some((text) => command.includes(text)));
+        assert.ok(isAlwaysAsking || late.length === 0, `it asked after the second message: ${late[0]?.question.text}`);
       });
     }
   });

@@ -59,13 +59,19 @@ function secondsToWait(page: string, title: string): number {
 export interface TaskOptions {
   /** How every command is run. */
   readonly shell?: ShellOptions;
+  /** What the agent writes for `./agentalk`, because its user told it so. */
+  readonly call?: string;
   /** Called with the line for the other agent. */
   readonly onInvite?: (invite: string) => void;
 }
 
+/** Runs a command, with the words that this agent uses for the client. */
+const runIn = (agent: Agent, { shell, call = './agentalk' }: TaskOptions, command: string, seconds = 30) =>
+  agent.run(command.replaceAll('./agentalk ', `${call} `), { ...shell, seconds });
+
 /** Reads the page of the bridge, opens a channel and waits until it is PAIRED. @returns the seconds to wait */
 export async function open(agent: Agent, bridge: string, options: TaskOptions = {}): Promise<number> {
-  const run = (command: string, seconds = 30) => agent.run(command, { ...options.shell, seconds });
+  const run = (command: string, seconds?: number) => runIn(agent, options, command, seconds);
   const page = await run(`curl -fsS ${bridge}/llms.txt`);
   assertWhole(page, await textAt(`${bridge}/llms.txt`));
   const [fetchIt = '', create = '', say = ''] = commandsOf(page);
@@ -82,7 +88,7 @@ export async function open(agent: Agent, bridge: string, options: TaskOptions = 
 
 /** Reads the page of the link, and joins. @returns the seconds to wait */
 export async function joinBy(agent: Agent, invite: string, options: TaskOptions = {}): Promise<number> {
-  const run = (command: string, seconds = 30) => agent.run(command, { ...options.shell, seconds });
+  const run = (command: string, seconds?: number) => runIn(agent, options, command, seconds);
   const [link = ''] = /https?:\S+/.exec(invite) ?? [];
   const page = await run(`curl -fsS '${link}'`);
   assertWhole(page, await textAt(link));
@@ -104,7 +110,7 @@ export async function say(agent: Agent, seconds: number, options: TaskOptions = 
   let all = '';
   for (const [n, message] of MESSAGES.entries()) {
     const command = `./agentalk say ${message} && ./agentalk wait ${seconds}`;
-    const shown = await agent.run(command, { ...options.shell, seconds: seconds + 20 });
+    const shown = await runIn(agent, options, command, seconds + 20);
     assert.match(shown, /agentalk: sent/, message);
     all += await waitFor(agent, new RegExp(`\\| +Reply ${n + 1}\\b`), seconds, options, shown);
   }
@@ -113,9 +119,9 @@ export async function say(agent: Agent, seconds: number, options: TaskOptions = 
 
 /** Sends a file and leaves. */
 export async function finish(agent: Agent, options: TaskOptions = {}): Promise<void> {
-  const sent = await agent.run(`./agentalk send_file ${FILE}`, { ...options.shell, seconds: 40 });
+  const sent = await runIn(agent, options, `./agentalk send_file ${FILE}`, 40);
   assert.match(sent, /agentalk: sent fix\.patch/);
-  assert.match(await agent.run('./agentalk leave', { ...options.shell, seconds: 30 }), /agentalk: left/);
+  assert.match(await runIn(agent, options, './agentalk leave'), /agentalk: left/);
   agent.finish();
 }
 
@@ -134,7 +140,7 @@ export async function waitFor(
 ): Promise<string> {
   let all = before;
   for (let n = 0; n < 6 && !pattern.test(all); n++) {
-    all += await agent.run(`./agentalk wait ${seconds}`, { ...options.shell, seconds: seconds + 20 });
+    all += await runIn(agent, options, `./agentalk wait ${seconds}`, seconds + 20);
   }
   assert.match(all, pattern);
   return all;

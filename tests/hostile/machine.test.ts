@@ -114,7 +114,7 @@ describe('what lies in the way', { skip }, () => {
       symlinkSync(others, join(laptop.home, 'link'));
       for (const home of [others, join(laptop.home, 'link')]) {
         const { stdout } = expectDone(await laptop.run(['create', bridge.url], { env: { AGENTALK_HOME: home } }));
-        const [, folder = ''] = /^agentalk: session in (\/tmp\/agentalk-session-[\w.-]+)$/m.exec(stdout) ?? [];
+        const [, folder = ''] = /The session is in (\/tmp\/agentalk-session-[\w.-]+)$/m.exec(stdout) ?? [];
         assert.notEqual(folder, '');
         for (const path of [folder, `${folder}.env`]) rmSync(path, { recursive: true });
         assert.deepEqual(readdirSync(others), []);
