@@ -232,41 +232,44 @@ rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, 
 }
 
 send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLOCKED: the bridge refuses the first one for good
-	local end=$((TICKS + $2)) tries=0 n pause
+	local end=$((TICKS + $2)) tries=0 n pause passed=''
 	BLOCKED=''
 	send_controls
 	while [ "$SENT" -lt "$1" ]; do
 		n=$((SENT + 1)) ABSENT=''
-		if is_owed "$n"; then
-			[ "$TICKS" -le "$end" ] || return
-			if ! post "$n"; then
-				case $CODE:$OUT_TO in
-					no_recipient:[!*]*) ABSENT=yes ;;
-					bad_request:* | too_large:* | nonce_reused:*)
-						BLOCKED=yes
-						return 1
-						;;
-					*)
-						pause=${RETRY:-$((tries < 5 ? tries : 5))}
-						((tries += 1))
-						if ! rejoin; then
-							((TICKS + pause <= end)) || return
-							sleep_seconds "$pause"
-						fi
-						read_clock
-						continue
-						;;
-				esac
-			fi
-			tries=0
-			read_clock
+		if ! is_owed "$n"; then
+			SENT=$n passed=yes
+			continue
 		fi
+		[ "$TICKS" -le "$end" ] || return
+		if ! post "$n"; then
+			case $CODE:$OUT_TO in
+				no_recipient:[!*]*) ABSENT=yes ;;
+				bad_request:* | too_large:* | nonce_reused:*)
+					BLOCKED=yes
+					return 1
+					;;
+				*)
+					pause=${RETRY:-$((tries < 5 ? tries : 5))}
+					((tries += 1))
+					if ! rejoin; then
+						((TICKS + pause <= end)) || return
+						sleep_seconds "$pause"
+					fi
+					read_clock
+					continue
+					;;
+			esac
+		fi
+		tries=0 passed=''
+		read_clock
 		while [ "$SENT" -eq $((n - 1)) ]; do # or it was set back meanwhile
 			SENT=$n
 			! commit_state || break
 		done
 		[ -z "$ABSENT" ] || ABSENTEES="$ABSENTEES $n "
 	done
+	[ -z "$passed" ] || commit_state || :
 }
 
 repeat_from() { # PEER: what it lacks goes out again, before anything new. Not for the same state twice in a minute

@@ -95,7 +95,7 @@ finish() { # LINE of a commit: `record N TEXT`, `move FROM TO` or `digest FILE S
 		move\ *) [ ! -e "$file" ] || rename "$file" "$SESSION/$text" || [ ! -e "$file" ] || die_disk ;;
 		digest\ *)
 			read_file "$file" || :
-			[[ $'\n'${BYTES[0]} = *$'\n'"$text"$'\n'* ]] || append_file "$file" "$text"$'\n' || die_disk
+			[[ ${BYTES[0]} = *$'\n'"$text"$'\n'* ]] || append_file "$file" $'\n'"$text"$'\n' || die_disk
 			;;
 	esac
 }
@@ -112,7 +112,7 @@ commit_state() { # Status 1: another process was faster; its state is read, and 
 	write_file "$SESSION/state/commit.$n.$PROCESS_ID" "$text"$'\nend'
 	hold
 	IS_COMMITTING=yes
-	if ! rename "$SESSION/state/head.$COMMIT.$WRITER" "$SESSION/state/head.$n.$PROCESS_ID"; then
+	if ! rename "$SESSION/state/head.$COMMIT.$WRITER" "$SESSION/state/head.$n.$PROCESS_ID" && [ ! -e "$SESSION/state/head.$n.$PROCESS_ID" ]; then
 		IS_COMMITTING=''
 		release
 		[ ! -e "$SESSION/state/head.$COMMIT.$WRITER" ] || die_disk
