@@ -41,7 +41,7 @@ ask_fetched() { # after a minute without a poll: has a copy of this session fetc
 apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
 	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i is_copy=$IS_COPY is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
-	MORE_EVENTS=yes
+	MORE_EVENTS=yes PROVED_SID=() PROVED_TEXT=() PROVED_HASH=()
 	while [ "$EPOCH" = "$epoch" ]; do
 		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
 		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARD_IDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
@@ -60,7 +60,7 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another proc
 			PORTION=$(((PORTION + 1) / 2))
 			continue
 		fi
-		PORTION=$((PORTION < 32 ? 2 * PORTION : 64))
+		PORTION=$((PORTION < 32 ? 2 * PORTION : 64)) PROVED_SID=() PROVED_TEXT=() PROVED_HASH=()
 		next=$i
 		[ "$i" -lt ${#events[@]} ] || MORE_EVENTS=''
 		[[ -n $MORE_EVENTS && $((TICKS - start)) -lt 3 ]] || break
@@ -145,7 +145,7 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	read_cards "$2"
 	find_peer ID "$2" || { refresh_participants && find_peer ID "$2"; }
 	set_aad "$2" "$3" message
-	if [ "$PEER" -lt 0 ] || ! prove "$2" "$direct" "$4" "$5" "$6"; then
+	if [ "$PEER" -lt 0 ] || ! { prove_again "$1" || prove "$2" "$direct" "$4" "$5" "$6" "$1"; }; then
 		if [[ $PEER -ge 0 && -z $direct ]]; then
 			report "$REASON" "${P_LABEL[PEER]}"
 		elif [ "$1" -ge "$JOIN_INDEX" ]; then
@@ -171,10 +171,11 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	fi
 }
 
-prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; MSG_…, BODY. Else REASON, and a PEER of that id
-	local i tried=0 newest=$PEER
+prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is of; MSG_…, BODY. Else REASON, and a PEER of that id
+	local i tried=0 newest=$PEER text
 	if [ -z "$2" ]; then
 		unseal room "$AAD" "$3" "$4" "$5" && parse_frame && REASON=missing-signature && [ -n "$MSG_signature" ] || return
+		text=("${BYTES[@]}")
 		REASON=bad-signature
 		[ ${#MSG_signature} -le 96 ] && is_base64 "$MSG_signature" || return
 	fi
@@ -183,18 +184,26 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; M
 		((tried += 1))
 		if [ -n "$2" ]; then
 			direct_key_of "$i" && unseal "$KEY_NAME" "$AAD" "$3" "$4" "$5" || continue
-			PEER=$i
+			text=("${BYTES[@]}")
 			parse_frame || MSG_seq='' MSG_kind=''
 			write_signed "$UNSIGNED"
-			return 0
+		else
+			write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
+			read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
 		fi
-		write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
-		read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
 		PEER=$i
+		[ ${#text[@]} -gt 1 ] || PROVED_SID[$6]=${P_SID[i]} PROVED_TEXT[$6]=${text[0]}
 		return 0
 	done
 	PEER=$newest
 	return 1
+}
+
+prove_again() { # INDEX: what was proved in this answer before another process was faster -> as prove
+	[ -n "${PROVED_SID[$1]:-}" ] && find_peer SID "${PROVED_SID[$1]}" || return
+	BYTES=("${PROVED_TEXT[$1]}")
+	BYTES_LENGTH=${#BYTES[0]}
+	parse_frame || MSG_seq='' MSG_kind=''
 }
 
 on_paired() {
@@ -282,8 +291,11 @@ place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its tur
 
 on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 	local scope=B upto top
-	hash_files "$TMP.signed"
-	HASH=${HASHES[0]}
+	HASH=${PROVED_HASH[$1]:-}
+	if [ -z "$HASH" ]; then
+		hash_files "$TMP.signed"
+		HASH=${HASHES[0]} PROVED_HASH[$1]=${HASHES[0]}
+	fi
 	[ -z "$2" ] || scope=D
 	upto="P_${scope}[PEER]"
 	upto=${!upto}

@@ -306,6 +306,22 @@ describe('calls of one session at a time', { concurrency: 3 }, () => {
     assert.deepEqual(moreThanOnce(printed(listener.output).times), []);
   });
 
+  test('two that speak without a pause hear each other meanwhile', async (t) => {
+    const { sessions } = await startSessions(t, 'ada', 'bob');
+    const listeners = await Promise.all(sessions.map((session) => session.listening()));
+    await Promise.all(
+      sessions.map(async (session) => {
+        for (let i = 1; i <= 40; i++) await session.say(`${session.name} ${i}`);
+      }),
+    );
+    for (const session of sessions) {
+      const count = bodies(session, 'msg').length;
+      assert(count > 20, `${session.name} has ${count} of 40`);
+    }
+    for (const [i, listener] of listeners.entries()) await listener.says(`#40 from ${sessions[1 - i]?.name}`, 30);
+    for (const session of sessions) checkInbox(session.folder);
+  });
+
   test('a call does not take its own words for those of a copy', async (t) => {
     const { sessions } = await startSessions(t, 'ada', 'bob');
     const [ada, bob] = sessions as [Session, Session];
