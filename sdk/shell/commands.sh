@@ -85,7 +85,7 @@ cmd_leave() {
 	send_controls
 	end=$((TICKS + 5))
 	while ((TICKS < end)) && ! has_everybody_confirmed; do
-		lock_poll 30 || { sleep_seconds 0 && read_clock && refresh_state && continue; }
+		lock_poll 15 || { sleep_seconds 0 && read_clock && refresh_state && continue; }
 		poll $((end - TICKS < 2 ? end - TICKS : 2)) || break
 	done
 	for ((i = 0; i < PEERS; i++)); do

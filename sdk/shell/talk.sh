@@ -171,7 +171,7 @@ wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news.
 poll_or_yield() { # SECONDS: one poll; or a pause while another process of this session polls
 	local seconds=8
 	[ -e "$SESSION/keys" ] || die_left
-	if ! lock_poll 30; then
+	if ! lock_poll 15; then
 		sleep_seconds 0
 		read_clock
 		return
