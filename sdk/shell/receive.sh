@@ -11,7 +11,7 @@ poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
 	CODE='' WHY="the answer of $BRIDGE makes no sense"
 	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
 	lines=("${LINES[@]}")
-	refresh_state # another process may have changed it meanwhile
+	refresh_state # what others confirm here, another process may have said meanwhile
 	apply_answer "${LAST[1]}" "${LAST[2]}" "$began" "${lines[@]}"
 	send_controls
 }
@@ -39,11 +39,11 @@ ask_fetched() { # after a minute without a poll: has a copy of this session fetc
 }
 
 apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
-	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i is_copy=$IS_COPY is_all=''
+	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
 	MORE_EVENTS=yes PROVED_SID=() PROVED_TEXT=() PROVED_HASH=()
 	while [ "$EPOCH" = "$epoch" ]; do
-		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' IS_COPY=$is_copy APPLIED=0
+		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' APPLIED=0
 		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARD_IDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
 			apply_event "$last" "${events[i]}"
 			read_clock

@@ -72,6 +72,23 @@ describe('bridges', { concurrency: 4 }, () => {
     });
   }
 
+  test('words that nobody has had are there again after a restart, for those who come then', async (t) => {
+    const { processes, bridge } = await open(t);
+    const ada = processes.session('ada');
+    const opened = await ada.run(['create', bridge.url, '--name', 'ada']);
+    const link = /\S+\/c\/\S+#k=[0-9a-f]{64}/.exec(opened)?.[0] ?? assert.fail(opened);
+    await ada.say('is anybody there?');
+    await bridge.kill();
+    await bridge.start();
+    assert.match(await ada.wait(1), /^agentalk: RESUMED/m);
+    const bob = processes.session('bob');
+    const listener = await ada.listening();
+    const joined = await bob.run(['join', link, '--name', 'bob']);
+    const output = joined + (joined.includes('is anybody there?') ? '' : await bob.wait(5));
+    assert.match(output, /#1 from ada to all.*said before you came[^]*is anybody there\?/);
+    await listener.kill();
+  });
+
   test('a say is what finds the bridge restarted: it resumes, and is heard', async (t) => {
     const { processes, bridge } = await open(t);
     const [ada, bob] = (await processes.startSessions(['ada', 'bob'], () => bridge.url)) as [Session, Session];

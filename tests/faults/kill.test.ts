@@ -292,6 +292,26 @@ describe('calls of one session at a time', { concurrency: 3 }, () => {
     assert.equal(bodies(bob, 'msg').length, 12);
   });
 
+  test('while one is slow to print another one leaves it that', async (t) => {
+    const { sessions } = await startSessions(t, 'ada', 'bob');
+    const [ada, bob] = sessions as [Session, Session];
+    bob.printSlowly();
+    await ada.say('one');
+    await ada.say('two');
+    const slow = bob.start(['wait', '5'], '', { env: { AGENTALK_SLOW: '2' } });
+    await until('its commit', 10, () => bodies(bob, 'msg').length === 2 || undefined);
+    const quick = await bob.wait(1);
+    assert.equal(await slow.closed, 0);
+    assert.match(quick, /another call of this session is showing the news/);
+    assert.deepEqual(
+      [...printed(`${quick}\n${slow.output}`).times],
+      [
+        ['1', 1],
+        ['2', 1],
+      ],
+    );
+  });
+
   test('ten that say while one listens: all of it goes out, each once', async (t) => {
     const { sessions } = await startSessions(t, 'ada', 'bob');
     const [ada, bob] = sessions as [Session, Session];

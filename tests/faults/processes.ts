@@ -172,6 +172,14 @@ export class Session {
     writeFileSync(path, `${before}\n${code}\n${behind}`);
   }
 
+  /** Makes its calls wait for AGENTALK_SLOW seconds before each line that they print. */
+  printSlowly(): void {
+    this.instrument(`print() {
+      [ -z "\${AGENTALK_SLOW:-}" ] || "$RUN_sleep" "$AGENTALK_SLOW"
+      printf '%s\\n' "$1" || exit 1
+    }`);
+  }
+
   /** Runs one to its end; any other status than that expected fails. */
   async run(args: readonly string[], input?: string | Buffer, status: number | null = 0): Promise<string> {
     const process = this.start(args, input);

@@ -249,6 +249,25 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
     },
   );
 
+  test(
+    'a call in a container that is slow to print is not taken for one that has ended',
+    {
+      skip: need('unshare') || (process.getuid?.() !== 0 && 'needs root'),
+    },
+    async (t) => {
+      const { ada, bob } = await open(t);
+      bob.printSlowly();
+      await ada.say('one');
+      const inside = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
+      const slow = bob.start(['wait', '5'], '', { inside, env: { AGENTALK_SLOW: '3' } });
+      await until('its commit', 10, () => heard(bob).length === 1 || undefined);
+      const quick = await bob.wait(1);
+      assert.equal(await slow.closed, 0);
+      assert.match(slow.output, /^agentalk: #1 from ada/m);
+      assert.doesNotMatch(quick, /#1 from ada/);
+    },
+  );
+
   test('a state whose head is gone, or whose commit is cut off, is told as damaged', async (t) => {
     const { processes, ada } = await open(t);
     for (const spoil of [
