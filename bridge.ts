@@ -1,15 +1,15 @@
 /**
- * The program: configuration in, server up, signals. What touches the process is here and in service/.
+ * The program: configuration in, server up, signals. What touches the process is here and in bridge/ops/.
  *
  * A blind relay: it holds ciphertext for a while and hands it on. Whatever it is told is a stranger's word, and it has
  * no secret of its own but the key of its certificate, if it has one.
  */
 import { readFileSync } from 'node:fs';
 import { startBridge } from './bridge/server.ts';
-import { check } from './service/check.ts';
-import { configure, help } from './service/config.ts';
-import { announce, fail, logOf, obeySignals, print } from './service/process.ts';
-import { vitals } from './service/vitals.ts';
+import { check } from './bridge/ops/check-config.ts';
+import { configure, help } from './bridge/ops/config.ts';
+import { announce, fail, logOf, obeySignals, print } from './bridge/ops/process.ts';
+import { vitals } from './bridge/ops/process-metrics.ts';
 
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs
 

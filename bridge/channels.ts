@@ -10,9 +10,9 @@ import { BlobStore, Upload } from './blobs.ts';
 import { Refusal } from './errors.ts';
 import { EVERYBODY, hashToken, isTokenOf } from './ids.ts';
 import type { BlobId, ChannelId, ParticipantId, Recipient, TokenHash } from './ids.ts';
-import type { Limits } from '../service/limits.ts';
+import type { Limits } from './limits.ts';
 import { Memory, type Holding, type Item, type Owner } from './memory.ts';
-import { Shelf, isSame, type Block, type Kept } from './shelf.ts';
+import { Shelf, isSame, type Block, type Kept } from './arena.ts';
 
 export class Event implements Item {
   older: Item | undefined;

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
 import { Refusal } from './errors.ts';
 import type { Holder, InFlight } from './in-flight.ts';
-import { preferred } from './negotiate.ts';
+import { preferred } from './content-type.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
 export type Headers = readonly string[]; // name, value, name, value, …

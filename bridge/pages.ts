@@ -6,14 +6,14 @@ import { createHash } from 'node:crypto';
 import docs from 'agentalk:docs';
 import agentalk from '../dist/agentalk.sh';
 import launcher from '../sdk/launcher.sh';
-import join from '../sdk/pages/join.md';
-import llms from '../sdk/pages/llms.md';
-import skill from '../sdk/pages/skill.md';
+import join from '../sdk/agent-pages/join.md';
+import llms from '../sdk/agent-pages/llms.md';
+import skill from '../sdk/agent-pages/skill.md';
 import views from '../sdk/web/views.ts';
-import type { Config } from '../service/config.ts';
+import type { Config } from './ops/config.ts';
 import { Refusal } from './errors.ts';
 import { headersOf, type Exchange } from './http.ts';
-import { HTML, MARKDOWN, PLAIN, pageType } from './negotiate.ts';
+import { HTML, MARKDOWN, PLAIN, pageType } from './content-type.ts';
 
 export type Page = (exchange: Exchange, id: string) => void;
 

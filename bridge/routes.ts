@@ -1,20 +1,20 @@
 /** The table of routes, and for each the way from a checked request to a channel's method and back. */
 import type { IncomingMessage } from 'node:http';
-import type { Invitation } from '../service/invite.ts';
-import type { Journal } from '../service/journal.ts';
+import type { Invitation } from './ops/invite.ts';
+import type { Journal } from './ops/request-log.ts';
 import { MAX_BLOB_BYTES } from './blobs.ts';
 import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
-import { JSON_FORM, TEXT_FORM, pollBytes, statusBytes } from './forms.ts';
+import { JSON_FORM, TEXT_FORM, pollBytes, statusBytes } from './responses.ts';
 import { BYTES, Exchange, TEXT, count, field, headersOf, isObject, readBody, readFields } from './http.ts';
 import type { Fields, Headers } from './http.ts';
 import { isBlobId, isChannelId, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
 import type { BlobId, ChannelId } from './ids.ts';
-import { Shelf, type Kept } from './shelf.ts';
-import { CARD_CHARACTERS, messageCharacters } from '../service/limits.ts';
-import type { Metrics } from '../service/metrics.ts';
+import { Shelf, type Kept } from './arena.ts';
+import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
+import type { Metrics } from './metrics.ts';
 import type { Page } from './pages.ts';
-import type { Visitor, Visitors } from './visitors.ts';
+import type { Visitor, Visitors } from './rate-limits.ts';
 
 type Handler = (exchange: Exchange, id: ChannelId, fields: Fields, visitor: Visitor | undefined) => void;
 type Row = readonly [method: string, pattern: string, handler: Handler];

@@ -4,19 +4,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { trimBlocks } from './blocks.ts';
 import { Channels } from './channels.ts';
-import type { Config } from '../service/config.ts';
-import { makeDoors } from '../service/doors.ts';
-import { readInvitation } from '../service/invite.ts';
-import { openJournal, type Journal } from '../service/journal.ts';
-import type { Log } from '../service/log.ts';
-import { exposition } from '../service/prometheus.ts';
+import type { Config } from './ops/config.ts';
+import { makeDoors } from './ops/listeners.ts';
+import { readInvitation } from './ops/invite.ts';
+import { openJournal, type Journal } from './ops/request-log.ts';
+import type { Log } from './ops/logger.ts';
+import { exposition } from './ops/prometheus.ts';
 import { CODES } from './errors.ts';
 import { Exchange, headersOf } from './http.ts';
 import { InFlight } from './in-flight.ts';
-import { Metrics } from '../service/metrics.ts';
+import { Metrics } from './metrics.ts';
 import { pages } from './pages.ts';
 import { routes, type State } from './routes.ts';
-import { meet } from './visitors.ts';
+import { meet } from './rate-limits.ts';
 
 /**
  * Resolves with where it listens, how to have it read its certificate again, and how to stop it: no longer ready, every

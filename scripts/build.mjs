@@ -34,14 +34,13 @@ const SHELL_PARTS = [
 const SOURCES = [
   'bridge.ts',
   'bridge',
-  'service',
   'sdk',
   'docs',
   'package.json',
   'package-lock.json',
   'scripts/build.mjs',
-  'scripts/browser.mjs',
-  'scripts/document.mjs',
+  'scripts/build-web-pages.mjs',
+  'scripts/render-markdown.mjs',
 ];
 
 function filesOf(path) {
@@ -113,7 +112,7 @@ const documents = {
     build.onResolve({ filter: /^agentalk:/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
     build.onLoad({ filter: /.*/, namespace: 'agentalk' }, async ({ path }) => {
       if (path === 'agentalk:docs') return { contents: await packedDocuments(), loader: 'js' };
-      const { browserPages } = await import('./browser.mjs');
+      const { browserPages } = await import('./build-web-pages.mjs');
       return { contents: await browserPages(ROOT), loader: 'js' };
     });
   },
@@ -127,7 +126,7 @@ const UNSERVED = ['architecture.md', 'performance.md'];
  * are packed. Each Node packs them into the same bytes: .ci/run builds with three.
  */
 async function packedDocuments() {
-  const { document } = await import('./document.mjs');
+  const { document } = await import('./render-markdown.mjs');
   const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md') && !UNSERVED.includes(name));
   const all = names.sort().map((name) => {
     const text = readFileSync(at('docs', name), 'utf8');
@@ -135,7 +134,7 @@ async function packedDocuments() {
   });
   const packed = brotliCompressSync(JSON.stringify(Object.fromEntries(all)), { params: BROTLI });
   return `import { brotliDecompressSync } from 'node:zlib';
-// docs/*.md and what scripts/document.mjs makes of them: base64 of JSON packed by Brotli.
+// docs/*.md and what scripts/render-markdown.mjs makes of them: base64 of JSON packed by Brotli.
 const packed = '${packed.toString('base64')}';
 export default JSON.parse(brotliDecompressSync(Buffer.from(packed, 'base64')).toString());
 `;

@@ -1,17 +1,17 @@
 /**
  * What can be said of the sources without running them: types, shell, formatting. Each check says what it found; the
- * status is 1 when one failed. A tool that is not installed is skipped loudly, and under AGENTALK_REQUIRE_ALL=1 failed.
+ * status is 1 when one failed. A tool that is not installed is skipped loudly, and under AGENTALK_TEST_NO_SKIPS=1 failed.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { lintFiles } from './bash32.mjs';
+import { lintFiles } from './lint-bash32.mjs';
 import { lintEffects } from './lint-effects.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(ROOT);
-const isStrict = !['', '0', undefined].includes(process.env.AGENTALK_REQUIRE_ALL);
+const isStrict = !['', '0', undefined].includes(process.env.AGENTALK_TEST_NO_SKIPS);
 
 const CLIENT = 'dist/agentalk.sh';
 const parts = filesIn('sdk/shell').filter((path) => path.endsWith('.sh'));

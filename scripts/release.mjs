@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from './build.mjs';
-import { ROOT } from './processes.mjs';
+import { ROOT } from './child-processes.mjs';
 
 const at = (/** @type {string[]} */ ...path) => join(ROOT, ...path);
 const read = (/** @type {string} */ path) => readFileSync(at(path), 'utf8');

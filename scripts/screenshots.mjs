@@ -5,9 +5,9 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { Agent } from './demo/agent.mjs';
-import { withPalette } from './palette.mjs';
-import { BASH, ROOT, makeFolder, start, startBridge } from './processes.mjs';
+import { Agent } from '../examples/review/agent.mjs';
+import { withPalette } from './quantize-png.mjs';
+import { BASH, ROOT, makeFolder, start, startBridge } from './child-processes.mjs';
 
 const IMAGES = join(ROOT, 'docs', 'images');
 const MAX_BYTES = 120_000;

@@ -7,14 +7,14 @@
  * npm run test:agents -- --table    the table of the last run, as docs/agents.md has it
  *
  * Needs Linux, root and the npm registry: without one of them it says so and runs nothing, or fails where
- * AGENTALK_REQUIRE_ALL is set. The programs run in a network namespace with nothing but loopback, and get nothing of
+ * AGENTALK_TEST_NO_SKIPS is set. The programs run in a network namespace with nothing but loopback, and get nothing of
  * this environment.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle.mjs';
+import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle-tests.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const FOLDER = join(ROOT, 'dist', 'agents');
@@ -23,7 +23,7 @@ const INSTALL_TIMEOUT_MS = 10 * 60_000;
 const TEST_TIMEOUT_MS = 15 * 60_000;
 const NEEDED = ['unshare', 'setpriv', 'ip', 'mount', 'tmux', 'zstd', 'npm', 'git', 'curl', 'openssl'];
 
-const isStrict = !['', '0', undefined].includes(process.env.AGENTALK_REQUIRE_ALL);
+const isStrict = !['', '0', undefined].includes(process.env.AGENTALK_TEST_NO_SKIPS);
 const options = process.argv.slice(2).filter((word) => word.startsWith('-'));
 const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
 

@@ -5,14 +5,14 @@
  * npm test -- protocol bridge    those whose file name has one of these words
  * npm test -- --test-only        what starts with - goes to node
  *
- * AGENTALK_REQUIRE_ALL=1 takes a skipped test for a failure: nothing that CI should have shown may be left out.
+ * AGENTALK_TEST_NO_SKIPS=1 takes a skipped test for a failure: nothing that CI should have shown may be left out.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle.mjs';
-import { needTools } from './tools.mjs';
+import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle-tests.mjs';
+import { needTools } from './require-programs.mjs';
 
 /** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
 const TIMEOUT_MS = 15 * 60_000;
@@ -52,7 +52,7 @@ const { status, signal } = spawnSync(
     `--test-timeout=${TIMEOUT_MS}`,
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
-    `--test-reporter=${new URL('skips.mjs', import.meta.url)}`,
+    `--test-reporter=${new URL('skip-reporter.mjs', import.meta.url)}`,
     `--test-reporter-destination=${skips}`,
     ...options,
     ...chosen.map((name) => join(relative(process.cwd(), BUNDLES), bundleOf(name))),
@@ -62,11 +62,11 @@ const { status, signal } = spawnSync(
 const skipped = readFileSync(skips, 'utf8').split('\n').filter(Boolean);
 rmSync(notes, { recursive: true });
 
-const isStrict = isTrue(process.env.AGENTALK_REQUIRE_ALL);
+const isStrict = isTrue(process.env.AGENTALK_TEST_NO_SKIPS);
 if (skipped.length > 0) {
   console.log(`\nskipped ${skipped.length}, so nothing is known about:`);
   for (const line of skipped) console.log(`  ${line}`);
-  if (isStrict) console.log('AGENTALK_REQUIRE_ALL is set: that counts as failed.');
+  if (isStrict) console.log('AGENTALK_TEST_NO_SKIPS is set: that counts as failed.');
 }
 if (signal) console.error(`the runner was ended by ${signal}`);
 process.exitCode = status !== 0 || (isStrict && skipped.length > 0) ? 1 : 0;

@@ -6,8 +6,8 @@ import type { Heading } from 'agentalk:docs';
 
 /** In the order in which one may want to read them; whatever else there is comes after. */
 const ORDER = [
-  ...['concepts', 'how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'compared', 'faq'],
-  ...['self-hosting', 'operations', 'security', 'agents', 'protocol', 'scale'],
+  ...['concepts', 'how-it-works', 'use-case-review', 'use-case-parallel', 'use-case-swarm', 'comparison', 'faq'],
+  ...['self-hosting', 'operations', 'security', 'agents', 'protocol', 'scaling'],
 ];
 const place = (name: string) => ORDER.indexOf(name) + 1 || ORDER.length + 1;
 

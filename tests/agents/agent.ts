@@ -8,7 +8,7 @@ import { appendFileSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ROOT } from '../kit/root.ts';
+import { ROOT } from '../lib/root.ts';
 import type { Call } from './dialects.ts';
 import { Model } from './model.ts';
 import type { Turn } from './model.ts';

@@ -1,8 +1,8 @@
 /** Two different programs talk to each other: each one opens a channel once, and joins one once. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
+import { startBridge } from '../lib/bridge.ts';
+import type { TestBridge } from '../lib/bridge.ts';
 import { Agent } from './agent.ts';
 import type { ProgramName } from './programs.ts';
 import { names, record } from './results.ts';

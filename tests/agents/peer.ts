@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ROOT } from '../kit/root.ts';
+import { ROOT } from '../lib/root.ts';
 
 const peers = new Set<Peer>();
 process.on('exit', () => peers.forEach((peer) => peer.stop()));

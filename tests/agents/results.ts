@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../kit/root.ts';
+import { ROOT } from '../lib/root.ts';
 import { PROGRAMS } from './programs.ts';
 import type { ProgramName } from './programs.ts';
 import { VERSIONS } from './versions.ts';

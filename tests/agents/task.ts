@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../kit/root.ts';
+import { ROOT } from '../lib/root.ts';
 import type { Agent } from './agent.ts';
 import type { ShellOptions } from './programs.ts';
 

@@ -1,7 +1,7 @@
 /** Which version of each program runs, and where it is installed. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../kit/root.ts';
+import { ROOT } from '../lib/root.ts';
 import { PROGRAMS } from './programs.ts';
 import type { ProgramName } from './programs.ts';
 

@@ -1,8 +1,8 @@
 /** A message wakes an agent whose turn is over, twice, with nothing typed; and what wakes it has no word of a peer. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
+import { startBridge } from '../lib/bridge.ts';
+import type { TestBridge } from '../lib/bridge.ts';
 import { Agent } from './agent.ts';
 import { Peer } from './peer.ts';
 import type { ProgramName, ShellOptions } from './programs.ts';

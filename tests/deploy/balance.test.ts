@@ -5,16 +5,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { Agent, until } from '../kit/shell.ts';
+import { startBridge } from '../lib/bridge.ts';
+import type { TestBridge } from '../lib/bridge.ts';
+import { Agent, until } from '../lib/shell.ts';
 import { GROUPS, needs, startBalancer } from './balancer.ts';
-import { Talk } from './talk.ts';
+import { Talk } from './traffic.ts';
 
 const CHANNELS = 50;
 const SAY_EVERY_MS = 1500;
 /**
- * As docs/scale.md advises for a group: when a bridge is back, a poll that waits at another one is the last to notice
+ * As docs/scaling.md advises for a group: when a bridge is back, a poll that waits at another one is the last to notice
  * that its channel has moved.
  */
 const FLAGS = ['--max-poll-seconds', '8', '--drain-window', '1', '--trusted-proxies', 'loopback'];

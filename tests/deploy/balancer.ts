@@ -10,9 +10,9 @@ import { Agent, request } from 'node:https';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { need } from '../kit/need.ts';
-import { ROOT } from '../kit/root.ts';
-import { Running, makeFolder, pathOf, until } from '../kit/shell.ts';
+import { need } from '../lib/require-programs.ts';
+import { ROOT } from '../lib/root.ts';
+import { Running, makeFolder, pathOf, until } from '../lib/shell.ts';
 
 /** What is put in the place of what, in order. What a file doesn't have fails the test: then the table is out of date. */
 type Changes = readonly (readonly [shipped: string, here: string])[];
@@ -106,7 +106,7 @@ const caddyOne: Kind = {
   authority: ({ folder }) => join(folder, 'pki', 'authorities', 'local', 'root.crt'),
 };
 
-const caddy: Kind = { ...caddyOne, name: 'Caddy', file: 'deploy/caddy/Caddyfile.group' };
+const caddy: Kind = { ...caddyOne, name: 'Caddy', file: 'deploy/caddy/Caddyfile.multi' };
 caddy.changes = (place) => [...caddyHere(place), ...servers(place)];
 
 export const GROUPS: readonly Kind[] = [nginx, haproxy, caddy];

@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { until } from '../kit/shell.ts';
+import { until } from '../lib/shell.ts';
 import { GROUPS, KINDS, needs, startBalancer, validate } from './balancer.ts';
 
 for (const kind of KINDS) {

@@ -9,9 +9,9 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { haproxy, ketama, rendezvous } from '../../scripts/rings.mjs';
-import { ROOT } from '../kit/root.ts';
-import { until } from '../kit/shell.ts';
+import { haproxy, ketama, rendezvous } from '../../scripts/hash-rings.mjs';
+import { ROOT } from '../lib/root.ts';
+import { until } from '../lib/shell.ts';
 import { GROUPS, needs, startBalancer } from './balancer.ts';
 
 const METHODS = { nginx: ketama, HAProxy: haproxy(16), Caddy: rendezvous };
@@ -68,9 +68,13 @@ for (const kind of GROUPS) {
   });
 }
 
-test('the table in docs/scale.md is what npm run simulate prints', () => {
-  const printed = execFileSync(process.execPath, [join(ROOT, 'scripts', 'simulate.mjs'), '--bridges', '3']).toString();
-  const page = readFileSync(join(ROOT, 'docs', 'scale.md'), 'utf8');
+test('the table in docs/scaling.md is what npm run simulate:hashing prints', () => {
+  const printed = execFileSync(process.execPath, [
+    join(ROOT, 'scripts', 'simulate-hashing.mjs'),
+    '--bridges',
+    '3',
+  ]).toString();
+  const page = readFileSync(join(ROOT, 'docs', 'scaling.md'), 'utf8');
   const rows = (text: string) => (text.match(/^\| 3 .*\|$/gm) ?? []).map((row) => row.replace(/ +/g, ' '));
   assert.equal(rows(page).length, 4);
   assert.deepEqual(rows(page), rows(printed));

@@ -1,16 +1,16 @@
-/** scripts/install.sh in a folder root, by each shell that is somebody’s sh, and in a copy of this machine. */
+/** deploy/install.sh in a folder root, by each shell that is somebody’s sh, and in a copy of this machine. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { BRIDGE, startBridge } from '../kit/bridge.ts';
-import { need } from '../kit/need.ts';
-import { ROOT } from '../kit/root.ts';
-import { makeFolder } from '../kit/shell.ts';
-import { inCopy, noCopy } from './copy.ts';
+import { BRIDGE, startBridge } from '../lib/bridge.ts';
+import { need } from '../lib/require-programs.ts';
+import { ROOT } from '../lib/root.ts';
+import { makeFolder } from '../lib/shell.ts';
+import { inCopy, noCopy } from './overlay-root.ts';
 
-const SCRIPT = join(ROOT, 'scripts', 'install.sh');
+const SCRIPT = join(ROOT, 'deploy', 'install.sh');
 const PROGRAM = 'usr/local/lib/agentalk/bridge.js';
 const UNIT = 'etc/systemd/system/agentalk.service';
 const TEMPLATE = 'etc/systemd/system/agentalk@.service';

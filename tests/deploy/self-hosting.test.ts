@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import { ROOT } from '../kit/root.ts';
-import { Agent } from '../kit/shell.ts';
+import { startBridge } from '../lib/bridge.ts';
+import { ROOT } from '../lib/root.ts';
+import { Agent } from '../lib/shell.ts';
 import { SINGLE, needs, startBalancer } from './balancer.ts';
-import { inCopy, noCopy } from './copy.ts';
+import { inCopy, noCopy } from './overlay-root.ts';
 
 const NAME = 'talk.example.org';
 const page = readFileSync(join(ROOT, 'docs', 'self-hosting.md'), 'utf8');

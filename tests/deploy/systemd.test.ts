@@ -4,14 +4,15 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { need } from '../kit/need.ts';
-import { ROOT } from '../kit/root.ts';
-import { makeFolder } from '../kit/shell.ts';
+import { need } from '../lib/require-programs.ts';
+import { ROOT } from '../lib/root.ts';
+import { makeFolder } from '../lib/shell.ts';
 
 /** systemd's exposure: 0 is a locked room, 10 is root's shell. */
 const MOST_EXPOSED = 2;
 const UNITS = ['agentalk.service', 'agentalk@.service'] as const;
-const read = (unit: string) => readFileSync(join(ROOT, 'deploy', 'systemd', unit), 'utf8');
+const read = (unit: string) =>
+  readFileSync(unit === 'agentalk.service' ? join(ROOT, unit) : join(ROOT, 'deploy', 'systemd', unit), 'utf8');
 const skip = need('systemd-analyze');
 
 /** A unit in a folder, under an instance's name if it is a template; Node stands where it does here. */

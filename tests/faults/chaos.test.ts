@@ -1,6 +1,6 @@
 /** Promise 3 of the design, all faults at once: nothing lost, nothing twice, in order. */
 import { test } from 'node:test';
-import { need } from '../kit/need.ts';
+import { need } from '../lib/require-programs.ts';
 import { chaos } from './chaos.ts';
 
 const messages = Number(process.env['AGENTALK_CHAOS_MESSAGES'] ?? 300);

@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { calm, storm as networkFaults } from '../kit/adversary.ts';
-import type { Adversary } from '../kit/adversary.ts';
-import { Random } from '../kit/random.ts';
+import { calm, storm as networkFaults } from '../lib/fault-proxy.ts';
+import type { Adversary } from '../lib/fault-proxy.ts';
+import { Random } from '../lib/random.ts';
 import { Processes, until } from './processes.ts';
 import type { Bridge, Home, Running, Session } from './processes.ts';
 import { checkInbox, marksOf, read, readOutbox, readState, scopeOf, write } from './session-reader.ts';

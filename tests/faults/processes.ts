@@ -17,11 +17,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { Adversary } from '../kit/adversary.ts';
-import type { Plan } from '../kit/adversary.ts';
-import { BASH, installClient } from '../kit/shell.ts';
+import { startBridge } from '../lib/bridge.ts';
+import type { TestBridge } from '../lib/bridge.ts';
+import { Adversary } from '../lib/fault-proxy.ts';
+import type { Plan } from '../lib/fault-proxy.ts';
+import { BASH, installClient } from '../lib/shell.ts';
 
 /** Asks again and again, until there is something. Throws when that takes too long. */
 export async function until<T>(what: string, seconds: number, ask: () => T | undefined | Promise<T | undefined>) {

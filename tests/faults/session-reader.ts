@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../kit/root.ts';
+import { ROOT } from '../lib/root.ts';
 
 export interface Entry {
   /** Its record; of `said` that of the last one before it. */

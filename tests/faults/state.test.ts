@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { need } from '../kit/need.ts';
+import { need } from '../lib/require-programs.ts';
 import { Processes, until } from './processes.ts';
 import type { Home, Session } from './processes.ts';
 import { checkInbox, readLog, readState } from './session-reader.ts';

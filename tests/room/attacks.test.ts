@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Visitor } from '../kit/browser.ts';
+import { Visitor } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, bridge, done, joiner, opener, skip } from './fixture.ts';
 import { LyingBridge } from './lying-bridge.ts';

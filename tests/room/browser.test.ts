@@ -1,8 +1,8 @@
 /** What browsers and networks do to a room: blocked storage, full storage, proxies that give up, sleep. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Adversary } from '../kit/adversary.ts';
-import { Visitor } from '../kit/browser.ts';
+import { Adversary } from '../lib/fault-proxy.ts';
+import { Visitor } from '../lib/browser.ts';
 import { agentAndPerson, bridge, done, opener, skip } from './fixture.ts';
 
 /** As with all cookies blocked: each kind of storage throws when it is looked at. */

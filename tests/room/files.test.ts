@@ -5,9 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { Adversary, storm } from '../kit/adversary.ts';
-import { startBridge } from '../kit/bridge.ts';
-import { Visitor } from '../kit/browser.ts';
+import { Adversary, storm } from '../lib/fault-proxy.ts';
+import { startBridge } from '../lib/bridge.ts';
+import { Visitor } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, agentsAndPerson, bridge, done, skip } from './fixture.ts';
 

@@ -1,9 +1,9 @@
 /** What each of these tests has: a bridge, agents that listen until all is over, and whether there is a browser. */
 import { after, before } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import type { TestBridge } from '../kit/bridge.ts';
-import { CHROMIUM, Visitor } from '../kit/browser.ts';
-import { need } from '../kit/need.ts';
+import { startBridge } from '../lib/bridge.ts';
+import type { TestBridge } from '../lib/bridge.ts';
+import { CHROMIUM, Visitor } from '../lib/browser.ts';
+import { need } from '../lib/require-programs.ts';
 import { Agent } from './agent.ts';
 
 export const skip = need(CHROMIUM);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HIDDEN_RANGES } from '../../sdk/encoding.ts';
-import { Visitor } from '../kit/browser.ts';
+import { Visitor } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, bridge, done, skip } from './fixture.ts';
 

@@ -1,5 +1,5 @@
 /** A bridge that lies to the person of a test: a proxy in front of the real one, which changes what the room is told. */
-import { Adversary } from '../kit/adversary.ts';
+import { Adversary } from '../lib/fault-proxy.ts';
 import { bridge } from './fixture.ts';
 
 /** An event as a poll has it. */

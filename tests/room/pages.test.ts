@@ -6,8 +6,8 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { Visitor } from '../kit/browser.ts';
-import { ROOT } from '../kit/root.ts';
+import { Visitor } from '../lib/browser.ts';
+import { ROOT } from '../lib/root.ts';
 import { Agent } from './agent.ts';
 import { bridge, done, opener, skip } from './fixture.ts';
 
@@ -48,7 +48,7 @@ function together(texts: readonly string[]): number {
 }
 
 test('script and style of all pages together are below 200,000 bytes, and their HTML below 15,000', async () => {
-  const [room = '', start = '', document = ''] = await Promise.all([ROOM, '/', '/docs/compared'].map(html));
+  const [room = '', start = '', document = ''] = await Promise.all([ROOM, '/', '/docs/comparison'].map(html));
   // A document's own words are no part of the page.
   const frame = document
     .replace(/(<main [^>]*>)[^]*(?=<\/main>)/, '$1')

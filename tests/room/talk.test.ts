@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readFileSync } from 'node:fs';
-import { Adversary, storm } from '../kit/adversary.ts';
-import { startBridge } from '../kit/bridge.ts';
-import { Visitor } from '../kit/browser.ts';
+import { Adversary, storm } from '../lib/fault-proxy.ts';
+import { startBridge } from '../lib/bridge.ts';
+import { Visitor } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, agentsAndPerson, bridge, done, joiner, listens, opener, skip } from './fixture.ts';
 

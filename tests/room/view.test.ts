@@ -1,8 +1,8 @@
 /** What a person sees and does in the room, beyond the words themselves. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startBridge } from '../kit/bridge.ts';
-import { Visitor } from '../kit/browser.ts';
+import { startBridge } from '../lib/bridge.ts';
+import { Visitor } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentsAndPerson, bridge, done, joiner, opener, skip } from './fixture.ts';
 

@@ -1,0 +1,123 @@
+/** A bridge with --invite: who may open channels there, and how what it takes is passed on. */
+import assert from 'node:assert/strict';
+import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { runBridge, startBridge } from '../lib/bridge.ts';
+import type { TestBridge } from '../lib/bridge.ts';
+import { CHROMIUM, Visitor } from '../lib/browser.ts';
+import { need } from '../lib/require-programs.ts';
+import { Agent, expectDone, makeFolder } from '../lib/shell.ts';
+
+const SECRET = 'an-operators_secret-0123';
+const file = join(makeFolder(), 'secret');
+writeFileSync(file, `${SECRET}\n`);
+
+let bridge: TestBridge;
+before(async () => void (bridge = await startBridge(['--invite', file])));
+after(() => bridge.stop());
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+const ticketOf = (id: string) =>
+  createHmac('sha256', SECRET).update(`agentalk/1 ticket ${id}`).digest('hex').slice(0, 32);
+
+function newChannel() {
+  const access = sha256(`agentalk/1 access ${randomBytes(32).toString('hex')}`);
+  const id = sha256(`agentalk/1 channel ${access}`).slice(0, 32);
+  const put = async (invite?: string, accept = 'application/json') => {
+    const headers = { authorization: `Bearer ${access}`, accept, ...(invite && { 'agentalk-invite': invite }) };
+    const response = await fetch(`${bridge.url}/channels/${id}`, { method: 'PUT', headers });
+    return { status: response.status, text: await response.text() };
+  };
+  return { id, put };
+}
+
+test('a channel is opened with the secret or with its own ticket, and with nothing else', async () => {
+  const { id, put } = newChannel();
+  const other = ticketOf(newChannel().id);
+  for (const brought of [undefined, 'x', SECRET.slice(1), `${SECRET}x`, SECRET.toUpperCase(), other, id]) {
+    const { status, text } = await put(brought);
+    assert.equal(status, 403, brought);
+    assert.match(text, /"code":"not_invited"/);
+    assert.doesNotMatch(text, new RegExp(`${SECRET}|${ticketOf(id)}`));
+  }
+  const opened = await put(SECRET);
+  assert.equal(opened.status, 201);
+  assert.equal((JSON.parse(opened.text) as { ticket: string }).ticket, ticketOf(id));
+  assert.match((await put(ticketOf(id), 'text/plain')).text, new RegExp(`^channel .* 7200 \\d+ ${ticketOf(id)}\n$`));
+  const found = await put();
+  assert.equal(found.status, 200, 'what is open can be found by whoever has its key');
+  assert.doesNotMatch(found.text, /ticket/);
+  const again = newChannel();
+  assert.equal((await again.put(ticketOf(again.id))).status, 201);
+});
+
+test('a bridge without --invite knows no tickets', async () => {
+  const open = await startBridge();
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(`${open.url}/#i=${SECRET}`);
+  assert.doesNotMatch(laptop.link, /&t=/);
+  await open.stop();
+});
+
+test('agents: the secret opens, is not kept, and any member opens the same channel again', async () => {
+  const first = await startBridge(['--invite', file]);
+  const stranger = new Agent({ name: 'stranger' });
+  const refused = await stranger.run(['create', first.url, '--name', 'stranger']);
+  assert.equal(refused.status, 1);
+  assert.match(
+    refused.stderr,
+    /^agentalk: error: this bridge opens channels only for those who have its create secret/,
+  );
+  const laptop = new Agent({ name: 'laptop' });
+  const { stdout } = await laptop.create(`${first.url}/#i=${SECRET}`);
+  assert.match(laptop.link, /#k=[0-9a-f]{64}&t=[0-9a-f]{32}&c=[0-9a-f]{32}$/);
+  assert.doesNotMatch(stdout, new RegExp(SECRET));
+  const folder = join(laptop.home, 'agentalk-session-laptop');
+  for (const name of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    if (name.isFile() && !name.parentPath.endsWith('/tmp'))
+      assert.ok(!readFileSync(join(name.parentPath, name.name), 'latin1').includes(SECRET), name.name);
+  }
+  await first.stop();
+  const second = await startBridge(['--invite', file, '--port', String(first.port)]);
+  const blind = await stranger.run(['join', laptop.link.replace(/&t=[^&]*/, ''), '--name', 'stranger']);
+  assert.match(blind.stderr, /create secret/, 'the key alone does not open what has ended');
+  const server = new Agent({ name: 'server' });
+  expectDone(await server.run(['join', laptop.link, '--name', 'server']));
+  const invited = expectDone(await server.call('invite'));
+  assert.ok(invited.stdout.includes(laptop.link), 'the ticket goes on with the link');
+  await second.stop();
+  const third = await startBridge(['--invite', file, '--port', String(first.port)]);
+  assert.match(await laptop.hears(/RESUMED/), /RESUMED/, 'with the ticket, the secret being gone');
+  await third.stop();
+});
+
+test('a person opens an ended channel again with the link’s ticket', { skip: need(CHROMIUM) }, async () => {
+  const first = await startBridge(['--invite', file]);
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(`${first.url}/#i=${SECRET}`);
+  await first.stop();
+  const second = await startBridge(['--invite', file, '--port', String(first.port)]);
+  const ada = await Visitor.join(laptop.link, 'ada');
+  assert.match(await laptop.hears(/PAIRED with ada/), /RESUMED/);
+  ada.behaved();
+  await ada.close();
+  await second.stop();
+});
+
+test('a file that holds no secret is refused in one line', async () => {
+  for (const [content, advice] of [
+    ['short', /^agentalk-bridge: --invite: the file has to hold 16 to 128 of/],
+    ['has spaces in it, which URLs have not', /--invite: the file has to hold/],
+    [undefined, /--invite: can't read .* \(ENOENT\)/],
+  ] as const) {
+    const path = join(makeFolder(), 'secret');
+    if (content !== undefined) writeFileSync(path, content);
+    const { status, stderr } = await runBridge(['--invite', path, '--port', '0']);
+    assert.equal(status, 2);
+    assert.match(stderr, advice);
+    assert.equal(stderr.trimEnd().split('\n').length, 1);
+    assert.ok(content === undefined || !stderr.includes(content));
+  }
+});
