@@ -87,8 +87,13 @@ test(
     disk size=4m
     client join "$1" --name laptop >/dev/null && . "$AGENTALK_HOME/agentalk-session-laptop.env"
     leave() {
+      local i free session=$AGENTALK_HOME/agentalk-session-laptop
       rm -f "$AGENTALK_HOME/filler"
-      local free
+      # A call removes what it no longer needs in the background.
+      for ((i = 0; i < 40; i++)); do
+        [ -n "$(ls "$session/tmp")" ] || break
+        sleep 0.05
+      done
       free=$(df -Pk "$AGENTALK_HOME" | { read -r && read -r _ _ _ free _ && echo "$free"; })
       dd if=/dev/zero of="$AGENTALK_HOME/filler" bs=1024 count=$((free - $1)) 2>/dev/null
     }
