@@ -26,6 +26,7 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
 		esac
 	done
+	adapt_call
 	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
 }
 
@@ -310,6 +311,7 @@ publish_session() { # from here on the session is there
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
 	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
 	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
+	adapt_call
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk

@@ -199,7 +199,7 @@ poll_or_yield() { # SECONDS: one poll; or a pause while another process of this 
 }
 
 cmd_wait() { # SECONDS
-	local seconds=${1:-100}
+	local seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
 	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
 	if is_locked wake; then set_reach wakes; else set_reach listening; fi
@@ -209,14 +209,15 @@ cmd_wait() { # SECONDS
 		if [ -n "$NAMES" ]; then
 			print "agentalk: next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
 		else
-			print "agentalk: nobody else is left. If your task is done: $CALL leave"
+			print "agentalk: $alone"
 		fi
 	elif [ "$SHOWN" -lt "$RECORDS" ]; then
 		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
 	elif [ -n "$OFFLINE_REASON" ]; then
 		print "agentalk: no news: $OFFLINE_REASON. ${FIX:+What helps: }${FIX:-If it lasts, tell your user}. Next: $CALL wait"
 	elif list_names && [ -z "$NAMES" ]; then
-		print "agentalk: nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
+		((PEERS > 0)) || alone="nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
+		print "agentalk: $alone"
 	else
 		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
 		print "agentalk: no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"

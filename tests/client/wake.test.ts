@@ -159,9 +159,12 @@ describe('listen --wake', { concurrency: true }, () => {
     const queued = join(laptop.home, 'queued');
     await server.call('say', 'the first words');
     await until('the first sentence', () => existsSync(queued));
-    await laptop.hears(/\| the first words/);
     await server.call('say', 'the second words');
+    await server.call('wait', '8');
     const one = `--thread\n${THREAD}\n--message\n${SENTENCE}\n`;
+    assert.equal(readFileSync(queued, 'utf8'), one, 'once until it is read');
+    await laptop.hears(/\| the first words/, /\| the second words/);
+    await server.call('say', 'the third words');
     await until('the second sentence', () => readFileSync(queued, 'utf8').length > one.length);
     assert.equal(readFileSync(queued, 'utf8'), one + one);
     assert.match((await laptop.run(['listen', '--wake'], {})).stdout, /wakes you already/);
