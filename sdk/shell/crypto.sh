@@ -12,7 +12,9 @@ is_base64() { # canonical (RFC 4648, 3.5): whole groups, padded, no bits beyond 
 	esac
 }
 
-write_signed() { write_body "$TMP.signed" "$1"; } # TEXT, then BODY: what is verified or hashed
+write_pem() { # PUBLIC, for ecdh and ecdsa_verify
+	write_file "$TMP.pem" $'-----BEGIN PUBLIC KEY-----\n'"${1:0:64}"$'\n'"${1:64}"$'\n-----END PUBLIC KEY-----\n'
+}
 
 # GHASH (6.4) takes a table of the 16 multiples of H for each of the 32 digits of a block: u<place><digit> is the upper half
 # of a product, l<place><digit> the lower. The places are named 0 to 9 and a to v. They are local, where bash finds them fastest.

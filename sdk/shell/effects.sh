@@ -1,22 +1,21 @@
 #!/usr/bin/env bash
-# agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
+# agentalk: coding agents talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
 #
-# Part 1, the effects, is all that this script can do: every place that starts a program, reaches the network, reads, writes,
-# renames or removes a file, waits, or prints. Part 2, the rules, is bash over these functions: no program, redirection or eval.
-#
-# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into one folder for each session and the .env file
-# beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# Part 1, the effects, is every place that starts a program, reaches the network, touches a file, waits, or prints. Part 2,
+# the rules, is bash over these functions and nothing else: no program, no redirection, no eval. Whoever has read part 1
+# knows all that this script can do. It writes into one folder for each session and the .env file beside it, sends to the
+# one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 
-# Start again without what the caller's shell has put into this one: functions, aliases, BASH_ENV.
+# Start again without the functions, aliases and BASH_ENV of the caller's shell.
 [[ $- = *p* || ${1:-} = create || ${1:-} = join ]] || exec "$BASH" -p "$0" "$@"
 
 set -f -o pipefail +o posix # no file patterns but in list_files
 
 # ---- programs, clock and randomness ----
 
-find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program is found
+find_programs() { # -> RUN_<program>, absolute paths; MISSING. No other program is found from here on
 	local program path IFS=:
 	MISSING='' CALLERS_PATH=$PATH
 	for program in cat curl date mkdir mv od openssl rm sleep split stat tee wc; do
@@ -27,10 +26,10 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 		[[ $path || $program = stat ]] || MISSING="$MISSING $program"
 	done
 	# shellcheck disable=SC2123
-	PATH=/dev/null # an empty one would mean the working folder
+	PATH=/dev/null # an empty one means the working folder
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
+read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, if there is one
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
@@ -54,7 +53,7 @@ read_hex() { # BYTES of standard input -> HEX
 
 random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
 
-# ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
+# ---- cryptography: openssl. Keys and passphrases reach it by its environment or by files, never as arguments ----
 
 hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${HASH:0:64}; } # TEXT -> HASH, 64 hex
 
@@ -69,13 +68,13 @@ aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the
 	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
 }
 
-seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS and BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
+seal_bytes() { # PASSPHRASE IV HEADERS: of a zero block, HEADERS and BODY -> BLOCKS, encrypted; CIPHERTEXT, without the first
 	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s' "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
 	read_blocks "$TMP.sealed"
 	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed")
 }
 
-unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext lies in $TMP.opened, not looked at
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaintext lies in $TMP.opened, not looked at
 	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf '%s' "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
 	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
 	read_blocks "$TMP.sealed"
@@ -95,19 +94,16 @@ make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
 		PUBLIC=$("$RUN_openssl" pkey -in "$1" -pubout -outform DER | "$RUN_openssl" base64 -A) && PUBLIC=${PUBLIC%$'\r'}
 }
 
-write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$TMP.pem" || die_disk; }
-
 ecdh() { # PRIVATE_FILE PUBLIC -> HEX, the shared x-coordinate. Status 1: no point of the curve
 	write_pem "$2"
 	read_hex 32 < <("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem")
 }
 
-ecdsa_sign() { # PRIVATE_FILE TEXT, then BODY -> SIGNATURE, base64 DER
-	write_signed "$2"
+ecdsa_sign() { # PRIVATE_FILE: what lies in $TMP.signed -> SIGNATURE, base64 DER
 	SIGNATURE=$("$RUN_openssl" dgst -sha256 -sign "$1" "$TMP.signed" | "$RUN_openssl" base64 -A) && SIGNATURE=${SIGNATURE%$'\r'}
 }
 
-ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
+ecdsa_verify() { # PUBLIC SIGNATURE: of what lies in $TMP.signed
 	write_pem "$1"
 	printf %s "$2" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
 	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >/dev/null
@@ -115,14 +111,13 @@ ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
 
 # ---- the network: curl, to BRIDGE/channels/CHANNEL alone. Credentials go in by standard input ----
 
-run_curl() { # CREDENTIAL SECONDS KIB (at most so much comes) ARGUMENTS…: prints what -w says
-	(
-		ulimit -f "$3"
-		{
+run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl; what comes has at most so many KiB
+	ulimit -f "$3"
+	exec "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: -H 'Accept: text/plain' \
+		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- < <(
 			printf 'header = "Authorization: Bearer %s"\n' "$1"
 			[[ -z $TICKET || $1 != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
-		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: ${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&-
-	)
+		)
 }
 
 http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE, RETRY_AFTER
@@ -130,7 +125,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
 	CURL_EXIT=0 RETRY_AFTER=''
 	STATUS=$(
-		run_curl "$3" "$5" 4096 -X "$1" -H 'Accept: text/plain' \
+		run_curl "$3" "$5" 4096 -X "$1" \
 			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
 			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}%{http_connect}' "$BRIDGE/channels/$CHANNEL$2"
 	) || CURL_EXIT=$?
@@ -140,15 +135,34 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
-transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES
+start_watch() { # PATH SECONDS: long polls of eight seconds over one connection, which ends soon after this process
+	local n urls=()
+	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
+	exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
+}
+
+read_watch() { # -> RESPONSE, the next answer up to its line `cursor`. Status 1: none came
+	local line
+	RESPONSE=''
+	while IFS= read -r -t 20 -n 131072 -u 5 line && [ ${#RESPONSE} -lt 4194304 ]; do
+		RESPONSE=$RESPONSE$line$'\n'
+		[[ $line != cursor\ * ]] || return 0
+	done
+	return 1
+}
+
+stop_watch() {
+	[ -z "$WATCH" ] || kill "$WATCH"
+	exec 5<&-
+	WATCH=''
+}
+
+transfer_pieces() { # put|get, FILE HASH…: pieces of a file -> STATUSES
 	local direction=$1 status arguments=()
 	shift
 	while [ $# -gt 0 ]; do
-		case $direction in
-			put) arguments+=(-T "$1" -o /dev/null) ;;
-			get) arguments+=(-o "$1") ;;
-			head) arguments+=(-I -o /dev/null) ;;
-		esac
+		[ "$direction" = get ] || arguments+=(-T "$1" -o /dev/null)
+		[ "$direction" = put ] || arguments+=(-o "$1")
 		arguments+=("$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH")
 		shift 2
 	done
@@ -158,9 +172,9 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES
 	)
 }
 
-# ---- files: of the session's folder, and those that the user names ----
+# ---- files: the session's, and those that the user names ----
 
-read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
 	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
@@ -244,11 +258,11 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 	file_sizes "$2"
 }
 
-# ---- waking the agent program that started us, by what it put into our environment: one fixed sentence ----
+# ---- waking the agent program that started us: one fixed sentence ----
 
 SENTENCE='agentalk: news has come. To read it, run: ./agentalk wait 0'
 
-wake_claude() { # its session's inbox: a socket that has taken all when curl's time is over (28)
+wake_claude() { # by its inbox, a socket; curl's time-out (28) is success
 	printf '{"type":"auth","token":"%s"}\n{"type":"user","message":{"role":"user","content":"%s"}}\n' "$CLAUDE_CODE_MESSAGING_TOKEN" "$SENTENCE" |
 		"$RUN_curl" -q -s -m 2 --unix-socket "$CLAUDE_CODE_MESSAGING_SOCKET" telnet://localhost/ >/dev/null
 	[ $? -eq 28 ]
@@ -256,7 +270,7 @@ wake_claude() { # its session's inbox: a socket that has taken all when curl's t
 
 wake_codex() { PATH=$CALLERS_PATH "$1" queue --thread "$CODEX_THREAD_ID" --message "$SENTENCE" >/dev/null; } # PROGRAM
 
-start_waker() { # ARGUMENTS…: this session's script, outliving this call
+start_waker() { # this session's script, outliving this call
 	set -m
 	PATH=$CALLERS_PATH "$BASH" -p "$SESSION/agentalk.sh" "$@" </dev/null >/dev/null 4>&- &
 	disown
@@ -273,18 +287,14 @@ die() { # WHAT_FAILED WHAT_TO_DO
 	exit 1
 }
 
-init_temp() { # -> TMP, how the names of this process's files begin
-	find_place
-	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
+catch_end() {
 	trap clean_up EXIT
 	trap on_signal INT HUP TERM
-	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
-
-on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
 
 clean_up() {
 	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
+	stop_watch
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
@@ -292,13 +302,10 @@ clean_up() {
 
 start_part_1() {
 	export LC_ALL=C
-	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
-	IFS=$' \t\n'
+	exec 4>&2 2>/dev/null # errors are told in our own words
 	umask 077
-	unset CDPATH
 	find_programs
 	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
-	read_clock
 }
 
 restart() { # LINK ARGUMENTS…: the link goes on in the environment

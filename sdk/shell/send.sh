@@ -6,14 +6,11 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 	CODE=unreachable RETRY='' FIX=''
 	http_request "$2" "$3" "${5:-$TOKEN}" "${4:-}" "${6:-15}"
 	PROXY_STATUS=${STATUS:3} STATUS=${STATUS:0:3}
-	split_lines "$RESPONSE"
 	! is_decimal "$RETRY_AFTER" || [ "$RETRY_AFTER" -gt 3600 ] || RETRY=$RETRY_AFTER
-	line=${LINES[0]:-}
+	line=${RESPONSE:0:60}
 	case $CURL_EXIT:$STATUS in
 		0:2??)
-			# shellcheck disable=SC2206
-			LAST=(${LINES[${#LINES[@]} - 1]:-})
-			[ "${LAST[0]:-}" != "$1" ] || return 0
+			! take_answer "$1" || return 0
 			WHY="the answer of $BRIDGE was cut off, or is none of a bridge"
 			;;
 		0:*)
@@ -24,6 +21,13 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 		*) describe_curl ;;
 	esac
 	return 1
+}
+
+take_answer() { # WORD -> LINES of RESPONSE; LAST, the words of the last one. Status 1: it does not start with WORD
+	split_lines "$RESPONSE"
+	# shellcheck disable=SC2206
+	LAST=(${LINES[${#LINES[@]} - 1]:-})
+	[ "${LAST[0]:-}" = "$1" ]
 }
 
 describe_code() { # CODE STATUS -> WHY
@@ -58,7 +62,7 @@ describe_curl() { # CURL_EXIT -> WHY
 		28) WHY="$BRIDGE did not answer in time" ;;
 		35) WHY="no TLS with $BRIDGE: is it https?" ;;
 		60 | 77) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE" ;;
-		23 | 26 | 27) WHY="curl can't read or write in $SESSION: is the disk full?" ;;
+		23 | 26 | 27) WHY="curl can't read or write in $SESSION: perhaps the disk is full" ;;
 		*) WHY="curl ended with $CURL_EXIT (its manual says what that is)" ;;
 	esac
 	case $CURL_EXIT:$RUN_curl in
@@ -130,7 +134,8 @@ seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 	fi
 	set_aad "$ID" "$to" message
 	if [ "$to" = '*' ]; then
-		ecdsa_sign "$SESSION/keys/sign-$SID" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		write_body "$TMP.signed" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		ecdsa_sign "$SESSION/keys/sign-$SID"
 		is_base64 "$SIGNATURE" || die "openssl can't sign here, or was ended" "call again; nothing was sent"
 		signature="signature: $SIGNATURE"$'\n'
 	fi

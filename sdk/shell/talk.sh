@@ -164,12 +164,13 @@ wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news.
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes
+		[[ -z $IS_BRIEF || $FAILED_POLLS -lt 6 ]] || break # which listen tells
 	done
 	[ -n "$news" ]
 }
 
-poll_or_yield() { # SECONDS: one poll; or a pause while another process of this session polls
-	local seconds=8
+poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while another process of this session polls
+	local seconds=$WATCH_SECONDS
 	[ -e "$SESSION/keys" ] || die_left
 	if ! lock poll 15; then
 		sleep_seconds 0
@@ -234,7 +235,7 @@ cmd_listen() { # [--wake]
 	IS_BRIEF=yes AUTO_PRINT=yes
 	while is_watched; do
 		LEFT=$OUTPUT_BYTES
-		wait_for_news 25 || :
+		wait_for_news "$WATCH_SECONDS" || :
 		case $OFFLINE_REASON:$told in
 			?*:)
 				told=yes
@@ -262,8 +263,8 @@ set_reach() { # listening, wakes or reads: what a message does to our agent now.
 listen_to_wake() { # [PROGRAM]: of the Codex that is to be woken, where this process was started for that
 	local seconds=100
 	if [ -n "$1" ]; then
-		WATCHED=${1#/proc/} WATCHED=${WATCHED%/exe}
-		is_decimal "$WATCHED" || WATCHED=''
+		READER=${1#/proc/} READER=${READER%/exe}
+		is_decimal "$READER" || READER=''
 		wake_for_news "$1"
 	elif is_locked wake; then
 		print "agentalk: another call of this session wakes you already. You can end your turn."
@@ -303,9 +304,9 @@ find_codex() { # -> CODEX: the program that we descend from; where the machine d
 
 wake_for_news() { # claude, or the program of Codex: until the session or 8 hours are over. Status 1: it can't wake, or has without success
 	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 r status=0
-	lock wake 60 && set_reach wakes
-	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 60; do
-		poll_or_yield $((unread > 0 ? 2 : 8))
+	lock wake 85 && set_reach wakes
+	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 85; do
+		poll_or_yield $((unread > 0 ? 2 : WATCH_SECONDS))
 		refresh_state
 		if ((SHOWN < woken)); then
 			[ "$1" != claude ] || ((TICKS - woken_at < MISSING_SECONDS)) || { status=1 && break; }

@@ -207,7 +207,7 @@ const driver: Driver = {
     const [headers, body] = [unsigned.subarray(0, head), unsigned.subarray(head + 1)];
     const text = `${aad}\n${sid}\n\n${Buffer.from(headers).toString('latin1')}\n`;
     return printed(
-      `${readingBody(body)}; ${call('ecdsa_sign', file('private', privatePem), text)} && printf %s "$SIGNATURE"`,
+      `${readingBody(body)}; write_body "$TMP.signed" ${word(text)} && ${call('ecdsa_sign', file('private', privatePem))} && printf %s "$SIGNATURE"`,
     );
   },
   verifySignature({ sign, sid }, aad, frame) {
