@@ -228,9 +228,13 @@ cmd_wait() { # SECONDS
 
 print_more() { print "agentalk: There is more: $CALL wait 0 shows it"; }
 
-cmd_listen() { # [--wake]
+cmd_listen() { # [--wake|--hook]
 	local told=''
-	[ "${1:-}" != --wake ] || { listen_to_wake "${2:-}" && return; }
+	case ${1:-} in
+		--wake) listen_to_wake "${2:-}" && return ;;
+		--hook) tell_hook && return ;;
+		?*) die "listen does not take that" "$CALL listen, or $CALL listen --wake" ;;
+	esac
 	set_reach listening
 	IS_BRIEF=yes AUTO_PRINT=yes
 	while is_watched; do
@@ -303,7 +307,7 @@ find_codex() { # -> CODEX: the program that we descend from; where the machine d
 }
 
 wake_for_news() { # claude, or the program of Codex: until the session or 8 hours are over. Status 1: it can't wake, or has without success
-	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 r status=0
+	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 status=0
 	lock wake 85 && set_reach wakes
 	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 85; do
 		poll_or_yield $((unread > 0 ? 2 : WATCH_SECONDS))
@@ -312,14 +316,7 @@ wake_for_news() { # claude, or the program of Codex: until the session or 8 hour
 			[ "$1" != claude ] || ((TICKS - woken_at < MISSING_SECONDS)) || { status=1 && break; }
 			continue
 		fi
-		NEWS=''
-		for ((r = SHOWN + 1; r <= RECORDS; r++)); do ! read_record "$r" || note_news; done
-		case $NEWS in
-			'' | joined)
-				unread=0
-				continue
-				;;
-		esac
+		has_news "$SHOWN" || { unread=0 && continue; }
 		[ "$unread" -gt 0 ] || unread=$TICKS
 		((TICKS - unread >= 3)) || continue # a call that waits shows it just now
 		case $1 in
@@ -333,4 +330,22 @@ wake_for_news() { # claude, or the program of Codex: until the session or 8 hour
 	set_reach reads
 	send_controls
 	return "$status"
+}
+
+tell_hook() { # as a hook of the program, where a turn ends: with news that nobody has read it goes on, with SENTENCE. Once for each news
+	local told
+	poll_or_yield 0
+	refresh_state
+	told=$SHOWN
+	! read_file "$SESSION/told" || ! is_decimal "${BYTES[0]}" || [ "${BYTES[0]}" -le "$SHOWN" ] || told=${BYTES[0]}
+	has_news "$told" || return 0
+	write_file "$SESSION/told" "$RECORDS"
+	print "{\"decision\":\"block\",\"reason\":\"$SENTENCE\"}"
+}
+
+has_news() { # RECORD: did something come after it that the agent should read?
+	local r
+	NEWS=''
+	for ((r = $1 + 1; r <= RECORDS; r++)); do ! read_record "$r" || note_news; done
+	[[ $NEWS = yes || $NEWS = more ]]
 }

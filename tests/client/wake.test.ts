@@ -196,4 +196,17 @@ describe('listen --wake', { concurrency: true }, () => {
     await server.call('say', 'words');
     assert.match(expectDone(await listening.ended).stdout, /\| words/);
   });
+
+  test('as a hook, it goes on with the sentence where a turn ends with unread news, once', async () => {
+    const { laptop, server } = await pairIn({});
+    const hook = async () => (await laptop.call('listen', '--hook')).stdout;
+    assert.equal(await hook(), '');
+    await server.call('say', 'words');
+    assert.deepEqual(JSON.parse(await hook()), { decision: 'block', reason: SENTENCE });
+    assert.equal(await hook(), '', 'else the turn would never end');
+    await laptop.hears(/\| words/);
+    assert.equal(await hook(), '');
+    await server.call('say', 'more words');
+    assert.match(await hook(), /block/);
+  });
 });
