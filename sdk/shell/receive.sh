@@ -203,10 +203,10 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is
 			direct_key_of "$i" && unseal "$KEY_NAME" "$AAD" "$3" "$4" "$5" || continue
 			text=("${BYTES[@]}")
 			parse_frame || MSG_seq='' MSG_kind=''
-			write_body "$TMP.signed" "$UNSIGNED"
+			write_signed "$UNSIGNED"
 		else
-			write_body "$TMP.signed" "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
-			read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
+			write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
+			read_public_keys "$i" && write_pem "${P_SIGN[i]}" && ecdsa_verify "$MSG_signature" || continue
 		fi
 		PEER=$i
 		[ ${#text[@]} -gt 1 ] || PROVED_SID[$6]=${P_SID[i]} PROVED_TEXT[$6]=${text[0]}

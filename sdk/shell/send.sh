@@ -6,7 +6,9 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 	CODE=unreachable RETRY='' FIX=''
 	http_request "$2" "$3" "${5:-$TOKEN}" "${4:-}" "${6:-15}"
 	PROXY_STATUS=${STATUS:3} STATUS=${STATUS:0:3}
-	! is_decimal "$RETRY_AFTER" || [ "$RETRY_AFTER" -gt 3600 ] || RETRY=$RETRY_AFTER
+	for line in "${OUTPUT[@]}"; do
+		[[ $line =~ ^[Rr]etry-[Aa]fter:\ ([0-9]{1,4})$'\r'?$ ]] && ((10#${BASH_REMATCH[1]} <= 3600)) && RETRY=$((10#${BASH_REMATCH[1]}))
+	done
 	line=${RESPONSE:0:60}
 	case $CURL_EXIT:$STATUS in
 		0:2??)
@@ -134,7 +136,7 @@ seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 	fi
 	set_aad "$ID" "$to" message
 	if [ "$to" = '*' ]; then
-		write_body "$TMP.signed" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		write_signed "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
 		ecdsa_sign "$SESSION/keys/sign-$SID"
 		is_base64 "$SIGNATURE" || die "openssl can't sign here, or was ended" "call again; nothing was sent"
 		signature="signature: $SIGNATURE"$'\n'

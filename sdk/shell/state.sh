@@ -188,13 +188,6 @@ release() {
 
 # ---- one process polls; locks only save work ----
 
-init_temp() { # -> TMP, how the names of this process's files begin
-	find_place
-	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
-	catch_end
-	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
-}
-
 find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
 	local words
 	read_line /proc/1/stat || LINE=''

@@ -267,8 +267,8 @@ set_reach() { # listening, wakes or reads: what a message does to our agent now.
 listen_to_wake() { # [PROGRAM]: of the Codex that is to be woken, where this process was started for that
 	local seconds=100
 	if [ -n "$1" ]; then
-		READER=${1#/proc/} READER=${READER%/exe}
-		is_decimal "$READER" || READER=''
+		WATCHED=${1#/proc/} WATCHED=${WATCHED%/exe}
+		is_decimal "$WATCHED" || WATCHED=''
 		wake_for_news "$1"
 	elif is_locked wake; then
 		print "agentalk: another call of this session wakes you already. You can end your turn."

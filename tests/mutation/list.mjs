@@ -36,7 +36,7 @@ export const MUTATIONS = {
   'client: any signature is right': {
     promise: 'nobody speaks as somebody else',
     file: sh('receive'),
-    old: 'read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue',
+    old: 'read_public_keys "$i" && write_pem "${P_SIGN[i]}" && ecdsa_verify "$MSG_signature" || continue',
     new: 'read_public_keys "$i" || continue',
     test: 'attacks/client/members',
     named: 'under the id of another is not shown',
