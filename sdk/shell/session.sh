@@ -347,9 +347,9 @@ cmd_invite() {
 }
 
 warn_of_local_bridge() {
-	local port=${BRIDGE##*:}
-	is_decimal "$port" || port=80
-	! is_local_bridge || print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $port:127.0.0.1:$port THAT_MACHINE"
+	is_local_bridge || return 0
+	port_of_bridge
+	print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
 }
 
 welcome() {

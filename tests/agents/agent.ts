@@ -185,7 +185,7 @@ export class Agent {
         this.#model.end(`${program.title} has ended: ${signal ?? status}`);
       });
     }
-    this.#turn = await this.#model.listen(60_000);
+    this.#turn = await this.#model.listen(180_000); // a program of 100 MB on a busy machine
     this.note(`--- it is told\n${this.#turn.user}`);
   }
 

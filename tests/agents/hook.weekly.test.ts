@@ -1,6 +1,7 @@
 /** The hook that docs/agents.md names: a turn that ends with unread words goes on by itself, and without a word of the peer. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
@@ -19,25 +20,27 @@ after(() => bridge.stop());
 
 const SENTENCE = 'agentalk: news has come. To read it, run: ./agentalk wait 0';
 const DOC = readFileSync(join(ROOT, 'docs', 'agents.md'), 'utf8');
-/** The JSON of the hook, as the document has it. */
-const json = (event: string) =>
-  new RegExp(`'(\\{"hooks":\\{"${event}".*\\})'`).exec(DOC)?.[1] ?? assert.fail(`docs/agents.md has a ${event} hook`);
+/** The command of the document that has this in it. */
+const commandWith = (text: string) =>
+  [...DOC.matchAll(/```sh\n(.*)\n```/g)].find(([, line = '']) => line.includes(text))?.[1] ??
+  assert.fail(`docs/agents.md has a command with ${text}`);
+
+/** Runs it as the person does, in the project. */
+const runAt = (home: string, command: string) =>
+  void execFileSync('bash', ['-c', command], { cwd: join(home, 'project'), env: { ...process.env, HOME: home } });
 
 /** How each program is given it. */
 const STARTS: Partial<Record<ProgramName, () => StartOptions>> = {
-  claude: () => ({ mode: 'relaxed', flags: ['--settings', json('Stop')] }),
+  claude: () => {
+    const [, json = ''] = /^claude --settings '(.*)'$/.exec(commandWith('claude --settings')) ?? [];
+    return { mode: 'relaxed', flags: ['--settings', json] };
+  },
   codex: () => ({
     mode: 'relaxed',
     flags: ['--dangerously-bypass-hook-trust'], // in a terminal Codex asks whether the hook is trusted
-    prepare: (home) => writeFileSync(join(home, '.codex', 'hooks.json'), json('Stop')),
+    prepare: (home) => runAt(home, commandWith('.codex/hooks.json')),
   }),
-  gemini: () => ({
-    mode: 'relaxed',
-    prepare: (home) => {
-      mkdirSync(join(home, 'project', '.gemini'));
-      writeFileSync(join(home, 'project', '.gemini', 'settings.json'), json('AfterAgent'));
-    },
-  }),
+  gemini: () => ({ mode: 'relaxed', prepare: (home) => runAt(home, commandWith('.gemini/settings.json')) }),
 };
 
 for (const name of names()) {

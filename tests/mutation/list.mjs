@@ -44,8 +44,8 @@ export const MUTATIONS = {
   'client: a signature is of no session': {
     promise: 'a signature is bound to the sid',
     file: sh('receive'),
-    old: 'write_body "$TMP.signed" "$AAD"$\'\\n\'"${P_SID[i]}"$\'\\n\\n\'"$UNSIGNED"',
-    new: 'write_body "$TMP.signed" "$AAD"$\'\\n\'"${P_SID[i]}"$\'\\n\\n\'"$UNSIGNED" && [ -n "$MSG_signature" ] && PEER=$i && return 0',
+    old: 'write_signed "$AAD"$\'\\n\'"${P_SID[i]}"$\'\\n\\n\'"$UNSIGNED"',
+    new: 'write_signed "$AAD"$\'\\n\'"${P_SID[i]}"$\'\\n\\n\'"$UNSIGNED" && [ -n "$MSG_signature" ] && PEER=$i && return 0',
     test: 'attacks/client/members',
     named: 'over another sid',
   },
