@@ -17,7 +17,7 @@ encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with i
 		sanitize "$name" # a character may have been cut
 		name=${CLEAN%%"$REPLACEMENT"*}$ending
 	fi
-	case $name in '' | . | ..) name='file' ;; esac
+	case $name in . | .. | '') name='file' ;; esac
 	ENCODED=''
 	for ((i = 0; i < ${#name}; i++)); do
 		char=${name:i:1}

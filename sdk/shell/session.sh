@@ -291,14 +291,10 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 }
 
 publish_session() { # from here on the session is there
-	local run text key
+	local text key
 	folder_of "$0"
 	shell_quote "$SESSION/agentalk.sh"
 	CALL="bash $QUOTED"
-	shell_quote "$BASH"
-	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
-	shell_quote "$SESSION"
-	run="$run $QUOTED"
 	read_file "$0" || die "this script can't be read" "fetch it again"
 	BODY=("${BYTES[@]}")
 	write_body "$SESSION/agentalk.sh" ''
@@ -315,17 +311,32 @@ publish_session() { # from here on the session is there
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
-	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL."$'\n'
-	for key in say dm wait listen who show log invite leave send_file; do text="${text}agentalk_$key() { $run $key \"\$@\"; }"$'\n'; done
+	describe_functions
 	write_new_file "$ENV_FILE" "$text" && return
 	[[ -e $ENV_FILE || -L $ENV_FILE ]] || die_disk
 	die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
-# What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
-# shellcheck disable=SC2016
-RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
-printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+describe_functions() { # -> text, of the .env file. Once the folder is gone, anybody could put another one in its place
+	local folder script
+	shell_quote "$SESSION"
+	folder=$QUOTED
+	shell_quote "$SESSION/agentalk.sh"
+	script=$QUOTED
+	shell_quote "$BASH"
+	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL.
+agentalk_session() {
+	if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then
+		$QUOTED -p $script \"\$@\"
+	else
+		printf '%s\\n' 'agentalk: error: the folder of this session is gone, or is not yours' >&2 && false
+	fi
+}
+"
+	for key in say dm wait listen who show log invite leave send_file; do
+		text="${text}agentalk_$key() { agentalk_session $key \"\$@\"; }"$'\n'
+	done
+}
 
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude

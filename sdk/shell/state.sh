@@ -78,13 +78,13 @@ read_state() { # -> all of it, as of the newest commit
 	for line in "${i[@]}"; do finish "$line"; done
 }
 
-forget_changes() { # what belongs to the next commit: lines for `finish`, and files to remove after it
+forget_changes() { # what belongs to the next commit: lines for finish, and files to remove after it
 	NEW_RECORDS=() NEW_MOVES=() NEW_DIGESTS=() NEW_REMOVES=()
 }
 
 refresh_state() { [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || read_state; } # where nothing of it was changed since
 
-finish() { # LINE of a commit: `record N TEXT`, `move FROM TO` or `digest FILE SEQ HASH`. It may be done already
+finish() { # LINE of a commit: 'record N TEXT', 'move FROM TO' or 'digest FILE SEQ HASH'. It may be done already
 	local rest=${1#* }
 	local file=$SESSION/${rest%% *} text=${rest#* }
 	case $1 in
@@ -179,7 +179,7 @@ die_disk() {
 
 die_left() { die "this session has left the channel" "what was said: $CALL log. A new one: $CALL create $BRIDGE"; }
 
-hold() { ((HELD += 1)); } # until `release` no signal but KILL ends this process
+hold() { ((HELD += 1)); } # until release no signal but KILL ends this process
 
 release() {
 	((HELD -= 1, 1))
