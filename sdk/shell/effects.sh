@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
 #
-# This script has two parts. Part 1, the effects, is every place that starts a program, reaches the network, reads, writes,
-# renames or removes a file, waits, or prints. Part 2, the rules, is bash over these functions and nothing else: no
-# program, no redirection, no eval. Whoever has read part 1 knows all that this script can do.
+# Part 1, the effects, is every place that starts a program, reaches the network, reads, writes, renames or removes a file,
+# waits, or prints. Part 2, the rules, is bash over these functions and nothing else: no program, no redirection, no eval.
+# Whoever has read part 1 knows all that this script can do.
 #
-# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into one folder for each session and the .env file
-# beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into a session's folder and the .env file beside it,
+# sends to the one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 
@@ -60,14 +60,15 @@ read_hex() { # BYTES of standard input -> HEX
 
 random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
 
-# ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
+# ---- cryptography: openssl. Keys reach it in its environment or in files, never as arguments ----
 
 hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${HASH:0:64}; } # TEXT -> HASH, 64 hex
 
 hash_files() { # FILE… -> HASHES
-	local line
-	HASHES=()
-	while read -r line; do line=${line#\\} HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
+	local IFS=$'\n'
+	HASHES=($("$RUN_openssl" dgst -sha256 -r "$@"))
+	HASHES=("${HASHES[@]#\\}")
+	HASHES=("${HASHES[@]%% *}")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
@@ -75,14 +76,14 @@ aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the
 	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
 }
 
-seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS and BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
+seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS, BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
 	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s' "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
 	read_blocks "$TMP.sealed"
-	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed")
+	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed") && CIPHERTEXT=${CIPHERTEXT%$'\r'}
 }
 
-unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext lies in $TMP.opened, not looked at
-	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf '%s' "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext, in $TMP.opened
+	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf %s "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
 	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
 	read_blocks "$TMP.sealed"
 	read_hex 16 <"$TMP.opened" && BLOCKS[0]=$HEX
@@ -91,9 +92,9 @@ unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; t
 read_opened() { { read_hex 16 && read_bytes; } <"$TMP.opened"; } # -> BYTES: the plaintext, once its tag is right
 
 read_blocks() { # FILE -> BLOCKS: its bytes as lines of 32 hex
-	local line
-	BLOCKS=()
-	while read -r line; do BLOCKS[${#BLOCKS[@]}]=${line//[!0-9a-f]/}; done < <("$RUN_od" -An -v -tx1 <"$1")
+	local IFS=$'\n'
+	BLOCKS=($("$RUN_od" -An -v -tx1 <"$1"))
+	BLOCKS=("${BLOCKS[@]//[!0-9a-f]/}")
 }
 
 make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
@@ -105,7 +106,7 @@ write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '
 
 ecdh() { # PRIVATE_FILE PUBLIC -> HEX, the shared x-coordinate. Status 1: no point of the curve
 	write_pem "$2"
-	read_hex 32 < <("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem")
+	HEX=$("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem" | { read_hex 32 && printf %s "$HEX"; })
 }
 
 ecdsa_sign() { # PRIVATE_FILE TEXT, then BODY -> SIGNATURE, base64 DER
@@ -121,13 +122,14 @@ ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
 
 write_signed() { { printf %s "$1" && print_body; } >"$TMP.signed" || die_disk; } # TEXT, then BODY: what is verified or hashed
 
-# ---- the network: curl, to BRIDGE/channels/CHANNEL alone. Credentials go in by standard input ----
+# ---- the network: curl, to BRIDGE/channels/CHANNEL alone ----
 
 run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so many KiB -> CURL_EXIT. Prints what -w says
 	local credential=$1 seconds=$2 kib=$3
 	shift 3
 	(
 		ulimit -f "$kib"
+		if [ -n "$CURL_CONF" ]; then OPENSSL_CONF=$CURL_CONF; else unset OPENSSL_CONF; fi
 		{
 			printf 'header = "Authorization: Bearer %s"\n' "$credential"
 			[[ -z $TICKET || $credential != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
@@ -136,7 +138,7 @@ run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so ma
 }
 
 http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE, RETRY_AFTER
-	local line
+	local line value
 	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
 	CURL_EXIT=0 RETRY_AFTER=''
 	STATUS=$(
@@ -144,14 +146,14 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
 			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}' "$BRIDGE/channels/$CHANNEL$2"
 	) || CURL_EXIT=$?
-	while read -r line; do
-		case $line in [Rr]etry-[Aa]fter:\ *) RETRY_AFTER=${line#*: } RETRY_AFTER=${RETRY_AFTER%$'\r'} ;; esac
+	while IFS=$': \r' read -r line value; do
+		[[ $line != [Rr]etry-[Aa]fter ]] || RETRY_AFTER=$value
 	done <"$TMP.headers"
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
 transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
-	local direction=$1 status arguments=()
+	local direction=$1 arguments=() IFS=$' \r\n'
 	shift
 	while [ $# -gt 0 ]; do
 		case $direction in
@@ -162,15 +164,14 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 		arguments[${#arguments[@]}]="$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH"
 		shift 2
 	done
-	STATUSES=()
-	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
+	STATUSES=($(
 		run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
-	)
+	))
 }
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
 	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
@@ -231,7 +232,8 @@ absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	local size
 	SIZES=()
-	while read -r size _; do SIZES[${#SIZES[@]}]=$size; done < <("$RUN_wc" -c "$@")
+	"$RUN_wc" -c "$@" >"$TMP.sizes"
+	while read -r size _; do SIZES[${#SIZES[@]}]=$size; done <"$TMP.sizes"
 	SIZE=${SIZES[0]:-}
 }
 
@@ -263,7 +265,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 # ---- the screen, and the end ----
 
-print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Ends where nobody reads any more
 
 print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
@@ -283,20 +285,20 @@ init_temp() { # -> TMP, how the names of this process's files begin
 
 on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
 
-clean_up() { # nobody waits for it
-	# What a commit names is still to be moved.
-	[ -z "$IS_COMMITTING" ] || return
+clean_up() {
+	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
 }
 
 start_part_1() {
-	export LC_ALL=C
+	CURL_CONF=${OPENSSL_CONF:-}
+	export LC_ALL=C OPENSSL_CONF=/dev/null # the machine's settings may lack what we use; curl has them
 	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
 	IFS=$' \t\n'
 	umask 077
-	unset CDPATH
+	unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL # or programs of Windows don't find our files
 	printf -v NULLS %032d 0
 	REMOVE=()
 	find_programs
