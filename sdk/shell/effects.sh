@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
 #
-# Part 1, the effects, is every place that starts a program, reaches the network, reads, writes, renames or removes a file,
-# waits, or prints. Part 2, the rules, is bash over these functions and nothing else: no program, no redirection, no eval.
-# Whoever has read part 1 knows all that this script can do.
-#
-# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into a session's folder and the .env file beside it,
-# sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# Part 1, the effects, is every place that starts a program, reaches the network, touches a file, waits, or prints. Part 2,
+# the rules, is bash over these functions and nothing else: no program, no redirection, no eval. Whoever has read part 1
+# knows all that this script can do. It writes into one folder for each session and the .env file beside it, sends to the
+# one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 
@@ -19,24 +17,23 @@ set -f -o pipefail +o posix # no file patterns but in list_files
 
 PROGRAMS='cat curl date mkdir mv od openssl rm sleep split stat tee wc'
 
-find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program can be found
+find_programs() { # -> RUN_<program>, absolute paths; MISSING. No other program can be found then
 	local program folder IFS=:
 	MISSING=''
 	for program in ${PROGRAMS// /:}; do
 		printf -v "RUN_$program" %s ''
 		for folder in $PATH; do
 			[[ $folder = /* && -f $folder/$program && -x $folder/$program ]] || continue
-			printf -v "RUN_$program" %s "$folder/$program"
-			break
+			printf -v "RUN_$program" %s "$folder/$program" && break
 		done
 		folder=RUN_$program
 		[[ ${!folder} || $program = stat ]] || MISSING="$MISSING $program"
 	done
 	# shellcheck disable=SC2123
-	PATH=/dev/null # an empty one would mean the working folder
+	PATH=/dev/null
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
+read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, if there is one
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
@@ -44,7 +41,7 @@ read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never s
 	TICKS=${TICKS%%.*}
 }
 
-sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS, and a random part of one
+sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS and a part of one
 
 is_process() { kill -0 "$1"; } # PID
 
@@ -60,30 +57,31 @@ read_hex() { # BYTES of standard input -> HEX
 
 random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
 
-# ---- cryptography: openssl. Keys reach it in its environment or in files, never as arguments ----
+# ---- cryptography: openssl. Keys reach it in its environment or in files ----
 
 hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${HASH:0:64}; } # TEXT -> HASH, 64 hex
 
 hash_files() { # FILE… -> HASHES
 	local IFS=$'\n'
 	HASHES=($("$RUN_openssl" dgst -sha256 -r "$@"))
+	IFS=' '
 	HASHES=("${HASHES[@]#\\}")
 	HASHES=("${HASHES[@]%% *}")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
-aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the key is the passphrase's SHA-256
+aes_ctr() { # PASSPHRASE IV, input to output: AES-256-CTR by the passphrase's SHA-256
 	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
 }
 
-seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS, BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
+seal_bytes() { # PASSPHRASE IV HEADERS: of a zero block, HEADERS and BODY -> BLOCKS; CIPHERTEXT, without the first
 	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s' "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
 	read_blocks "$TMP.sealed"
 	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed") && CIPHERTEXT=${CIPHERTEXT%$'\r'}
 }
 
-unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext, in $TMP.opened
-	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf %s "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaintext, in $TMP.opened
+	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf '%s' "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
 	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
 	read_blocks "$TMP.sealed"
 	read_hex 16 <"$TMP.opened" && BLOCKS[0]=$HEX
@@ -94,6 +92,7 @@ read_opened() { { read_hex 16 && read_bytes; } <"$TMP.opened"; } # -> BYTES: the
 read_blocks() { # FILE -> BLOCKS: its bytes as lines of 32 hex
 	local IFS=$'\n'
 	BLOCKS=($("$RUN_od" -An -v -tx1 <"$1"))
+	IFS=' '
 	BLOCKS=("${BLOCKS[@]//[!0-9a-f]/}")
 }
 
@@ -109,32 +108,26 @@ ecdh() { # PRIVATE_FILE PUBLIC -> HEX, the shared x-coordinate. Status 1: no poi
 	HEX=$("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem" | { read_hex 32 && printf %s "$HEX"; })
 }
 
-ecdsa_sign() { # PRIVATE_FILE TEXT, then BODY -> SIGNATURE, base64 DER
-	write_signed "$2"
+ecdsa_sign() { # PRIVATE_FILE: of $TMP.signed -> SIGNATURE, base64 DER
 	SIGNATURE=$("$RUN_openssl" dgst -sha256 -sign "$1" "$TMP.signed" | "$RUN_openssl" base64 -A) && SIGNATURE=${SIGNATURE%$'\r'}
 }
 
-ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
+ecdsa_verify() { # PUBLIC SIGNATURE: of $TMP.signed
 	write_pem "$1"
 	printf %s "$2" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
 	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >"$TMP.verified"
 }
 
-write_signed() { { printf %s "$1" && print_body; } >"$TMP.signed" || die_disk; } # TEXT, then BODY: what is verified or hashed
+# ---- the network: curl, to BRIDGE/channels/CHANNEL alone. ----
 
-# ---- the network: curl, to BRIDGE/channels/CHANNEL alone ----
-
-run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so many KiB -> CURL_EXIT. Prints what -w says
-	local credential=$1 seconds=$2 kib=$3
-	shift 3
-	(
-		ulimit -f "$kib"
-		if [ -n "$CURL_CONF" ]; then OPENSSL_CONF=$CURL_CONF; else unset OPENSSL_CONF; fi
-		{
-			printf 'header = "Authorization: Bearer %s"\n' "$credential"
-			[[ -z $TICKET || $credential != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
-		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$seconds" -H Expect: ${CACERT:+--cacert "$CACERT"} "$@" 4>&-
-	)
+run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl; what comes has at most so many KiB
+	local config="header=\"Authorization: Bearer $1\""
+	[[ -z $TICKET || $1 != "$ACCESS" ]] || config=$config$'\n'"header=\"Agentalk-Invite: $TICKET\""
+	ulimit -f "$3"
+	if [ "$CURL_CONF" ]; then OPENSSL_CONF=$CURL_CONF; else unset OPENSSL_CONF; fi
+	TMPDIR=$SESSION/tmp # for the here-string
+	exec "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: -H 'Accept: text/plain' \
+		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- <<<"$config" || exit 23
 }
 
 http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE, RETRY_AFTER
@@ -142,7 +135,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
 	CURL_EXIT=0 RETRY_AFTER=''
 	STATUS=$(
-		run_curl "$3" "$5" 4096 -X "$1" -H 'Accept: text/plain' \
+		run_curl "$3" "$5" 4096 -X "$1" \
 			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
 			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}' "$BRIDGE/channels/$CHANNEL$2"
 	) || CURL_EXIT=$?
@@ -152,15 +145,34 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
-transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
+start_watch() { # PATH SECONDS: long polls of eight seconds over one connection
+	local n urls=()
+	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
+	[ -e /dev/fd/0 ] && exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
+}
+
+read_watch() { # -> RESPONSE, the next answer up to its line `cursor`. Status 1: none came
+	local line
+	RESPONSE=''
+	while IFS= read -r -t 20 -n 131072 -u 5 line && [ ${#RESPONSE} -lt 4194304 ]; do
+		RESPONSE=$RESPONSE$line$'\n'
+		[[ $line != cursor\ * ]] || return 0
+	done
+	return 1
+}
+
+stop_watch() {
+	[ -z "$WATCH" ] || kill "$WATCH"
+	exec 5<&-
+	WATCH=''
+}
+
+transfer_pieces() { # put|get, FILE HASH…: pieces of a file -> STATUSES
 	local direction=$1 arguments=() IFS=$' \r\n'
 	shift
 	while [ $# -gt 0 ]; do
-		case $direction in
-			put) arguments=("${arguments[@]}" -T "$1" -o /dev/null) ;;
-			get) arguments=("${arguments[@]}" -o "$1") ;;
-			head) arguments=("${arguments[@]}" -I -o /dev/null) ;;
-		esac
+		[ "$direction" = get ] || arguments=("${arguments[@]}" -T "$1" -o /dev/null)
+		[ "$direction" = put ] || arguments=("${arguments[@]}" -o "$1")
 		arguments[${#arguments[@]}]="$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH"
 		shift 2
 	done
@@ -171,7 +183,7 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, little more than MAX -> BYTES, the pieces between NULs; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
 	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
@@ -194,7 +206,7 @@ read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
 	[ -r "$1" ] && read_bytes <"$1"
 }
 
-read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: a terminal, or nothing comes
+read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: nothing comes
 	local first
 	[ ! -t 0 ] && IFS= read -r -d '' -n 1 -t 5 first || return
 	read_bytes "$1"
@@ -206,7 +218,7 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
-write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, which others may write, too: not cut first
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, not cut first: others may write it
 
 write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
 
@@ -225,26 +237,24 @@ list_files() { # BEGINNING -> FILES: those whose paths begin so
 	[[ -e ${FILES[0]} || -L ${FILES[0]} ]] || FILES=()
 }
 
-copy_file() { "$RUN_cat" "$1" >"$2"; } # FROM TO
-
 absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
 
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	local size
 	SIZES=()
-	"$RUN_wc" -c "$@" >"$TMP.sizes"
+	"$RUN_wc" -c -- "$@" >"$TMP.sizes"
 	while read -r size _; do SIZES[${#SIZES[@]}]=$size; done <"$TMP.sizes"
 	SIZE=${SIZES[0]:-}
 }
 
 file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
 	IDENTITY=-
-	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
+	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z -- "$1" || "$RUN_stat" -f %c -- "$1") || IDENTITY=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
 
-hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finish_hash waits for
+hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext
 	local pass=$1
 	shift
 	{ "$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_openssl" dgst -sha256 -r >"$TMP.hash"; } &
@@ -277,16 +287,14 @@ die() { # WHAT_FAILED WHAT_TO_DO
 init_temp() { # -> TMP, how the names of this process's files begin
 	find_place
 	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
-	HELD=0 IS_ENDING='' IS_COMMITTING=''
 	trap clean_up EXIT
 	trap on_signal INT HUP TERM
 	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
 
-on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
-
 clean_up() {
 	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
+	[ -z "$WATCH" ] || stop_watch
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
@@ -294,8 +302,8 @@ clean_up() {
 
 start_part_1() {
 	CURL_CONF=${OPENSSL_CONF:-}
-	export LC_ALL=C OPENSSL_CONF=/dev/null # the machine's settings may lack what we use; curl has them
-	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
+	export LC_ALL=C OPENSSL_CONF=/dev/null # without the machine's settings, which curl has
+	exec 4>&2 2>/dev/null # errors are told in our own words
 	IFS=$' \t\n'
 	umask 077
 	unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL # or programs of Windows don't find our files
