@@ -53,7 +53,6 @@ check_path() { # PATH -> SIZE; each fault has its own words
 	[ ! -d "$1" ] || die "that is a folder" "pack it into one file first, with tar or zip"
 	[ -f "$1" ] || die "that is a pipe or a device" "write its contents to a file first"
 	[ -r "$1" ] || die "that file can't be read by this user" "check its permissions"
-	case $1 in -*) set -- "./$1" ;; esac # or it would be an option of wc
 	file_sizes "$1" && is_decimal "$SIZE" || die "that file can't be read" "check the disk"
 }
 

@@ -326,7 +326,8 @@ publish_session() { # from here on the session is there
 # What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
 # shellcheck disable=SC2016
 RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
-printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+why="is gone"; [[ ! -e $1 ]] || why="belongs to another user: call as the one who made it"
+printf "agentalk: error: the folder of this session %s\n" "$why" >&2; exit 1'
 
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude

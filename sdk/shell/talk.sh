@@ -66,7 +66,6 @@ cmd_dm() {
 
 cmd_send_file() { # PATH [NAME]
 	local to='*' name=all size hash
-	case ${1:-} in -?*) set -- "./$1" "${@:2}" ;; esac # or it would be an option of wc
 	check_file "${1:-}"
 	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
 	encrypt_file "$1"
