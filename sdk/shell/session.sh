@@ -183,13 +183,15 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 				;;
 			--cacert)
 				CACERT=${1:-}
-				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
+				[[ -f $CACERT && -r $CACERT ]] || die "--cacert takes a file, and this one can't be read" "check its path and permissions"
 				folder_of "$CACERT"
 				CACERT=$FOLDER/${CACERT##*/}
 				shift
 				;;
 			--invite-file)
 				INVITE_FILE=${1:-}
+				[[ $INVITE_FILE && ! -e $INVITE_FILE && ! -L $INVITE_FILE ]] || die "--invite-file takes the path of a new file" "take another path; nothing was opened"
+				folder_of "$INVITE_FILE" && [ -w "$FOLDER" ] || die "there is no such folder for --invite-file, or it can't be written" "take another path; nothing was opened"
 				shift
 				;;
 			--?*) die "there is no option ${argument%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
@@ -267,7 +269,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link" \
+		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
@@ -275,6 +277,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
+	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
@@ -326,8 +329,10 @@ describe_functions() { # -> text, of the .env file. Once the folder is gone, any
 agentalk_session() {
 	if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then
 		$QUOTED -p $script \"\$@\"
+	elif [ -e $folder ]; then
+		printf '%s\\n' 'agentalk: error: the folder of this session belongs to another user: call as the one who made it' >&2 && false
 	else
-		printf '%s\\n' 'agentalk: error: the folder of this session is gone, or is not yours' >&2 && false
+		printf '%s\\n' 'agentalk: error: the folder of this session is gone' >&2 && false
 	fi
 }
 "
@@ -369,7 +374,7 @@ welcome() {
 		if [ -n "$INVITE_FILE" ]; then
 			make_invite
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
-				die "can't write the invite to that file" "is it there already? The invite: $CALL invite"
+				die "can't write the invite to that file" "the channel is open all the same. The invite: $CALL invite"
 			print "agentalk: the line for the other agent is in $INVITE_FILE"
 			warn_of_local_bridge
 		else

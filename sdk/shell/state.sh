@@ -58,6 +58,7 @@ read_state() { # -> all of it, as of the newest commit
 		done
 		read_file "$SESSION/state/commit.$COMMIT.$WRITER" && [[ ${BYTES[0]} = *$'\nend' ]] && break
 	done
+	[ "$tries" -lt 100 ] || die_gone
 	[ "$tries" -lt 100 ] || die "the state of $SESSION is damaged" "leave it, and create or join with another session"
 	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
 		line=${file##*/commit.}
@@ -174,8 +175,11 @@ raise() { let "$1 = $1 < $2 ? $2 : $1, 1"; } # VARIABLE NUMBER: to at least that
 
 die_disk() {
 	[[ ! -e $SESSION/session || -e $SESSION/keys ]] || die_left
+	die_gone
 	die "can't write in $SESSION" "is the disk full or read-only? Make room and call again; nothing is lost or half-done"
 }
+
+die_gone() { [ -d "$SESSION" ] || die "the folder of this session is gone: $SESSION" "$CALL create, or join by the link again"; }
 
 die_left() { die "this session has left the channel" "what was said: $CALL log. A new one: $CALL create $BRIDGE"; }
 
