@@ -91,7 +91,7 @@ describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: n
 	PRESENCE="last seen $AGE"
 	(($3 > 2)) || PRESENCE='here a moment ago' # between two polls
 	[ "$2" != listening ] || PRESENCE='listening now'
-	[[ $2 = listening || ${P_REACH[PEER]} != wakes ]] || PRESENCE="$PRESENCE, and a message wakes it"
+	[[ $2 = listening || ${P_REACH[PEER]} != wakes:* || $((NOW - ${P_REACH[PEER]#*:} / 1000)) -ge 28800 ]] || PRESENCE="$PRESENCE, and a message wakes it"
 	PRESENCE="${P_LABEL[PEER]} (${P_KIND[PEER]}) $PRESENCE"
 }
 
@@ -185,7 +185,7 @@ poll_or_yield() { # SECONDS: one poll; or a pause while another process of this 
 	if poll "$seconds"; then
 		OFFLINE_REASON='' FAILED_POLLS=0
 		fetch_files
-		[ -z "$WANTED" ] || serve_wants
+		[ -z "$WANTS" ] || serve_wants
 		send_queued "$OUT" 5 || :
 		check_copy
 		return
