@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import * as protocol from '../../../sdk/protocol.ts';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
+import { until } from '../../lib/shell.ts';
 import { AttackFixture, insertOnce, messageLine } from './fixture.ts';
 import type { Sent } from './member.ts';
 
@@ -94,6 +95,36 @@ describe('a control message', { concurrency: 3 }, () => {
     await fixture.call('wait', '2');
     assert.deepEqual([...fixture.blobs.keys()], [hash], 'and it was for ada');
     await fixture.sendMarker('mallory');
+    fixture.check();
+  });
+
+  test('says what a message does to its sender’s agent: not with an older word, and not for ever', async (t) => {
+    const fixture = await open(t, ['ada', 'zed', 'mallory', 'yan']);
+    const now = Date.now();
+    const words: Readonly<Record<string, readonly (readonly [reach: string, time: number])[]>> = {
+      mallory: [
+        ['wakes', now],
+        ['reads', now - 60_000],
+      ],
+      yan: [
+        ['wakes', now],
+        ['reads', now + 1],
+      ],
+      zed: [['wakes', now - 9 * 3_600_000]],
+    };
+    for (const [name, said] of Object.entries(words)) {
+      const member = fixture.member(name);
+      for (const [reach, time] of said) await member.control('bob', 'sync', { headers: { reach, time: String(time) } });
+    }
+    await fixture.sendMarker('ada');
+    for (const name of Object.keys(words)) await fixture.member(name).stop();
+    let who = '';
+    await until('nobody but ada polls', async () => {
+      who = await fixture.call('who');
+      return who.match(/listening now/g)?.length === 1;
+    });
+    assert.match(who, /^agentalk: mallory .*, and a message wakes it/m);
+    assert.doesNotMatch(who, /^agentalk: (yan|zed|ada) .* wakes it/m);
     fixture.check();
   });
 
