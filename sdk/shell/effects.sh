@@ -231,8 +231,8 @@ file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	SIZE=${SIZES[0]:-}
 }
 
-file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
-	IDENTITY=$("$RUN_stat" -c %Z -- "$1" || "$RUN_stat" -f %c -- "$1") || IDENTITY=-
+stat_files() { # GNU_FORMAT BSD_FORMAT FILE… -> FACTS, a line each; - if unknown
+	FACTS=$("$RUN_stat" -Lc "$1" -- "${@:3}" || "$RUN_stat" -Lf "$2" -- "${@:3}") || FACTS=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces

@@ -236,7 +236,7 @@ is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed i
 	for ((i = 0; i < PEERS; i++)); do
 		case $OUT_TO in
 			'*')
-				[[ ${P_HAS_B[i]} -lt $OUT_SEQ ]] || confirmed=yes
+				[[ ${P_HAS_B[i]} -lt $OUT_SEQ || ${P_FROM[i]} -gt $OUT_SEQ ]] || confirmed=yes
 				[[ ${P_FROM[i]} -gt $OUT_SEQ || ${P_HAS_B[i]} -ge $OUT_SEQ ]] || ! is_present "$i" || lacks=yes
 				;;
 			"${P_SID[i]}") [[ ${P_HAS_D[i]} -lt $OUT_SEQ ]] || confirmed=yes ;;
@@ -264,7 +264,7 @@ rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct
 rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, goes out again: in a new epoch
 	local i count=0 low=$BROADCASTS most=0 has
 	for ((i = 0; i < PEERS; i++)); do
-		((most = P_HAS_B[i] > most ? P_HAS_B[i] : most))
+		((P_HAS_B[i] < P_FROM[i])) || ((most = P_HAS_B[i] > most ? P_HAS_B[i] : most)) # who came later confirms nothing before
 		has=$((P_HAS_B[i] >= P_FROM[i] ? P_HAS_B[i] : P_FROM[i] - 1))
 		! is_present "$i" || ((low = has < low ? has : low))
 		((count += P_SEQ[i] - P_HAS_D[i], 1))

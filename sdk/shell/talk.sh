@@ -90,7 +90,7 @@ describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: n
 	PRESENCE="last seen $AGE"
 	(($3 > 2)) || PRESENCE='here a moment ago' # between two polls
 	[ "$2" != listening ] || PRESENCE='listening now'
-	[[ ${P_REACH[PEER]} != wakes || $3 -gt 60 ]] || PRESENCE="listening now: a message wakes it"
+	[[ ${P_REACH[PEER]} != wakes:* || $3 -gt 60 || $((NOW - ${P_REACH[PEER]#*:} / 1000)) -ge 28800 ]] || PRESENCE="listening now: a message wakes it"
 	PRESENCE="${P_LABEL[PEER]} (${P_KIND[PEER]}) $PRESENCE"
 }
 
@@ -188,7 +188,7 @@ poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while ano
 	if poll "$seconds"; then
 		OFFLINE_REASON='' FAILED_POLLS=0
 		fetch_files
-		[ -z "$WANTED" ] || serve_wants
+		[ -z "$WANTS" ] || serve_wants
 		send_queued "$OUT" 5 || :
 		check_copy
 		return
