@@ -90,8 +90,8 @@ describe('a machine', () => {
   });
 
   for (const [status, words] of [
-    [23, /curl can't read or write in .*snap/],
-    [26, /curl can't read or write in .*snap/],
+    [23, /curl can't read or write in \S+: is the disk full/],
+    [26, /curl can't read or write in \S+: is the disk full/],
     [60, /certificate of .* is not trusted: .*--cacert.*date/],
     [77, /curl can't read the certificates to trust: install ca-certificates/],
     [126, /curl crashed, can't run or was ended \(126\)/],
