@@ -53,7 +53,8 @@ for (const name of names) {
   });
   const verdict = status === 0 ? 'right' : status === LACKS_TOOL ? 'not run' : 'wrong';
   counts[verdict]++;
-  const why = status === 0 ? '' : `: ${`${stdout}${stderr}`.trim().split('\n').slice(-3).join('\n    ')} (status ${status})`;
+  const why =
+    status === 0 ? '' : `: ${`${stdout}${stderr}`.trim().split('\n').slice(-3).join('\n    ')} (status ${status})`;
   console.log(`${verdict.padEnd(7)} ${name}${why}`);
 }
 bridge.stop();
