@@ -5,7 +5,7 @@ is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is no session of ours
 	local line
 	is_own_folder "$SESSION" && [[ -O $SESSION/session && ! -L $SESSION/session ]] && read_file "$SESSION/session" || return
-	BRIDGE='' KEY='' NAME='' MADE='' FOLDER_OF_CALLS=''
+	BRIDGE='' KEY='' CHANNEL='' ACCESS='' NAME='' ID='' TOKEN='' TICKET='' CACERT='' LIMIT='' BLOB_LIMIT='' MADE='' FOLDER_OF_CALLS=''
 	split_lines "${BYTES[0]}"
 	for line in "${LINES[@]}"; do
 		case $line in
@@ -27,8 +27,13 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 		esac
 	done
 	adapt_call
-	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]] || return
+	[ -n "$KEY" ] || return 0 # it has left
+	is_hex "$KEY" 64 && is_hex "$ACCESS" 64 && is_hex "$TOKEN" 64 && is_hex "$CHANNEL" 32 && is_hex "$ID" 32 &&
+		is_decimal "$LIMIT" && is_decimal "$BLOB_LIMIT" && is_ticket "$TICKET"
 }
+
+is_ticket() { [[ $1 != *[!A-Za-z0-9_-]* ]]; } # a ticket, a create secret, or nothing
 
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
@@ -41,8 +46,8 @@ open_session() { # COMMAND: of a session that is there
 	read_state
 	[ -n "$KEY" ] || return 0
 	[ -e "$SESSION/keys" ] || { erase_keys && die_left; } # where a call of leave was killed
-	file_identity "$SESSION/keys/identity"
-	OWN_IDENTITY=$IDENTITY
+	stat_files %Z %c "$SESSION/keys/identity"
+	OWN_IDENTITY=$FACTS
 	remove_stale
 }
 
@@ -133,16 +138,16 @@ make_state() { # commit 0
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
-	file_identity "$SESSION/keys/identity"
-	IDENTITY_WHEN_MADE=$IDENTITY
+	stat_files %Z %c "$SESSION/keys/identity"
+	IDENTITY_WHEN_MADE=$FACTS
 	for field in $STATE_FIELDS; do text="$text${!field} "; done
 	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
 	write_file "$SESSION/state/head.0.0" ''
 	read_state
 }
 
-parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]]/}
+parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
+	local text=${1//[[:space:]>]/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -184,13 +189,15 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 				;;
 			--cacert)
 				CACERT=${1:-}
-				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
+				[[ -f $CACERT && -r $CACERT ]] || die "--cacert takes a file, and this one can't be read" "check its path and permissions"
 				folder_of "$CACERT"
 				CACERT=$FOLDER/${CACERT##*/}
 				shift
 				;;
 			--invite-file)
 				INVITE_FILE=${1:-}
+				[[ $INVITE_FILE && ! -e $INVITE_FILE && ! -L $INVITE_FILE ]] || die "--invite-file takes the path of a new file" "take another path; nothing was opened"
+				folder_of "$INVITE_FILE" && [ -w "$FOLDER" ] || die "there is no such folder for --invite-file, or it can't be written" "take another path; nothing was opened"
 				shift
 				;;
 			--?*) die "there is no option ${argument%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
@@ -268,7 +275,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link" \
+		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
@@ -276,8 +283,9 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
+	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
-	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
+	is_ticket "$TICKET" || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
 }
 
@@ -328,8 +336,10 @@ describe_functions() { # -> text, of the .env file. Once the folder is gone, any
 agentalk_session() {
 	if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then
 		$QUOTED -p $script \"\$@\"
+	elif [ -e $folder ]; then
+		printf '%s\\n' 'agentalk: error: the folder of this session belongs to another user: call as the one who made it' >&2 && false
 	else
-		printf '%s\\n' 'agentalk: error: the folder of this session is gone, or is not yours' >&2 && false
+		printf '%s\\n' 'agentalk: error: the folder of this session is gone' >&2 && false
 	fi
 }
 "
@@ -371,7 +381,7 @@ welcome() {
 		if [ -n "$INVITE_FILE" ]; then
 			make_invite
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
-				die "can't write the invite to that file" "is it there already? The invite: $CALL invite"
+				die "can't write the invite to that file" "the channel is open all the same. The invite: $CALL invite"
 			print "agentalk: the line for the other agent is in $INVITE_FILE"
 			warn_of_local_bridge
 		else
