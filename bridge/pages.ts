@@ -9,7 +9,7 @@ import launcher from '../sdk/launcher.sh';
 import join from '../sdk/agent-pages/join.md';
 import llms from '../sdk/agent-pages/llms.md';
 import skill from '../sdk/agent-pages/skill.md';
-import views from '../sdk/web/views.ts';
+import htmlPages from '../sdk/web/html-pages.ts';
 import type { Config } from './ops/config.ts';
 import { Refusal } from './errors.ts';
 import { headersOf, type Exchange } from './http.ts';
@@ -23,7 +23,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
   const effects = agentalk.slice(0, agentalk.indexOf('\n# ==== Part 2'));
   const constants = { SHA256: sha256(client), PART: String(effects.split('\n').length) };
   const page = (text: string, path: string, type?: string): Page => {
-    const view = views[path];
+    const view = htmlPages[path];
     const asText = lazily(() => templateOf(text, constants));
     const asHtml = lazily(() => templateOf(view?.html ?? text, { ...constants, ...view?.fields }));
     return (exchange, id) => {
@@ -35,7 +35,7 @@ export function pages(config: Config, bundle: Buffer): Record<string, Page> {
       exchange.answer(200, body, [...headers, 'Vary', 'Accept, User-Agent'], SHARED_BYTES);
     };
   };
-  const documents = Object.entries(docs).flatMap(([name, { text }]) =>
+  const documents = Object.entries(docs).flatMap(([name, text]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
   );
   const start = Buffer.from(launcher);

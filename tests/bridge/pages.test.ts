@@ -90,7 +90,7 @@ test('browsers get HTML, everybody else text', async () => {
     assert.equal(text.startsWith('<!doctype html>'), type === 'text/html');
   }
   const { text } = await call(bridge.url, 'GET', '/', { accept: 'text/html' });
-  assert.ok(text.includes(`<link rel=alternate type="text/markdown" href="${bridge.url}/llms.txt">`));
+  assert.ok(text.includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}/llms.txt">`));
 });
 
 test('a Host that is none never gets into a page', async () => {
