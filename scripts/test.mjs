@@ -12,12 +12,12 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle-tests.mjs';
-import { needTools } from './require-programs.mjs';
+import { requirePrograms } from './require-programs.mjs';
 
 /** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
 const TIMEOUT_MS = 15 * 60_000;
 
-needTools('git', 'bash', 'curl', 'openssl');
+requirePrograms('git', 'bash', 'curl', 'openssl');
 const isTrue = (value) => value !== undefined && value !== '' && value !== '0';
 const options = process.argv.slice(2).filter((word) => word.startsWith('-'));
 const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));

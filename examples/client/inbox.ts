@@ -44,7 +44,7 @@ export class Inbox {
   }
 
   private proveBroadcast(sessions: readonly Peer[], aad: string, sealed: Sealed): Result<Proved> {
-    const plaintext = crypto.unseal(this.context.roomKey, aad, sealed);
+    const plaintext = crypto.unseal(this.context.broadcastKey, aad, sealed);
     if (!plaintext.ok) return plaintext;
     const frame = parseFrame(plaintext.value);
     if (!frame.ok) return frame;

@@ -11,7 +11,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Agent } from './agent.mjs';
 import { BASH, makeFolder, run, startBridge } from '../../scripts/child-processes.mjs';
-import { needTools } from '../../scripts/require-programs.mjs';
+import { requirePrograms } from '../../scripts/require-programs.mjs';
 
 const REPOSITORY = join(dirname(fileURLToPath(import.meta.url)), 'repository');
 const STAGING = join(dirname(fileURLToPath(import.meta.url)), 'staging.mjs');
@@ -271,7 +271,7 @@ async function play() {
   );
 }
 
-needTools('git', BASH, 'curl', 'openssl');
+requirePrograms('git', BASH, 'curl', 'openssl');
 try {
   await play();
 } catch (error) {

@@ -30,13 +30,13 @@ const TOO_MANY = 'The bridge limits requests from your address, trying again';
 export const describeTrouble = (code: string): string =>
   TROUBLES[code] ?? (code.startsWith('too_many') ? TOO_MANY : 'The bridge refuses requests, trying again');
 
-const REFUSALS: Readonly<Record<string, string>> = {
+const PERMANENT_PROBLEMS: Readonly<Record<string, string>> = {
   name_taken: 'Somebody else has joined under your name. Open the link in a new tab and take another name.',
   bad_token: 'The bridge does not accept this session any more. Open the link in a new tab to join again.',
   wrong_key: 'The bridge does not accept the key of this link. Ask for the whole link.',
 };
-export const describeRefusal = (code: string): string =>
-  REFUSALS[code] ?? 'The bridge refuses this session. Open the link in a new tab to join again.';
+export const describePermanentProblem = (code: string): string =>
+  PERMANENT_PROBLEMS[code] ?? 'The bridge refuses this session. Open the link in a new tab to join again.';
 
 const countOf = ({ count = 1 }: Entry): number => count;
 const times = (entry: Entry): string => (countOf(entry) > 1 ? ` (${countOf(entry)} times)` : '');

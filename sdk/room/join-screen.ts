@@ -31,8 +31,8 @@ export const topic =
 
 /** Shows a template in the place of the conversation. */
 export function showScreen(template: string): void {
-  byId('screen').replaceChildren(byId<HTMLTemplateElement>(template).content.cloneNode(true));
-  byId('screen').hidden = false;
+  byId('gate').replaceChildren(byId<HTMLTemplateElement>(template).content.cloneNode(true));
+  byId('gate').hidden = false;
   byId('talk').hidden = true;
   byId('tools').hidden = true;
 }

@@ -259,7 +259,7 @@ export type ChannelKeys = {
   readonly channelKey: string;
   readonly channelId: string;
   readonly participantId: string;
-  readonly roomKey: CryptoKey;
+  readonly broadcastKey: CryptoKey;
 };
 /** Where we are in the bridge's log, and how much of the outbox it was given. */
 export type Position = {

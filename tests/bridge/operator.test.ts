@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runBridge, startBridge } from '../lib/bridge.ts';
-import { Room, bridge, call, hex, pair, raw } from './fixture.ts';
+import { TestChannel, bridge, call, hex, pair, raw } from './fixture.ts';
 
 const FORWARDING: Readonly<Record<string, string>> = {
   'x-forwarded-for': '203.0.113.7',
@@ -116,7 +116,7 @@ test('a join link whose # became %23: a page that says so, without the key, whic
     'https://b.example/base',
   ]);
   t.after(() => own.stop());
-  const { id } = new Room(own.url);
+  const { id } = new TestChannel(own.url);
   const key = hex(32);
   const damaged = [
     `/c/${id}%23k=${key}`,

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { ROOT } from '../lib/root.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
@@ -115,7 +115,7 @@ test('what can not be measured is a row that says so, and the run goes on to its
   assert.match(stdout, /^ +not measured: the crowd has gone: /m);
 });
 
-test('wrk sends and polls, each a row beside the bare handler', { skip: need('wrk') }, () => {
+test('wrk sends and polls, each a row beside the bare handler', { skip: requirePrograms('wrk') }, () => {
   const path = join(folder, 'wrk.json');
   const { status, stdout, stderr } = bench('wrk', '--quick', '--json', path);
   assert.equal(status, 0, stderr);
