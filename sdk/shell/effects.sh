@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
 #
-# This script has two parts. Part 1, the effects, is every place that starts a program, reaches the network, reads, writes,
-# renames or removes a file, waits, or prints. Part 2, the rules, is bash over these functions and nothing else: no
-# program, no redirection, no eval. Whoever has read part 1 knows all that this script can do.
-#
-# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into one folder for each session and the .env file
-# beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# Part 1, the effects, is every place that starts a program, reaches the network, touches a file, waits, or prints. Part 2,
+# the rules, is bash over these functions and nothing else: no program, no redirection, no eval. Whoever has read part 1
+# knows all that this script can do. It writes into one folder for each session and the .env file beside it, sends to the
+# one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 
@@ -26,8 +24,7 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 		printf -v "RUN_$program" %s ''
 		for folder in $PATH; do
 			[[ $folder = /* && -f $folder/$program && -x $folder/$program ]] || continue
-			printf -v "RUN_$program" %s "$folder/$program"
-			break
+			printf -v "RUN_$program" %s "$folder/$program" && break
 		done
 		folder=RUN_$program
 		[[ ${!folder} || $program = stat ]] || MISSING="$MISSING $program"
@@ -36,7 +33,7 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 	PATH=/dev/null # an empty one would mean the working folder
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
+read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, if there is one
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
@@ -75,13 +72,13 @@ aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the
 	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
 }
 
-seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS and BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
+seal_bytes() { # PASSPHRASE IV HEADERS: of a zero block, HEADERS and BODY -> BLOCKS, encrypted; CIPHERTEXT, without the first
 	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s' "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
 	read_blocks "$TMP.sealed"
 	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed")
 }
 
-unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext lies in $TMP.opened, not looked at
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaintext lies in $TMP.opened, not looked at
 	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf '%s' "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
 	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
 	read_blocks "$TMP.sealed"
@@ -108,31 +105,25 @@ ecdh() { # PRIVATE_FILE PUBLIC -> HEX, the shared x-coordinate. Status 1: no poi
 	read_hex 32 < <("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem")
 }
 
-ecdsa_sign() { # PRIVATE_FILE TEXT, then BODY -> SIGNATURE, base64 DER
-	write_signed "$2"
+ecdsa_sign() { # PRIVATE_FILE: what lies in $TMP.signed -> SIGNATURE, base64 DER
 	SIGNATURE=$("$RUN_openssl" dgst -sha256 -sign "$1" "$TMP.signed" | "$RUN_openssl" base64 -A) && SIGNATURE=${SIGNATURE%$'\r'}
 }
 
-ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
+ecdsa_verify() { # PUBLIC SIGNATURE: of what lies in $TMP.signed
 	write_pem "$1"
 	printf %s "$2" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
 	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >"$TMP.verified"
 }
 
-write_signed() { { printf %s "$1" && print_body; } >"$TMP.signed" || die_disk; } # TEXT, then BODY: what is verified or hashed
-
 # ---- the network: curl, to BRIDGE/channels/CHANNEL alone. Credentials go in by standard input ----
 
-run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so many KiB -> CURL_EXIT. Prints what -w says
-	local credential=$1 seconds=$2 kib=$3
-	shift 3
-	(
-		ulimit -f "$kib"
-		{
-			printf 'header = "Authorization: Bearer %s"\n' "$credential"
-			[[ -z $TICKET || $credential != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
-		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$seconds" -H Expect: ${CACERT:+--cacert "$CACERT"} "$@" 4>&-
-	)
+run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl; what comes has at most so many KiB
+	ulimit -f "$3"
+	exec "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: -H 'Accept: text/plain' \
+		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- < <(
+			printf 'header = "Authorization: Bearer %s"\n' "$1"
+			[[ -z $TICKET || $1 != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
+		)
 }
 
 http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE, RETRY_AFTER
@@ -140,7 +131,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
 	CURL_EXIT=0 RETRY_AFTER=''
 	STATUS=$(
-		run_curl "$3" "$5" 4096 -X "$1" -H 'Accept: text/plain' \
+		run_curl "$3" "$5" 4096 -X "$1" \
 			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
 			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}' "$BRIDGE/channels/$CHANNEL$2"
 	) || CURL_EXIT=$?
@@ -150,15 +141,34 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
-transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
+start_watch() { # PATH SECONDS: long polls of eight seconds over one connection, which ends soon after this process
+	local n urls=()
+	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
+	exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
+}
+
+read_watch() { # -> RESPONSE, the next answer up to its line `cursor`. Status 1: none came
+	local line
+	RESPONSE=''
+	while IFS= read -r -t 20 -n 131072 -u 5 line && [ ${#RESPONSE} -lt 4194304 ]; do
+		RESPONSE=$RESPONSE$line$'\n'
+		[[ $line != cursor\ * ]] || return 0
+	done
+	return 1
+}
+
+stop_watch() {
+	[ -z "$WATCH" ] || kill "$WATCH"
+	exec 5<&-
+	WATCH=''
+}
+
+transfer_pieces() { # put|get, FILE HASH…: pieces of a file -> STATUSES
 	local direction=$1 status arguments=()
 	shift
 	while [ $# -gt 0 ]; do
-		case $direction in
-			put) arguments=("${arguments[@]}" -T "$1" -o /dev/null) ;;
-			get) arguments=("${arguments[@]}" -o "$1") ;;
-			head) arguments=("${arguments[@]}" -I -o /dev/null) ;;
-		esac
+		[ "$direction" = get ] || arguments=("${arguments[@]}" -T "$1" -o /dev/null)
+		[ "$direction" = put ] || arguments=("${arguments[@]}" -o "$1")
 		arguments[${#arguments[@]}]="$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH"
 		shift 2
 	done
@@ -170,7 +180,7 @@ transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, 
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
 	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
@@ -224,8 +234,6 @@ list_files() { # BEGINNING -> FILES: those whose paths begin so
 	[[ -e ${FILES[0]} || -L ${FILES[0]} ]] || FILES=()
 }
 
-copy_file() { "$RUN_cat" "$1" >"$2"; } # FROM TO
-
 absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
 
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
@@ -275,17 +283,14 @@ die() { # WHAT_FAILED WHAT_TO_DO
 init_temp() { # -> TMP, how the names of this process's files begin
 	find_place
 	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
-	HELD=0 IS_ENDING='' IS_COMMITTING=''
 	trap clean_up EXIT
 	trap on_signal INT HUP TERM
 	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
 
-on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
-
-clean_up() { # nobody waits for it
-	# What a commit names is still to be moved.
-	[ -z "$IS_COMMITTING" ] || return
+clean_up() {
+	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
+	[ -z "$WATCH" ] || stop_watch
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
@@ -293,7 +298,7 @@ clean_up() { # nobody waits for it
 
 start_part_1() {
 	export LC_ALL=C
-	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
+	exec 4>&2 2>/dev/null # errors are told in our own words
 	IFS=$' \t\n'
 	umask 077
 	unset CDPATH

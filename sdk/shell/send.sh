@@ -5,14 +5,11 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 	local line
 	CODE=unreachable RETRY=''
 	http_request "$2" "$3" "${5:-$TOKEN}" "${4:-}" "${6:-15}"
-	split_lines "$RESPONSE"
 	! is_decimal "$RETRY_AFTER" || [ "$RETRY_AFTER" -gt 3600 ] || RETRY=$RETRY_AFTER
-	line=${LINES[0]:-}
+	line=${RESPONSE:0:60}
 	case $CURL_EXIT:$STATUS in
 		0:2??)
-			# shellcheck disable=SC2206
-			LAST=(${LINES[${#LINES[@]} - 1]:-})
-			[ "${LAST[0]:-}" != "$1" ] || return 0
+			! take_answer "$1" || return 0
 			WHY="the answer of $BRIDGE was cut off, or is none of a bridge"
 			;;
 		0:*)
@@ -23,6 +20,13 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 		*) describe_curl ;;
 	esac
 	return 1
+}
+
+take_answer() { # WORD -> LINES of RESPONSE; LAST, the words of the last one. Status 1: it does not start with WORD
+	split_lines "$RESPONSE"
+	# shellcheck disable=SC2206
+	LAST=(${LINES[${#LINES[@]} - 1]:-})
+	[ "${LAST[0]:-}" = "$1" ]
 }
 
 describe_code() { # CODE STATUS -> WHY
@@ -96,7 +100,8 @@ seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 	fi
 	set_aad "$ID" "$to" message
 	if [ "$to" = '*' ]; then
-		ecdsa_sign "$SESSION/keys/sign-$SID" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		write_body "$TMP.signed" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		ecdsa_sign "$SESSION/keys/sign-$SID"
 		is_base64 "$SIGNATURE" || die "openssl can't sign here, or was ended" "call again; nothing was sent"
 		signature="signature: $SIGNATURE"$'\n'
 	fi

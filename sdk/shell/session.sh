@@ -298,7 +298,9 @@ publish_session() { # from here on the session is there
 	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
 	shell_quote "$SESSION"
 	run="$run $QUOTED"
-	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
+	read_file "$0" || die "this script can't be read" "fetch it again"
+	BODY=("${BYTES[@]}")
+	write_body "$SESSION/agentalk.sh" ''
 	if [[ (${0##*/} = agentalk || ${0##*/} = agentalk.sh) && -x $FOLDER/agentalk && $FOLDER != *[[:cntrl:]]* ]]; then
 		CALL=./agentalk
 		hide_from_git

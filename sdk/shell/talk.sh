@@ -164,12 +164,13 @@ wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news.
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes
+		[[ -z $IS_BRIEF || $FAILED_POLLS -lt 6 ]] || break # which listen tells
 	done
 	[ -n "$news" ]
 }
 
-poll_or_yield() { # SECONDS: one poll; or a pause while another process of this session polls
-	local seconds=8
+poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while another process of this session polls
+	local seconds=$WATCH_SECONDS
 	[ -e "$SESSION/keys" ] || die_left
 	if ! lock_poll 15; then
 		sleep_seconds 0
@@ -230,7 +231,7 @@ cmd_listen() {
 	IS_BRIEF=yes AUTO_PRINT=yes
 	while is_watched; do
 		LEFT=$OUTPUT_BYTES
-		wait_for_news 25 || :
+		wait_for_news "$WATCH_SECONDS" || :
 		case $OFFLINE_REASON:$told in
 			?*:)
 				told=yes
