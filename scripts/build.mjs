@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { publishedDocuments } from './documents.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(ROOT, ...path);
@@ -114,7 +115,7 @@ const texts = {
     build.onLoad({ filter: /.*/, namespace: 'browser' }, async ({ path }) => textModule(await browserScript(path)));
     build.onResolve({ filter: /^agentalk:docs$/ }, () => ({ path: 'docs', namespace: 'agentalk' }));
     build.onLoad({ filter: /.*/, namespace: 'agentalk' }, () => {
-      const names = publishedDocuments();
+      const names = publishedDocuments(ROOT);
       const imports = names.map((name, i) => `import text${i} from './docs/${name}';`);
       const entries = names.map((name, i) => `  '${name}': text${i},`);
       const contents = [...imports, 'export default {', ...entries, '};', ''].join('\n');
@@ -122,15 +123,6 @@ const texts = {
     });
   },
 };
-
-/** Documents that are of use only next to the code. Bridges don't serve them. */
-export const UNPUBLISHED = ['architecture.md', 'performance.md'];
-
-export function publishedDocuments() {
-  return readdirSync(at('docs'))
-    .filter((name) => name.endsWith('.md') && !UNPUBLISHED.includes(name))
-    .sort();
-}
 
 /** A script for an inline element of a page: readable, and with its comments. */
 async function browserScript(path) {

@@ -189,7 +189,7 @@ export class Inbox {
     this.context.onFile(peer, message.file, fileKey);
   }
 
-  /** After a poll: confirms each `sync` before it, and gives up on the missing numbers that are due. */
+  /** After a poll: confirms each `sync` before it, and skips the missing numbers that are due. */
   checkMissing(returnedPoll: number): void {
     const now = this.context.now();
     for (const peer of this.directory.peers) {

@@ -21,7 +21,7 @@ import { TabStorage } from './tab-storage.ts';
 
 const REJOIN_CODES = ['no_channel', 'no_participant', 'other_epoch'];
 const FATAL_CODES = ['bad_token', 'wrong_key', 'name_taken'];
-/** Proxies give up on a request that has had no response for 30 s. */
+/** Proxies end a request that has had no response for 30 s. */
 const MAX_POLL_SECONDS = 25;
 /** While numbers are missing, their time is looked at more often. */
 const MISSING_POLL_SECONDS = 5;

@@ -96,7 +96,7 @@ export function describeEvent(entry: Entry): string {
           : `${plural(count, 'message')} of yours not confirmed: send again what matters.`
       }`;
     case 'storage-lost':
-      return 'This browser stores nothing for this page (cookies may be blocked, or storage is full). The room works, but after a reload you join anew, without this transcript.';
+      return 'This browser stores nothing for this page (cookies may be blocked, or storage is full). The room works, but after a reload you join again, without this transcript.';
     default:
       return '';
   }
@@ -110,7 +110,7 @@ const WARNINGS: readonly EntryType[] = [
 ];
 export const isWarning = ({ type }: Entry): boolean => WARNINGS.includes(type);
 
-// ---- beside a message ----
+// ---- notes on a message ----
 
 const listNames = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;

@@ -1,6 +1,6 @@
 /**
  * What the others send (docs/protocol.md, Proof and Sequence numbers): unseal, prove, count each number once, deliver in
- * order, and give up on what is missing when its time is over. Nothing counts before a session has proved it.
+ * order, and skip what is missing when its time is over. Nothing counts before a session has proved it.
  */
 import * as protocol from '../protocol.ts';
 import { BROADCAST } from '../protocol.ts';
@@ -44,7 +44,7 @@ export async function applyPoll(room: Room, { events, cursor, hasGap }: PollResp
       console.error(error);
       room.countEntry('unreadable', newestLabel(room, event.from), 'failed');
     }
-    // A request beside this one may have found that the epoch is over.
+    // Another request may have found that the epoch is over.
     if (position.epoch !== epoch) return;
     position.highestIndex = Math.max(position.highestIndex, event.index);
   }
@@ -319,7 +319,7 @@ export function markShown(room: Room): void {
   save(room);
 }
 
-/** LEFT: the session said `bye`, and all that it named was shown or given up. */
+/** LEFT: the session said `bye`, and all that it named was shown or skipped. */
 function reportLeave(room: Room, session: Session): void {
   if (!session.hasLeft || session.isLeaveReported) return;
   if (!session.broadcasts.isComplete || !session.directs.isComplete) return;
@@ -329,7 +329,7 @@ function reportLeave(room: Room, session: Session): void {
 
 // ---- what is missing ----
 
-/** Requests what is missing, and gives up on what is due. All that is due is given up together. */
+/** Requests what is missing, and skips what is due. All that is due is skipped together. */
 export function checkMissing(room: Room): void {
   const now = Date.now();
   for (const session of room.sessions) {

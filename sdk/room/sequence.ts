@@ -1,6 +1,6 @@
 /**
  * One counter of another session's content, as it came here (docs/protocol.md, Sequence numbers): which number is new,
- * repeated, changed or late, what is next in order, what is missing, and when a missing number is given up. It is pure:
+ * repeated, changed or late, what is next in order, what is missing, and when a missing number is skipped. It is pure:
  * no clock, no storage, no page. All times are Unix ms of the reader's clock.
  */
 
@@ -55,7 +55,7 @@ export type CounterFields = {
 };
 
 export class Counter<Item> {
-  /** All up to this number were delivered or given up. */
+  /** All up to this number were delivered or skipped. */
   processed = 0;
   /** The highest number that was delivered. */
   delivered = 0;
@@ -93,7 +93,7 @@ export class Counter<Item> {
     return this.processed >= this.highest;
   }
 
-  /** All up to this number came, were delivered or given up. */
+  /** All up to this number came, were delivered or skipped. */
   get stored(): number {
     let stored = this.processed;
     while (this.buffered.has(stored + 1)) stored++;
@@ -185,13 +185,13 @@ export class Counter<Item> {
     return due;
   }
 
-  /** Gives up on missing numbers: what comes after them is next in order. */
+  /** Skips missing numbers: what comes after them is next in order. */
   skip(runs: readonly Run[]): void {
     this.skipped = normalizeRuns([...this.skipped, ...runs]).slice(-MAX_SKIPPED_RUNS);
     this.#skipGivenUp();
   }
 
-  /** How many numbers from `base` on were given up, late ones included. */
+  /** How many numbers from `base` on were skipped, late ones included. */
   skippedFrom(base: number): number {
     return totalLength(runsFrom(this.skipped, base));
   }

@@ -140,23 +140,26 @@ test('commands and options that there are not', async () => {
 test('a bridge that is not there', async () => {
   const gone = await startBridge();
   await gone.stop();
-  await refused(['create', gone.url], /takes no connection: .*network/);
-  await refused(['create', 'http://bridge.invalid'], /name of \S+ can't be found: .*network/);
   const [address = '', key = ''] = (await link()).split('#');
-  await refused(['join', `${address.replace(bridge.url, gone.url)}#${key}`], /takes no connection/);
+  await Promise.all([
+    refused(['create', gone.url], /takes no connection: .*network/),
+    refused(['create', 'http://bridge.invalid'], /name of \S+ can't be found: .*network/),
+    refused(['join', `${address.replace(bridge.url, gone.url)}#${key}`], /takes no connection/),
+  ]);
 });
 
 test('something that is no bridge', async () => {
-  let status = 404;
-  let type = 'text/html';
-  const server = createServer((_request, response) => {
-    response.writeHead(status, { 'Content-Type': type }).end('<html>\u001b[2J error x `id` $(id)\n</html>');
+  // The base path of its URL says what it answers.
+  const server = createServer(({ url = '' }, response) => {
+    const [, status = '404', type = 'html'] = url.split('/');
+    response
+      .writeHead(Number(status), { 'Content-Type': `text/${type}` })
+      .end('<html>\u001b[2J error x `id` $(id)\n</html>');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  for (status of [200, 302, 403, 404, 502]) {
-    for (type of ['text/html', 'text/plain']) await refused(['create', url], /bridge|answer/);
-  }
+  const responses = [200, 302, 403, 404, 502].flatMap((status) => [`${status}/html`, `${status}/plain`]);
+  await Promise.all(responses.map((path) => refused(['create', `${url}/${path}`], /bridge|answer/)));
   server.close();
 });
 

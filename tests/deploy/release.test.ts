@@ -18,7 +18,7 @@ test('the same commit builds the same bytes, wherever it lies', () => {
     const clone = join(folder, 'clone');
     execFileSync('git', ['clone', '-q', ROOT, clone]);
     symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'));
-    execFileSync(process.execPath, [join(clone, 'scripts', 'build.mjs')], { cwd: folder });
+    execFileSync(process.execPath, [join(clone, 'scripts', 'build.mjs')], { cwd: folder, stdio: 'pipe' });
     return ['bridge.js', 'agentalk.sh'].map((name) => readFileSync(join(clone, 'dist', name)));
   });
   assert.deepEqual(files[0], files[1]);
@@ -117,7 +117,10 @@ test('npm run release: files that check out, a bill of materials, and a package 
   ];
   const home = makeFolder();
   const env = { ...process.env, HOME: home, npm_config_cache: join(home, 'cache') };
-  assert.match(execFileSync('npm', npx, { cwd: home, env, encoding: 'utf8' }), new RegExp(`\\(${commit}\\)\n$`));
+  assert.match(
+    execFileSync('npm', npx, { cwd: home, env, encoding: 'utf8', stdio: 'pipe' }),
+    new RegExp(`\\(${commit}\\)\n$`),
+  );
 });
 
 test('a bridge hands out itself, with its sums', async () => {
@@ -163,7 +166,7 @@ test('from a running bridge comes one that runs', async (t) => {
   t.after(() => bridge.stop());
   const folder = makeFolder();
   const [get = '', check = '', start] = commands('docs/self-hosting.md', 'SHA256SUMS', bridge).trimEnd().split('\n');
-  execFileSync('bash', ['-c', get], { cwd: folder });
+  execFileSync('bash', ['-c', get], { cwd: folder, stdio: 'pipe' });
   assert.match(execFileSync('bash', ['-c', check], { cwd: folder, encoding: 'utf8' }), /^bridge\.js: OK$/m);
   assert.equal(start, 'node bridge.js');
   const next = await startBridge([], { file: join(folder, 'bridge.js') });

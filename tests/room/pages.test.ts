@@ -1,11 +1,12 @@
 /** The pages for browsers: small, whole, readable by everybody, closed to everything else. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { publishedDocuments } from '../../scripts/documents.mjs';
 import { BrowserUser } from '../lib/browser.ts';
 import { ROOT } from '../lib/root.ts';
 import { Agent } from './agent.ts';
@@ -13,10 +14,7 @@ import { bridge, done, opener, skip } from './fixture.ts';
 
 const AXE = readFileSync(createRequire(join(ROOT, 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
 const ROOM = `/c/${'0'.repeat(32)}`;
-/** All but those that only speak of the code beside them. */
-const DOCUMENTS = readdirSync(join(ROOT, 'docs'))
-  .filter((name) => name.endsWith('.md') && !['architecture.md', 'performance.md'].includes(name))
-  .map((name) => `/docs/${name.slice(0, -3)}`);
+const DOCUMENTS = publishedDocuments(ROOT).map((name) => `/docs/${name.slice(0, -3)}`);
 const SCHEMES = ['light', 'dark'] as const;
 
 const get = (path: string, accept = 'text/html') => fetch(bridge.url + path, { headers: { accept } });

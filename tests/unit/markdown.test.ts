@@ -1,14 +1,14 @@
 /** The bridge's own renderer of documents says the same as a complete one, on each document. */
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Marked } from 'marked';
+import { publishedDocuments } from '../../scripts/documents.mjs';
 import { renderDocument } from '../../sdk/web/markdown.ts';
 import { ROOT } from '../lib/root.ts';
 
-const UNPUBLISHED = ['architecture.md', 'performance.md'];
-const DOCUMENTS = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md') && !UNPUBLISHED.includes(name));
+const DOCUMENTS = publishedDocuments(ROOT);
 /** The other renderer makes a link of each bare address, even of one in a sentence that a user shall say. */
 const complete = new Marked({ tokenizer: { url: () => undefined } });
 
