@@ -26,7 +26,7 @@ watch_polls() { # PATH SECONDS: polls over one connection while nothing comes ->
 		began=$TICKS
 		read_clock
 		[ "$RESPONSE" = "cursor $CURSOR $EPOCH"$'\n' ] && [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || break
-		((8 * answers < $2)) && is_watched && lock_poll 15 || break
+		((8 * answers < $2)) && is_watched && lock poll 15 || break
 	done
 	stop_watch
 	[ "$answers" -gt 0 ] || HAS_OLD_CURL=yes # before 7.52, or it has told nothing
@@ -203,10 +203,10 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is
 			direct_key_of "$i" && unseal "$KEY_NAME" "$AAD" "$3" "$4" "$5" || continue
 			text=("${BYTES[@]}")
 			parse_frame || MSG_seq='' MSG_kind=''
-			write_body "$TMP.signed" "$UNSIGNED"
+			write_signed "$UNSIGNED"
 		else
-			write_body "$TMP.signed" "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
-			read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
+			write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
+			read_public_keys "$i" && write_pem "${P_SIGN[i]}" && ecdsa_verify "$MSG_signature" || continue
 		fi
 		PEER=$i
 		[ ${#text[@]} -gt 1 ] || PROVED_SID[$6]=${P_SID[i]} PROVED_TEXT[$6]=${text[0]}
