@@ -3,7 +3,7 @@
  * All that comes in is a stranger's, and nothing of it goes out again. Knows no channel.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
+import { BLOCK_BYTES, freeChunk, giveBack, takeBlock } from './blocks.ts';
 import { Refusal } from './errors.ts';
 import type { Holder, InFlight } from './in-flight.ts';
 import { preferred } from './content-type.ts';
@@ -102,6 +102,14 @@ export class Exchange implements Holder {
     this.#heldBytes = bytes;
   }
 
+  /**
+   * Counts what node:http reads ahead of the body while the request waits for its turn on its connection.
+   * Throws too_many_requests, bridge_full.
+   */
+  holdWaitingBody(): void {
+    this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readFields()
+  }
+
   /** Its memory is needed: whoever it is for does not read it. */
   abandon(): void {
     this.#heldBytes = 0;
@@ -153,10 +161,21 @@ export class Exchange implements Holder {
    * it comes: a connection that is closed before all of a blob was sent can lose the answer, too.
    */
   #hasUnreadBody(): boolean {
-    const { complete, headers, method } = this.request;
+    const { complete, method } = this.request;
     if (complete) return false;
-    const maxBytes = method === 'PUT' ? MAX_DISCARDED_BYTES : 0;
-    return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > maxBytes;
+    return this.declaredBodyBytes() > (method === 'PUT' ? MAX_DISCARDED_BYTES : 0);
+  }
+
+  /** To be called when the handler has begun: a body that it does not read is discarded as it comes, and never stored. */
+  discardUnreadBody(): void {
+    const { request } = this;
+    if (this.declaredBodyBytes() > 0 && request.listenerCount('data') === 0) request.on('data', freeChunk);
+  }
+
+  /** Infinity if the request says that there is a body, but not how long it is. */
+  declaredBodyBytes(): number {
+    const { 'content-length': length = '0', 'transfer-encoding': coding } = this.request.headers;
+    return coding === undefined ? Number(length) : Infinity;
   }
 
   refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, more: Headers = []): void {
@@ -209,29 +228,98 @@ export function readFields(
   if (!/^application\/json *(;|$)/i.test(type)) throw new Refusal('not_json');
   if (Number(length) > maxBytes) throw new Refusal('too_large');
   if (Number(length) > SMALL_BYTES) exchange.transport.inFlight.check(exchange.client, 2 * Number(length));
-  let chunks: Buffer[] = [];
-  let size = 0;
+  const body = new BodyBuffer(Number(length));
   const take = (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > maxBytes) throw new Refusal('too_large');
-    exchange.hold(2 * size); // it is copied when it is parsed
-    if (chunks.push(chunk) > 64) chunks = [Buffer.concat(chunks)]; // a byte at a time must not cost an object each
+    if (body.bytes + chunk.length > maxBytes) throw new Refusal('too_large');
+    exchange.hold(2 * body.allocatedBytesWith(chunk)); // twice, because it is copied when it is parsed
+    body.append(chunk);
+  };
+  const release = () => {
+    body.release();
+    exchange.hold(0);
   };
   const end = () => {
-    exchange.hold(0);
-    done(parse((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('latin1')));
+    const text = body.toString();
+    release();
+    done(parse(text));
   };
   const stop = (error: unknown) => {
-    chunks = [];
-    exchange.hold(0);
+    release();
     fail(error);
   };
+  exchange.request.once('close', () => body.release()); // the client may have gone
   readBody(exchange.request, timeoutMs, take, end, stop);
 }
 
+/** A body as it comes. One that comes in a single chunk is not copied; others are, into memory that is used again. */
+class BodyBuffer {
+  #whole: Buffer | undefined;
+  #small: Buffer | undefined;
+  readonly #blocks: Buffer[] = [];
+  bytes = 0;
+
+  /** @param declaredBytes 0 if the length is not known */
+  constructor(readonly declaredBytes: number) {}
+
+  /** How much memory it takes when this chunk is in it, too. */
+  allocatedBytesWith(chunk: Buffer): number {
+    const bytes = this.bytes + chunk.length;
+    if (bytes <= SMALL_BYTES || bytes === chunk.length) return bytes;
+    return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+
+  append(chunk: Buffer): void {
+    if (chunk.length === this.declaredBytes) {
+      this.#whole = chunk;
+      this.bytes = chunk.length;
+      return;
+    }
+    if (this.bytes + chunk.length <= SMALL_BYTES) {
+      this.#small ??= Buffer.allocUnsafeSlow(SMALL_BYTES);
+      this.bytes += chunk.copy(this.#small, this.bytes);
+    } else {
+      this.#appendToBlocks(chunk);
+    }
+    freeChunk(chunk);
+  }
+
+  #appendToBlocks(chunk: Buffer): void {
+    if (this.#blocks.length === 0) this.#blocks.push(takeBlock());
+    if (this.#small) this.#small.copy(this.#blocks[0]!, 0, 0, this.bytes); // pushed in the line before
+    this.#small = undefined;
+    for (let offset = 0; offset < chunk.length;) {
+      const n = Math.floor(this.bytes / BLOCK_BYTES);
+      if (n === this.#blocks.length) this.#blocks.push(takeBlock());
+      const copied = chunk.copy(this.#blocks[n]!, this.bytes % BLOCK_BYTES, offset); // pushed in the line before
+      this.bytes += copied;
+      offset += copied;
+    }
+  }
+
+  toString(): string {
+    const single = this.#whole ?? this.#small;
+    if (single) return single.toString('latin1', 0, this.bytes);
+    let text = '';
+    for (const [n, block] of this.#blocks.entries()) {
+      text += block.toString('latin1', 0, Math.min(BLOCK_BYTES, this.bytes - n * BLOCK_BYTES));
+    }
+    return text;
+  }
+
+  /** Gives back its memory; it is empty afterwards. */
+  release(): void {
+    if (this.#whole && this.bytes > SMALL_BYTES) freeChunk(this.#whole);
+    this.#whole = undefined;
+    this.#small = undefined;
+    this.bytes = 0;
+    giveBack(this.#blocks.splice(0));
+  }
+}
+
 /**
- * Hands each chunk of a body to `take`, and calls `end` when all have come. What these throw is given to `fail`, and so
- * is a bad_request with status 408 after `timeoutMs`; then the rest is discarded. Nothing is called when the client goes.
+ * Hands each chunk of a body to `take`, which has to free it, and calls `end` when all have come. What these throw is
+ * given to `fail`, and so is a bad_request with status 408 after `timeoutMs`; then the rest is discarded. Nothing is
+ * called when the client goes.
  */
 export function readBody(
   request: IncomingMessage,
@@ -259,7 +347,10 @@ export function readBody(
       throw Refusal.timeout();
     });
   }, timeoutMs);
-  request.on('data', (chunk: Buffer) => attempt(() => take(chunk)));
+  request.on('data', (chunk: Buffer) => {
+    if (isOver) freeChunk(chunk);
+    else attempt(() => take(chunk));
+  });
   request.on('end', () => {
     clearTimeout(timer);
     attempt(end);

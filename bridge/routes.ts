@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Invitation } from './ops/invite.ts';
 import type { Journal } from './ops/request-log.ts';
 import { MAX_BLOB_BYTES } from './blobs.ts';
+import { freeChunk } from './blocks.ts';
 import type { Batch, Channels, Waiter } from './channels.ts';
 import { Refusal } from './errors.ts';
 import { JSON_FORM, TEXT_FORM, pollBytes, statusBytes } from './responses.ts';
@@ -189,6 +190,7 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     };
     const take = (chunk: Buffer) => {
       if (!isThere) upload.write(chunk);
+      freeChunk(chunk);
     };
     readBody(exchange.request, limits.blobSeconds * 1000, take, done, (error) => {
       upload.abort();

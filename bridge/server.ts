@@ -49,7 +49,7 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   const transport = { stallMs: limits.stallSeconds * 1000, inFlight, clientOf: config.proxies.client };
   const refusePipelined = () => metrics.count('connections_refused_total{reason="pipelined"}');
   const exchanged = (handle: (exchange: Exchange) => void) =>
-    oneAtATime((request, response) => handle(new Exchange(request, response, transport)), refusePipelined);
+    oneAtATime((request, response) => new Exchange(request, response, transport), handle, refusePipelined);
 
   const doors = makeDoors(config, exchanged(visit), exchanged(operate), log);
   const server = doors.front;
@@ -75,7 +75,6 @@ export async function startBridge(config: Config, bundle: Buffer, log: Log, vita
   return { ...(await doors.open()), renew: doors.renew, stop };
 }
 
-type Handle = (request: IncomingMessage, response: ServerResponse) => void;
 const MAX_PIPELINED = 7; // requests that wait on one connection; clients that do that at all are rare
 const pipelines = new WeakMap<Socket, (() => void)[]>(); // of connections that have an answer in flight
 
@@ -98,16 +97,24 @@ function cutFloods(socket: Socket & { parser?: Parser | null }, refuse: () => vo
 
 /**
  * One answer in flight for each connection: a request that comes before the last one was answered and read waits, with
- * its connection unread. More than a few end the connection.
+ * its connection unread, and its body counts. More than a few, or more bytes than there is room for, end the connection.
  */
-function oneAtATime(handle: Handle, refuse: () => void): Handle {
+function oneAtATime(
+  exchangeOf: (request: IncomingMessage, response: ServerResponse) => Exchange,
+  handle: (exchange: Exchange) => void,
+  refuse: () => void,
+): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     const { socket } = request;
+    const exchange = exchangeOf(request, response);
     const waiting = pipelines.get(socket);
     if (!waiting) {
-      begin(request, response);
-    } else if (waiting.length < MAX_PIPELINED) {
-      waiting.push(() => begin(request, response));
+      begin(exchange);
+    } else if (waiting.length < MAX_PIPELINED && mayWait(exchange)) {
+      waiting.push(() => {
+        exchange.hold(0);
+        begin(exchange);
+      });
       socket.pause();
     } else if (!socket.destroyed) {
       refuse();
@@ -115,7 +122,17 @@ function oneAtATime(handle: Handle, refuse: () => void): Handle {
     }
   };
 
-  function begin(request: IncomingMessage, response: ServerResponse): void {
+  function mayWait(exchange: Exchange): boolean {
+    try {
+      exchange.holdWaitingBody();
+      return true;
+    } catch {
+      return false; // too_many_requests or bridge_full
+    }
+  }
+
+  function begin(exchange: Exchange): void {
+    const { request, response } = exchange;
     const { socket } = request;
     if (!pipelines.has(socket)) pipelines.set(socket, []);
     response.once('close', () => {
@@ -129,7 +146,8 @@ function oneAtATime(handle: Handle, refuse: () => void): Handle {
       if (waiting.length > 0) socket.pause(); // node reads on after each answer
       next();
     });
-    handle(request, response);
+    handle(exchange);
+    exchange.discardUnreadBody();
   }
 }
 
