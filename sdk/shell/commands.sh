@@ -2,7 +2,7 @@
 
 cmd_who() {
 	local line words rows alone=yes owed listed=' '
-	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || die "$WHY" "$CALL wait comes back to the channel where that is possible"
+	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || die "$WHY" "${FIX:-$CALL wait comes back to the channel where that is possible}"
 	rows=("${LINES[@]}")
 	format_fingerprint "$SID"
 	print "agentalk: you are $NAME ($FINGERPRINT); channel $CHANNEL on $BRIDGE"
@@ -85,7 +85,7 @@ cmd_leave() {
 	send_controls
 	end=$((TICKS + 5))
 	while ((TICKS < end)) && ! has_everybody_confirmed; do
-		lock_poll 15 || { sleep_seconds 0 && read_clock && refresh_state && continue; }
+		lock poll 15 || { sleep_seconds 0 && read_clock && refresh_state && continue; }
 		poll $((end - TICKS < 2 ? end - TICKS : 2)) || break
 	done
 	for ((i = 0; i < PEERS; i++)); do

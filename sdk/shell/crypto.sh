@@ -12,6 +12,8 @@ is_base64() { # canonical (RFC 4648, 3.5): whole groups, padded, no bits beyond 
 	esac
 }
 
+write_signed() { write_body "$TMP.signed" "$1"; } # TEXT, then BODY: what is verified or hashed
+
 # GHASH (6.4) takes a table of the 16 multiples of H for each of the 32 digits of a block: u<place><digit> is the upper half
 # of a product, l<place><digit> the lower. The places are named 0 to 9 and a to v. They are local, where bash finds them fastest.
 # shellcheck disable=SC1102,SC2086 # names that end with a digit of y
@@ -95,7 +97,15 @@ make_key() { # NAME PASSPHRASE
 	rename "$TMP.key" "$SESSION/keys/$1" || die_disk
 }
 
-labelled_hash() { hash_text "agentalk/1 $*"; } # LABEL VALUE… -> HASH
+write_pem() { # PUBLIC: for ecdh and ecdsa_verify
+	write_file "$TMP.pem" "-----BEGIN PUBLIC KEY-----"$'\n'"${1:0:64}"$'\n'"${1:64}"$'\n'"-----END PUBLIC KEY-----"$'\n'
+}
+
+labelled_hash() { # LABEL VALUE… -> HASH
+	write_file "$TMP.text" "agentalk/1 $*"
+	hash_files "$TMP.text"
+	HASH=${HASHES[0]}
+}
 
 short_id() { # LABEL VALUE… -> HASH, its first 32 hex
 	labelled_hash "$@"
@@ -107,7 +117,7 @@ direct_key_of() { # PEER -> KEY_NAME; made once. Status 1: its key is no point o
 	KEY_NAME=direct-$SID-$sid
 	[ ! -e "$SESSION/keys/$KEY_NAME" ] || return 0
 	[[ $first < $second ]] || first=$sid second=$SID
-	read_public_keys "$1" && ecdh "$SESSION/keys/ecdh-$SID" "${P_PUB[$1]}" && is_hex "$HEX" 64 || return
+	read_public_keys "$1" && write_pem "${P_PUB[$1]}" && ecdh "$SESSION/keys/ecdh-$SID" && is_hex "$HEX" 64 || return
 	make_key "$KEY_NAME" "agentalk/1 direct $KEY $first $second $HEX"
 }
 

@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
 # agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
 #
-# This script has two parts. Part 1, the effects, is every place that starts a program, reaches the network, reads, writes,
-# renames or removes a file, waits, or prints. Part 2, the rules, is bash over these functions and nothing else: no
-# program, no redirection, no eval. Whoever has read part 1 knows all that this script can do.
-#
-# It needs bash 3.2 or later, curl, openssl and POSIX tools. It writes into one folder for each session and the .env file
-# beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# Part 1, the effects, is every place that starts a program, reaches the network, touches a file, waits, or prints. Part 2,
+# the rules, is bash over these functions: no program, no redirection, no eval. It writes into one folder for each session
+# and the .env file beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 
@@ -17,26 +14,21 @@ set -f -o pipefail +o posix # no file patterns but in list_files
 
 # ---- programs, clock and randomness ----
 
-PROGRAMS='cat curl date mkdir mv od openssl rm sleep split stat tee wc'
-
-find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program can be found
-	local program folder IFS=:
-	MISSING=''
-	for program in ${PROGRAMS// /:}; do
-		printf -v "RUN_$program" %s ''
-		for folder in $PATH; do
-			[[ $folder = /* && -f $folder/$program && -x $folder/$program ]] || continue
-			printf -v "RUN_$program" %s "$folder/$program"
-			break
+find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program is found
+	local program path IFS=:
+	MISSING='' CALLERS_PATH=$PATH
+	for program in cat curl date mkdir mv od openssl rm sleep split stat tee wc; do
+		for path in ${PATH//://$program:}/$program ''; do
+			[[ $path != /* || ! -f $path || ! -x $path ]] || break
 		done
-		folder=RUN_$program
-		[[ ${!folder} || $program = stat ]] || MISSING="$MISSING $program"
+		printf -v "RUN_$program" %s "$path"
+		[[ $path || $program = stat ]] || MISSING="$MISSING $program"
 	done
 	# shellcheck disable=SC2123
-	PATH=/dev/null # an empty one would mean the working folder
+	PATH=/dev/null # not empty: that means the working folder
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, where the machine shows one
+read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, if there is one
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
@@ -62,12 +54,15 @@ random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "
 
 # ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
 
-hash_text() { HASH=$(printf %s "$1" | "$RUN_openssl" dgst -sha256 -r) && HASH=${HASH:0:64}; } # TEXT -> HASH, 64 hex
+read_output() { # standard input -> OUTPUT, its lines
+	local line
+	OUTPUT=()
+	while read -r line; do OUTPUT+=("$line"); done
+}
 
 hash_files() { # FILE… -> HASHES
-	local line
-	HASHES=()
-	while read -r line; do line=${line#\\} HASHES[${#HASHES[@]}]=${line:0:64}; done < <("$RUN_openssl" dgst -sha256 -r "$@")
+	read_output < <("$RUN_openssl" dgst -sha256 -r "$@")
+	HASHES=("${OUTPUT[@]#\\}") HASHES=("${HASHES[@]%% *}")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
@@ -75,14 +70,16 @@ aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the
 	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
 }
 
-seal_bytes() { # PASSPHRASE IV HEADERS: a zero block, HEADERS and BODY -> BLOCKS (the encrypted zero block first), CIPHERTEXT
-	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s' "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
+ZERO='\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' # a block
+
+seal_bytes() { # PASSPHRASE IV HEADERS: of a zero block, HEADERS and BODY -> BLOCKS, encrypted; CIPHERTEXT, without the first
+	{ printf %b%s "$ZERO" "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
 	read_blocks "$TMP.sealed"
 	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed")
 }
 
-unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; the plaintext lies in $TMP.opened, not looked at
-	{ printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' && printf '%s' "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaintext lies in $TMP.opened, not looked at
+	{ printf %b "$ZERO" && printf %s "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
 	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
 	read_blocks "$TMP.sealed"
 	read_hex 16 <"$TMP.opened" && BLOCKS[0]=$HEX
@@ -91,9 +88,8 @@ unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes has them; t
 read_opened() { { read_hex 16 && read_bytes; } <"$TMP.opened"; } # -> BYTES: the plaintext, once its tag is right
 
 read_blocks() { # FILE -> BLOCKS: its bytes as lines of 32 hex
-	local line
-	BLOCKS=()
-	while read -r line; do BLOCKS[${#BLOCKS[@]}]=${line//[!0-9a-f]/}; done < <("$RUN_od" -An -v -tx1 <"$1")
+	read_output < <("$RUN_od" -An -v -tx1 <"$1")
+	BLOCKS=("${OUTPUT[@]//[!0-9a-f]/}")
 }
 
 make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
@@ -101,76 +97,78 @@ make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
 		PUBLIC=$("$RUN_openssl" pkey -in "$1" -pubout -outform DER | "$RUN_openssl" base64 -A) && PUBLIC=${PUBLIC%$'\r'}
 }
 
-write_pem() { printf '%s\n' '-----BEGIN PUBLIC KEY-----' "${1:0:64}" "${1:64}" '-----END PUBLIC KEY-----' >"$TMP.pem" || die_disk; }
-
-ecdh() { # PRIVATE_FILE PUBLIC -> HEX, the shared x-coordinate. Status 1: no point of the curve
-	write_pem "$2"
+ecdh() { # PRIVATE_FILE, and a public key in $TMP.pem -> HEX, the shared x-coordinate. Status 1: no point of the curve
 	read_hex 32 < <("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem")
 }
 
-ecdsa_sign() { # PRIVATE_FILE TEXT, then BODY -> SIGNATURE, base64 DER
-	write_signed "$2"
+ecdsa_sign() { # PRIVATE_FILE: what lies in $TMP.signed -> SIGNATURE, base64 DER
 	SIGNATURE=$("$RUN_openssl" dgst -sha256 -sign "$1" "$TMP.signed" | "$RUN_openssl" base64 -A) && SIGNATURE=${SIGNATURE%$'\r'}
 }
 
-ecdsa_verify() { # PUBLIC SIGNATURE: of what write_signed wrote
-	write_pem "$1"
-	printf %s "$2" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
-	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >"$TMP.verified"
+ecdsa_verify() { # SIGNATURE: of what lies in $TMP.signed, by the key in $TMP.pem
+	printf %s "$1" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
+	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >/dev/null
 }
-
-write_signed() { { printf %s "$1" && print_body; } >"$TMP.signed" || die_disk; } # TEXT, then BODY: what is verified or hashed
 
 # ---- the network: curl, to BRIDGE/channels/CHANNEL alone. Credentials go in by standard input ----
 
-run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…; what comes has at most so many KiB -> CURL_EXIT. Prints what -w says
-	local credential=$1 seconds=$2 kib=$3
-	shift 3
-	(
-		ulimit -f "$kib"
-		{
-			printf 'header = "Authorization: Bearer %s"\n' "$credential"
-			[[ -z $TICKET || $credential != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
-		} | "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$seconds" -H Expect: ${CACERT:+--cacert "$CACERT"} "$@" 4>&-
-	)
+run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl; what comes has at most so many KiB
+	ulimit -f "$3"
+	exec "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: -H 'Accept: text/plain' \
+		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- < <(
+			printf 'header = "Authorization: Bearer %s"\n' "$1"
+			[[ -z $TICKET || $1 != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
+		)
 }
 
-http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE, RETRY_AFTER
-	local line
+http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE; OUTPUT: its headers
 	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
-	CURL_EXIT=0 RETRY_AFTER=''
+	CURL_EXIT=0
 	STATUS=$(
-		run_curl "$3" "$5" 4096 -X "$1" -H 'Accept: text/plain' \
+		run_curl "$3" "$5" 4096 -X "$1" \
 			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
-			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}' "$BRIDGE/channels/$CHANNEL$2"
+			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}%{http_connect}' "$BRIDGE/channels/$CHANNEL$2"
 	) || CURL_EXIT=$?
-	while read -r line; do
-		case $line in [Rr]etry-[Aa]fter:\ *) RETRY_AFTER=${line#*: } RETRY_AFTER=${RETRY_AFTER%$'\r'} ;; esac
-	done <"$TMP.headers"
+	read_output <"$TMP.headers"
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
-transfer_pieces() { # put|get|head, FILE HASH…: pieces of a file -> STATUSES, CURL_EXIT
-	local direction=$1 status arguments=()
+start_watch() { # PATH SECONDS: long polls of eight seconds over one connection, which ends soon after this process
+	local n urls=()
+	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
+	exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
+}
+
+read_watch() { # -> RESPONSE, the next answer up to its line `cursor`. Status 1: none came
+	RESPONSE=''
+	while IFS= read -r -t 20 -n 131072 -u 5 LINE && [ ${#RESPONSE} -lt 4194304 ]; do
+		RESPONSE=$RESPONSE$LINE$'\n'
+		[[ $LINE != cursor\ * ]] || return 0
+	done
+	return 1
+}
+
+stop_watch() {
+	[ -z "$WATCH" ] || kill "$WATCH"
+	exec 5<&-
+	WATCH=''
+}
+
+transfer_pieces() { # put|get, FILE HASH…: pieces of a file -> STATUSES
+	local direction=$1 arguments=()
 	shift
 	while [ $# -gt 0 ]; do
-		case $direction in
-			put) arguments=("${arguments[@]}" -T "$1" -o /dev/null) ;;
-			get) arguments=("${arguments[@]}" -o "$1") ;;
-			head) arguments=("${arguments[@]}" -I -o /dev/null) ;;
-		esac
-		arguments[${#arguments[@]}]="$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH"
+		if [ "$direction" = put ]; then arguments+=(-T "$1" -o /dev/null); else arguments+=(-o "$1"); fi
+		arguments+=("$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH")
 		shift 2
 	done
-	STATUSES=()
-	while read -r status; do STATUSES[${#STATUSES[@]}]=$status; done < <(
-		run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
-	)
+	read_output < <(run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}")
+	STATUSES=("${OUTPUT[@]}")
 }
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs, which bash can't hold; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
 	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
@@ -224,28 +222,21 @@ list_files() { # BEGINNING -> FILES: those whose paths begin so
 	[[ -e ${FILES[0]} || -L ${FILES[0]} ]] || FILES=()
 }
 
-copy_file() { "$RUN_cat" "$1" >"$2"; } # FROM TO
-
 absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
 
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
-	local size
-	SIZES=()
-	while read -r size _; do SIZES[${#SIZES[@]}]=$size; done < <("$RUN_wc" -c "$@")
-	SIZE=${SIZES[0]:-}
+	read_output < <("$RUN_wc" -c "$@")
+	SIZES=("${OUTPUT[@]%% *}") SIZE=${SIZES[0]:-}
 }
 
 file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
-	IDENTITY=-
-	[ -z "$RUN_stat" ] || IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
+	IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
 
 hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finish_hash waits for
-	local pass=$1
-	shift
-	{ "$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_openssl" dgst -sha256 -r >"$TMP.hash"; } &
+	{ "$RUN_cat" "${@:2}" /dev/null | aes_ctr "$1" "$NULLS" | "$RUN_openssl" dgst -sha256 -r >"$TMP.hash"; } &
 }
 
 finish_hash() { # -> HASH
@@ -254,38 +245,51 @@ finish_hash() { # -> HASH
 }
 
 join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
-	local pass=$1 file=$2
-	shift 2
-	HASH=$("$RUN_cat" "$@" /dev/null | aes_ctr "$pass" "$NULLS" | "$RUN_tee" "$file" | "$RUN_openssl" dgst -sha256 -r) || return
+	HASH=$("$RUN_cat" "${@:3}" /dev/null | aes_ctr "$1" "$NULLS" | "$RUN_tee" "$2" | "$RUN_openssl" dgst -sha256 -r) || return
 	HASH=${HASH:0:64}
-	file_sizes "$file"
+	file_sizes "$2"
+}
+
+# ---- waking the agent program that started us, by what it put into our environment: one fixed sentence ----
+
+SENTENCE='agentalk: news has come. To read it, run: ./agentalk wait 0'
+
+wake_claude() { # its session's inbox: a socket that has taken all when curl's time is over (28)
+	printf '{"type":"auth","token":"%s"}\n{"type":"user","message":{"role":"user","content":"%s"}}\n' "$CLAUDE_CODE_MESSAGING_TOKEN" "$SENTENCE" |
+		"$RUN_curl" -q -s -m 2 --unix-socket "$CLAUDE_CODE_MESSAGING_SOCKET" telnet://localhost/ >/dev/null
+	[ $? -eq 28 ]
+}
+
+wake_codex() { PATH=$CALLERS_PATH "$1" queue --thread "$CODEX_THREAD_ID" --message "$SENTENCE" >/dev/null; } # PROGRAM
+
+start_waker() { # ARGUMENTS…: this session's script, outliving this call
+	set -m
+	PATH=$CALLERS_PATH "$BASH" -p "$SESSION/agentalk.sh" "$@" </dev/null >/dev/null 4>&- &
+	disown
 }
 
 # ---- the screen, and the end ----
 
-print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Where nobody reads any more, this process ends
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. If nobody reads it, this process ends
 
 print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
 die() { # WHAT_FAILED WHAT_TO_DO
-	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$1" "$2" >&4
+	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$@" >&4
 	exit 1
 }
 
 init_temp() { # -> TMP, how the names of this process's files begin
 	find_place
 	PROCESS_ID=$STARTED-$$-$RANDOM-$PLACE TMP=$SESSION/tmp/$PROCESS_ID
-	HELD=0 IS_ENDING='' IS_COMMITTING=''
 	trap clean_up EXIT
 	trap on_signal INT HUP TERM
 	[ -d "$SESSION/tmp" ] || make_folder "$SESSION/tmp" || die_disk
 }
 
-on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
-
-clean_up() { # nobody waits for it
-	# What a commit names is still to be moved.
-	[ -z "$IS_COMMITTING" ] || return
+clean_up() {
+	[ -z "$IS_COMMITTING" ] || return # what a commit names is still to be moved
+	stop_watch
 	on_exit
 	set +f
 	"$RUN_rm" -rf "$TMP".* "${REMOVE[@]}" 4>&- >/dev/null &
@@ -293,12 +297,10 @@ clean_up() { # nobody waits for it
 
 start_part_1() {
 	export LC_ALL=C
-	exec 4>&2 2>/dev/null # what programs complain of is told in our own words
+	exec 4>&2 2>/dev/null # errors are told in our own words
 	IFS=$' \t\n'
 	umask 077
 	unset CDPATH
-	printf -v NULLS %032d 0
-	REMOVE=()
 	find_programs
 	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
 	read_clock
@@ -306,6 +308,5 @@ start_part_1() {
 
 restart() { # LINK ARGUMENTS…: the link goes on in the environment
 	export AGENTALK_INTERNAL_LINK=$1
-	shift
-	exec "$BASH" -p "$0" "$@"
+	exec "$BASH" -p "$0" "${@:2}"
 }

@@ -1,6 +1,8 @@
 # ---- main ----
 
-is_watched() { [ -z "$HAS_OWN_PARENT" ] || is_process "$PPID"; } # who started us, if it is no other user, is there to read
+is_watched() { [ -z "$WATCHED" ] || is_process "$WATCHED"; } # who started us, if it is no other user, is there to read
+
+on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
 
 on_exit() {
 	[ -z "$NEW_SESSION" ] || remove "$NEW_SESSION"                             # nothing half-made stays
@@ -11,13 +13,14 @@ SPEED=1 # a test's build divides these timers by it
 
 main() {
 	local as='' command
-	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
+	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) WATCH_SECONDS=$((56 / SPEED > 8 ? 56 / SPEED : 8)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 PORTION=64 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
+	HELD=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
 	start_part_1
-	HAS_OWN_PARENT='' HAS_SECRET=''
-	! is_process "$PPID" || HAS_OWN_PARENT=yes
+	HAS_SECRET=''
+	! is_process "$PPID" || WATCHED=$PPID
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
 	[ $# -eq 0 ] || shift

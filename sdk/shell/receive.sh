@@ -1,12 +1,14 @@
 # ---- receiving: from the bridge's answer to records ----
 
-poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
-	local began lines
+poll() { # SECONDS: wait so long for news, and apply them. Status 1: CODE, WHY
+	local began lines path
 	read_clock
 	refresh_state
 	[ "$TICKS" -ge "$POLLED_AT" ] || forget_times
-	began=$TICKS
-	request cursor GET "/poll?participant_id=$ID&since=$CURSOR&wait=$1&epoch=$EPOCH" '' '' $(($1 + 10)) || return
+	began=$TICKS path="/poll?participant_id=$ID&since=$CURSOR&epoch=$EPOCH"
+	if [ "$1" -le 8 ] || ! watch_polls "$path" "$1"; then
+		request cursor GET "$path&wait=$(($1 < 8 ? $1 : 8))" '' '' 18 || { HAS_OLD_CURL='' && return 1; }
+	fi
 	read_clock
 	CODE='' WHY="the answer of $BRIDGE makes no sense"
 	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
@@ -14,6 +16,21 @@ poll() { # SECONDS: one request, and what came of it. Status 1: CODE, WHY
 	refresh_state # what others confirm here, another process may have said meanwhile
 	apply_answer "${LAST[1]}" "${LAST[2]}" "$began" "${lines[@]}"
 	send_controls
+}
+
+watch_polls() { # PATH SECONDS: polls over one connection while nothing comes -> LAST, LINES. Status 1: ask by itself
+	local answers=0
+	[ -z "$HAS_OLD_CURL" ] && start_watch "$1" "$2" || return
+	while read_watch; do
+		((answers += 1))
+		began=$TICKS
+		read_clock
+		[ "$RESPONSE" = "cursor $CURSOR $EPOCH"$'\n' ] && [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || break
+		((8 * answers < $2)) && is_watched && lock poll 15 || break
+	done
+	stop_watch
+	[ "$answers" -gt 0 ] || HAS_OLD_CURL=yes # before 7.52, or it has told nothing
+	take_answer cursor
 }
 
 forget_times() { # the machine has started again, and its clock with it
@@ -189,7 +206,7 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is
 			write_signed "$UNSIGNED"
 		else
 			write_signed "$AAD"$'\n'"${P_SID[i]}"$'\n\n'"$UNSIGNED"
-			read_public_keys "$i" && ecdsa_verify "${P_SIGN[i]}" "$MSG_signature" || continue
+			read_public_keys "$i" && write_pem "${P_SIGN[i]}" && ecdsa_verify "$MSG_signature" || continue
 		fi
 		PEER=$i
 		[ ${#text[@]} -gt 1 ] || PROVED_SID[$6]=${P_SID[i]} PROVED_TEXT[$6]=${text[0]}

@@ -3,16 +3,16 @@
 # Status 0: LAST, the words of the last line of the answer, which starts with WORD. Status 1: CODE, and WHY in our words.
 request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 	local line
-	CODE=unreachable RETRY=''
+	CODE=unreachable RETRY='' FIX=''
 	http_request "$2" "$3" "${5:-$TOKEN}" "${4:-}" "${6:-15}"
-	split_lines "$RESPONSE"
-	! is_decimal "$RETRY_AFTER" || [ "$RETRY_AFTER" -gt 3600 ] || RETRY=$RETRY_AFTER
-	line=${LINES[0]:-}
+	PROXY_STATUS=${STATUS:3} STATUS=${STATUS:0:3}
+	for line in "${OUTPUT[@]}"; do
+		[[ $line =~ ^[Rr]etry-[Aa]fter:\ ([0-9]{1,4})$'\r'?$ ]] && ((10#${BASH_REMATCH[1]} <= 3600)) && RETRY=$((10#${BASH_REMATCH[1]}))
+	done
+	line=${RESPONSE:0:60}
 	case $CURL_EXIT:$STATUS in
 		0:2??)
-			# shellcheck disable=SC2206
-			LAST=(${LINES[${#LINES[@]} - 1]:-})
-			[ "${LAST[0]:-}" != "$1" ] || return 0
+			! take_answer "$1" || return 0
 			WHY="the answer of $BRIDGE was cut off, or is none of a bridge"
 			;;
 		0:*)
@@ -23,6 +23,13 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 		*) describe_curl ;;
 	esac
 	return 1
+}
+
+take_answer() { # WORD -> LINES of RESPONSE; LAST, the words of the last one. Status 1: it does not start with WORD
+	split_lines "$RESPONSE"
+	# shellcheck disable=SC2206
+	LAST=(${LINES[${#LINES[@]} - 1]:-})
+	[ "${LAST[0]:-}" = "$1" ]
 }
 
 describe_code() { # CODE STATUS -> WHY
@@ -39,26 +46,58 @@ describe_code() { # CODE STATUS -> WHY
 		no_channel | no_participant | other_epoch) WHY="the bridge has lost the channel" ;;
 		no_recipient) WHY="its recipient is not in the channel" ;;
 		bad_token | wrong_key | no_token) WHY="the bridge no longer knows this session" ;;
-		'') WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble" ;;
+		'')
+			WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble"
+			describe_network
+			;;
 		*) WHY="the bridge answered with an error that this client does not know ($STATUS)" ;;
 	esac
 	case $STATUS:$CODE in 50[234]:) WHY="a proxy before $BRIDGE says that the bridge does not answer ($STATUS); it may be restarting" ;; esac
-	[ "$STATUS" != 407 ] || WHY="a proxy before the bridge wants a password (407): in a sandbox, ask your user to allow the network"
 }
 
 describe_curl() { # CURL_EXIT -> WHY
 	case $CURL_EXIT in
 		5) WHY="the proxy's name can't be found" ;;
-		6) WHY="the name of $BRIDGE can't be found: mistyped, or no network (in a sandbox your user has to allow it)" ;;
-		7) WHY="$BRIDGE takes no connection: the bridge is down, or the network is closed (in a sandbox your user has to allow it)" ;;
+		6) WHY="the name of $BRIDGE can't be found: mistyped, or no network" ;;
+		7) WHY="$BRIDGE takes no connection: the bridge is down, or the network is closed" ;;
 		18 | 52 | 55 | 56) WHY="the connection to $BRIDGE broke" ;;
 		28) WHY="$BRIDGE did not answer in time" ;;
 		35) WHY="no TLS with $BRIDGE: is it https?" ;;
 		60 | 77) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE" ;;
-		23 | 26 | 27) WHY="curl can't read or write in $SESSION (curl from snap can't: install another; or the disk is full)" ;;
+		23 | 26 | 27) WHY="curl can't read or write in $SESSION: is the disk full?" ;;
 		*) WHY="curl ended with $CURL_EXIT (its manual says what that is)" ;;
 	esac
+	case $CURL_EXIT:$RUN_curl in
+		2[367]:*/snap/bin/*) WHY="curl from snap can't read or write in $SESSION" FIX="install curl as a package (apt install curl) and remove the one from snap" ;;
+		5:* | 6:* | 7:* | 28:* | 35:* | 56:*) describe_network ;;
+	esac
 }
+
+describe_network() { # -> WHY, FIX: where this environment shows what is between us and the bridge, that, and what opens it. CODE closed: trying on is of no use
+	local host=${BRIDGE#*://} proxy=${http_proxy:-} status=$STATUS
+	host=${host%%/*}
+	[[ $host = *']' ]] || host=${host%:*}
+	[[ $BRIDGE = http:* ]] || proxy=${https_proxy:-${HTTPS_PROXY:-}}
+	proxy=${proxy:-${all_proxy:-${ALL_PROXY:-}}}
+	[ "$PROXY_STATUS" = 000 ] || status=$PROXY_STATUS
+	if [[ ${CODEX_SANDBOX_NETWORK_DISABLED:-} = 1 && $CURL_EXIT != 0 && ! -w ${CODEX_HOME:-$HOME/.codex} ]]; then
+		CODE=closed WHY="Codex's sandbox has no network"
+		FIX="run the same command outside the sandbox and propose a rule for ./agentalk (that asks your user), or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
+	elif [[ ${SANDBOX_RUNTIME:-} = 1 && ($status = 403 || $CURL_EXIT = [567]) ]]; then
+		CODE=closed WHY="Claude Code's sandbox does not let this command reach $host"
+		FIX="ask your user to add $host to sandbox.network.allowedDomains in Claude Code's settings"
+		! is_local_bridge || FIX="run the same command without the sandbox, which asks your user"
+	elif [[ -n $proxy && ($status = 403 || $status = 407) ]]; then
+		CODE=closed WHY="the proxy of this environment refuses $host ($status)"
+		FIX="ask your user to allow $host in that proxy or sandbox; where no proxy is needed, to set no_proxy=$host"
+	elif [ -n "$proxy" ]; then
+		FIX="the way leads through the proxy of this environment; where none is needed, your user sets no_proxy=$host"
+	elif [[ -e $HOME/.curlrc && $CURL_EXIT != 0 ]]; then
+		FIX="the .curlrc of your home is not read here: a proxy in it has to be in https_proxy, too, and a CA file is passed with --cacert"
+	fi
+}
+
+is_local_bridge() { [[ $BRIDGE =~ ^https?://(127\.|localhost|\[::1\]) ]]; }
 
 # ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME LENGTH`, the request of that length, a newline, the words ----
 
@@ -90,13 +129,15 @@ seen_header() { # -> HEADERS_TEXT: what the agent had been shown; the 64 whose c
 
 seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 	local to='*' key=room signature=''
+	set -- "$1" "$2${OWN_REACH:+reach: $OWN_REACH$'\n'}"
 	if [ "$1" != '*' ]; then
 		direct_key_of "$1" || return
 		to=${P_ID[$1]} key=$KEY_NAME
 	fi
 	set_aad "$ID" "$to" message
 	if [ "$to" = '*' ]; then
-		ecdsa_sign "$SESSION/keys/sign-$SID" "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		write_signed "$AAD"$'\n'"$SID"$'\n\n'"$2"$'\n'
+		ecdsa_sign "$SESSION/keys/sign-$SID"
 		is_base64 "$SIGNATURE" || die "openssl can't sign here, or was ended" "call again; nothing was sent"
 		signature="signature: $SIGNATURE"$'\n'
 	fi
@@ -249,6 +290,7 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 					BLOCKED=yes
 					return 1
 					;;
+				closed:*) return 1 ;;
 				*)
 					pause=${RETRY:-$((tries < 5 ? tries : 5))}
 					((tries += 1))

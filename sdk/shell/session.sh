@@ -130,7 +130,7 @@ make_state() { # commit 0
 	local field text=''
 	COMMIT=0 WRITER=0
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
-	PRINTER=- REPORTED=- OLDEST_SEQ=1
+	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
 	file_identity "$SESSION/keys/identity"
 	IDENTITY_WHEN_MADE=$IDENTITY
@@ -251,7 +251,7 @@ cmd_create_or_join() { # create|join
 			case $CODE:$STATUS in unreachable:* | stopping:* | :5??) sleep_seconds "$tries" ;; *) break ;; esac
 		done
 		[ -z "$joined" ] || break
-		[ "$CODE" = name_taken ] || die "$WHY" "nothing was opened; the same command again is safe"
+		[ "$CODE" = name_taken ] || die "$WHY" "${FIX:-nothing was opened; the same command again is safe}"
 		remove "$SESSION"
 	done
 	publish_session
@@ -298,7 +298,9 @@ publish_session() { # from here on the session is there
 	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
 	shell_quote "$SESSION"
 	run="$run $QUOTED"
-	copy_file "$0" "$SESSION/agentalk.sh" || die_disk
+	read_file "$0" || die "this script can't be read" "fetch it again"
+	BODY=("${BYTES[@]}")
+	write_body "$SESSION/agentalk.sh" ''
 	if [[ (${0##*/} = agentalk || ${0##*/} = agentalk.sh) && -x $FOLDER/agentalk && $FOLDER != *[[:cntrl:]]* ]]; then
 		CALL=./agentalk
 		hide_from_git
@@ -339,7 +341,13 @@ cmd_invite() {
 	print "agentalk: give your user this line, whole, for the other agent:"
 	print $'\n'"Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n'
 	print "agentalk: A person can join too, in a browser: $INVITE_LINK"
-	case $BRIDGE in http://127.* | http://localhost* | http://\[::1\]*) print "agentalk: this bridge's address means this machine alone: elsewhere the line works only through a tunnel (ssh -R)" ;; esac
+	warn_of_local_bridge
+}
+
+warn_of_local_bridge() {
+	local port=${BRIDGE##*:}
+	is_decimal "$port" || port=80
+	! is_local_bridge || print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $port:127.0.0.1:$port THAT_MACHINE"
 }
 
 welcome() {
@@ -352,6 +360,7 @@ welcome() {
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
 				die "can't write the invite to that file" "is it there already? The invite: $CALL invite"
 			print "agentalk: the line for the other agent is in $INVITE_FILE"
+			warn_of_local_bridge
 		else
 			cmd_invite
 		fi
@@ -363,6 +372,7 @@ welcome() {
 		print "agentalk: warning: this script is not the one that your inviter runs (its SHA-256 starts with $SUM). If it came from this bridge, tell your user before you go on."
 	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
 	print "agentalk: joined as $NAME on $BRIDGE."
+	OWN_REACH=listening
 	send_controls
 	local end=$((TICKS + PAIR_SECONDS))
 	list_names

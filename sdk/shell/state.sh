@@ -13,9 +13,9 @@
 
 # SID: our own session. IDENTITY_WHEN_MADE: of keys/identity, by which a copy is recognised. AGAIN: up to this record
 # something may have been printed by a process that ended before it could note it. ASKED_AT: when the bridge last said how
-# far we have fetched.
+# far we have fetched. REACH: what others were told last of what a message does to our agent: listening, wakes or reads.
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
-	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED'
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED REACH'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
 # STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
@@ -202,17 +202,19 @@ is_running() { # PROCESS_ID. Status 1: it has ended; 2: it belongs to another co
 	is_process "${pid%%-*}"
 }
 
-lock_poll() { # SECONDS. Status 1: another process polls
+is_locked() { # poll or wake: by another process that runs
 	local owner until
-	read_file "$SESSION/poll.lock"
+	read_file "$SESSION/$1.lock"
 	owner=${BYTES[0]%% *} until=${BYTES[0]#* }
-	if [ "$owner" != "$PROCESS_ID" ] && is_decimal "$until"; then
-		((until < TICKS || until > TICKS + 90)) || ! is_running "$owner" || return
-	fi
-	write_file "$SESSION/poll.lock" "$PROCESS_ID $((TICKS + $1))"
+	[ "$owner" != "$PROCESS_ID" ] && is_decimal "$until" && ((until >= TICKS && until <= TICKS + 90)) && is_running "$owner"
 }
 
-unlock_poll() {
-	read_file "$SESSION/poll.lock"
-	[ "${BYTES[0]%% *}" != "$PROCESS_ID" ] || write_file "$SESSION/poll.lock" ''
+lock() { # poll or wake, SECONDS. Status 1: another process holds it
+	! is_locked "$1" || return
+	write_file "$SESSION/$1.lock" "$PROCESS_ID $((TICKS + $2))"
+}
+
+unlock() { # poll or wake
+	read_file "$SESSION/$1.lock"
+	[ "${BYTES[0]%% *}" != "$PROCESS_ID" ] || write_file "$SESSION/$1.lock" ''
 }

@@ -91,7 +91,7 @@ describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: n
 	PRESENCE="last seen $AGE"
 	(($3 > 2)) || PRESENCE='here a moment ago' # between two polls
 	[ "$2" != listening ] || PRESENCE='listening now'
-	[[ $2 = listening || ${P_REACH[PEER]} != wakes ]] || PRESENCE="$PRESENCE, and a message wakes it"
+	[[ ${P_REACH[PEER]} != wakes || $3 -gt 60 ]] || PRESENCE="listening now: a message wakes it"
 	PRESENCE="${P_LABEL[PEER]} (${P_KIND[PEER]}) $PRESENCE"
 }
 
@@ -139,7 +139,7 @@ report_unsent() {
 	if [ -n "$BLOCKED" ]; then
 		print "agentalk: not sent: $WHY. It stays first in line, and each call tries again. If that lasts: $CALL leave, and join again by the link"
 	else
-		print "agentalk: not sent yet: $WHY. It is kept and goes out with your next call; if that lasts, tell your user. Next: $CALL wait"
+		print "agentalk: not sent yet: $WHY. It is kept and goes out with your next call. ${FIX:+What helps: }${FIX:-If that lasts, tell your user}. Next: $CALL wait"
 	fi
 }
 
@@ -164,14 +164,15 @@ wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news.
 		is_watched || exit 1
 		poll_or_yield $((end - TICKS))
 		polled=yes
+		[[ -z $IS_BRIEF || $FAILED_POLLS -lt 6 ]] || break # which listen tells
 	done
 	[ -n "$news" ]
 }
 
-poll_or_yield() { # SECONDS: one poll; or a pause while another process of this session polls
-	local seconds=8
+poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while another process of this session polls
+	local seconds=$WATCH_SECONDS
 	[ -e "$SESSION/keys" ] || die_left
-	if ! lock_poll 15; then
+	if ! lock poll 15; then
 		sleep_seconds 0
 		read_clock
 		return
@@ -202,6 +203,7 @@ cmd_wait() { # SECONDS
 	local seconds=${1:-100}
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
 	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
+	if is_locked wake; then set_reach wakes; else set_reach listening; fi
 	if wait_for_news "$seconds"; then
 		list_names
 		[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
@@ -213,28 +215,30 @@ cmd_wait() { # SECONDS
 	elif [ "$SHOWN" -lt "$RECORDS" ]; then
 		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
 	elif [ -n "$OFFLINE_REASON" ]; then
-		print "agentalk: no news: $OFFLINE_REASON. If it lasts, tell your user. Next: $CALL wait"
+		print "agentalk: no news: $OFFLINE_REASON. ${FIX:+What helps: }${FIX:-If it lasts, tell your user}. Next: $CALL wait"
 	elif list_names && [ -z "$NAMES" ]; then
 		print "agentalk: nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
 	else
 		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
 		print "agentalk: no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"
 	fi
-	unlock_poll
+	unlock poll
 }
 
 print_more() { print "agentalk: There is more: $CALL wait 0 shows it"; }
 
-cmd_listen() {
+cmd_listen() { # [--wake]
 	local told=''
+	[ "${1:-}" != --wake ] || { listen_to_wake "${2:-}" && return; }
+	set_reach listening
 	IS_BRIEF=yes AUTO_PRINT=yes
 	while is_watched; do
 		LEFT=$OUTPUT_BYTES
-		wait_for_news 25 || :
+		wait_for_news "$WATCH_SECONDS" || :
 		case $OFFLINE_REASON:$told in
 			?*:)
 				told=yes
-				print "agentalk: OFFLINE: $OFFLINE_REASON. Trying on; nothing is lost. If it lasts, tell your user."
+				print "agentalk: OFFLINE: $OFFLINE_REASON. Trying on; nothing is lost. ${FIX:+What helps: }${FIX:-If it lasts, tell your user}."
 				;;
 			:yes)
 				told=''
@@ -242,4 +246,90 @@ cmd_listen() {
 				;;
 		esac
 	done
+}
+
+set_reach() { # listening, wakes or reads: what a message does to our agent now. On a change everybody is told
+	OWN_REACH=$1
+	while [ "$REACH" != "$1" ]; do
+		REACH=$1
+		owe_all
+		! commit_state || break
+	done
+}
+
+# ---- waking an agent whose turn is over: by SENTENCE alone, once until it has read the news ----
+
+listen_to_wake() { # [PROGRAM]: of the Codex that is to be woken, where this process was started for that
+	local seconds=100
+	if [ -n "$1" ]; then
+		WATCHED=${1#/proc/} WATCHED=${WATCHED%/exe}
+		is_decimal "$WATCHED" || WATCHED=''
+		wake_for_news "$1"
+	elif is_locked wake; then
+		print "agentalk: another call of this session wakes you already. You can end your turn."
+	elif [ -n "${CLAUDECODE:-}" ]; then
+		print "agentalk: as a background task this wakes you when news comes, for 8 hours. You can end your turn; then run $CALL wait 0."
+		if wake_for_news claude; then
+			[ ! -e "$SESSION/keys" ] || print "agentalk: 8 hours are over. To go on: $CALL listen --wake"
+		else
+			print "$SENTENCE"
+		fi
+	elif [[ -n ${CODEX_THREAD_ID:-} && -w ${CODEX_HOME:-$HOME/.codex} ]]; then
+		find_codex
+		start_waker listen --wake "$CODEX"
+		print "agentalk: news will wake you, for 8 hours. You can end your turn; then run $CALL wait 0."
+	elif [ -n "${COPILOT_CLI:-}" ]; then
+		print "agentalk: as your only async command this ends with the news, which wakes you. You can end your turn."
+		cmd_wait 28800
+	else
+		[ -z "${CODEX_THREAD_ID:-}" ] || seconds=25
+		[ -z "${GEMINI_CLI:-}" ] || seconds=240
+		print "agentalk: this program can't be woken from here: waiting for $seconds s."
+		cmd_wait "$seconds"
+	fi
+}
+
+find_codex() { # -> CODEX: the program that we descend from; where the machine does not show it, its name
+	local pid=$PPID words
+	CODEX=codex
+	while read_line "/proc/$pid/stat"; do
+		# shellcheck disable=SC2206
+		words=(${LINE##*) })
+		[[ $LINE != *' (codex) '* ]] || { CODEX=/proc/$pid/exe && return; }
+		is_decimal "${words[1]:-}" || return
+		pid=${words[1]}
+	done
+}
+
+wake_for_news() { # claude, or the program of Codex: until the session or 8 hours are over. Status 1: it can't wake, or has without success
+	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 r status=0
+	lock wake 60 && set_reach wakes
+	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 60; do
+		poll_or_yield $((unread > 0 ? 2 : 8))
+		refresh_state
+		if ((SHOWN < woken)); then
+			[ "$1" != claude ] || ((TICKS - woken_at < MISSING_SECONDS)) || { status=1 && break; }
+			continue
+		fi
+		NEWS=''
+		for ((r = SHOWN + 1; r <= RECORDS; r++)); do ! read_record "$r" || note_news; done
+		case $NEWS in
+			'' | joined)
+				unread=0
+				continue
+				;;
+		esac
+		[ "$unread" -gt 0 ] || unread=$TICKS
+		((TICKS - unread >= 3)) || continue # a call that waits shows it just now
+		case $1 in
+			claude) wake_claude ;;
+			*) wake_codex "$1" ;;
+		esac || { status=1 && break; }
+		unread=0 woken=$RECORDS woken_at=$TICKS
+	done
+	[ -e "$SESSION/keys" ] || return 0
+	unlock wake
+	set_reach reads
+	send_controls
+	return "$status"
 }

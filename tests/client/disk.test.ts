@@ -78,11 +78,12 @@ test('create makes a whole session or none, however few files there may be', { s
 test(
   'a session says that its disk is full, keeps what it says it keeps, and goes on when there is room',
   { skip },
-  async () => {
+  async (t) => {
     const server = new Agent({ name: 'server' });
     await server.create(bridge.url);
     await server.call('say', 'said before');
     const listening = server.begin('listen');
+    t.after(() => listening.end());
     const code = `
     disk size=4m
     client join "$1" --name laptop >/dev/null && . "$AGENTALK_HOME/agentalk-session-laptop.env"

@@ -197,17 +197,20 @@ const driver: Driver = {
     const code = `KEY=${k} CHANNEL=${channel} ID=${ownId}; ${call('set_aad', from, '*', 'card')}; make_key room "agentalk/1 room $KEY"
       unseal room "$AAD" ${sealedWords(sealed)} && parse_frame && check_card ${from} && card_key_is_valid &&
       printf '%s ' "$MSG_kind" "$MSG_name" "$MSG_pub" "$MSG_sign" && short_id session "$KEY" "$MSG_kind $MSG_name $MSG_pub $MSG_sign" && printf %s "$HASH"`;
-    return outcome(`card_key_is_valid() { REASON=bad-key; ecdh ${word(ECDH_PEM)} "$MSG_pub"; }; ${code}`, (text) => {
-      const [kind = '', name = '', pub = '', sign = '', sid = ''] = text.split(' ');
-      return { card: { kind, name, pub, sign }, sid };
-    });
+    return outcome(
+      `card_key_is_valid() { REASON=bad-key; write_pem "$MSG_pub" && ecdh ${word(ECDH_PEM)}; }; ${code}`,
+      (text) => {
+        const [kind = '', name = '', pub = '', sign = '', sid = ''] = text.split(' ');
+        return { card: { kind, name, pub, sign }, sid };
+      },
+    );
   },
   sign(privatePem, sid, aad, unsigned) {
     const head = Buffer.from(unsigned).indexOf('\n\n') + 1;
     const [headers, body] = [unsigned.subarray(0, head), unsigned.subarray(head + 1)];
     const text = `${aad}\n${sid}\n\n${Buffer.from(headers).toString('latin1')}\n`;
     return printed(
-      `${readingBody(body)}; ${call('ecdsa_sign', file('private', privatePem), text)} && printf %s "$SIGNATURE"`,
+      `${readingBody(body)}; ${call('write_signed', text)} && ${call('ecdsa_sign', file('private', privatePem))} && printf %s "$SIGNATURE"`,
     );
   },
   verifySignature({ sign, sid }, aad, frame) {
@@ -220,7 +223,7 @@ const driver: Driver = {
   },
   sharedX: (privatePem, pub) =>
     outcome(
-      `REASON=bad-key; ${call('is_public_key', pub)} && ${call('ecdh', file('private', privatePem), pub)} && is_hex "$HEX" 64 && printf %s "$HEX"`,
+      `REASON=bad-key; ${call('is_public_key', pub)} && ${call('write_pem', pub)} && ${call('ecdh', file('private', privatePem))} && is_hex "$HEX" 64 && printf %s "$HEX"`,
       (x) => x,
     ),
   unsealDirect(k, own, sender, aad, sealed) {

@@ -34,7 +34,7 @@ const SENDING =
   'read_text queue_message seen_header seal_message seal ecdsa_sign write_body new_temp add_move commit_state finish ' +
   'rename send_queued is_owed read_outbox_line read_outbox post request http_request send_controls send_and_report clean_up';
 const RECEIVING =
-  'wait_for_news poll_or_yield lock_poll poll apply_answer apply_event on_message prove on_headers on_content deliver add_digest ' +
+  'wait_for_news poll_or_yield lock poll watch_polls apply_answer apply_event on_message prove on_headers on_content deliver add_digest ' +
   'add_record add_move commit_state finish rename write_file write_same print_new claim_printer holds_printer format_record ' +
   'note_shown print send_queued send_controls clean_up';
 
