@@ -18,7 +18,7 @@ async function channels({ levels, rounds, seconds }) {
   const possible = levels.filter((level) => level * BYTES_PER_CHANNEL < freemem() / 2);
   const all = await Promise.all(
     possible.map(async (level) => {
-      const bridge = await startBridge('--max-channels', '1000000', '--max-total-bytes', '64g');
+      const bridge = await startBridge('--max-channels', '1000000', '--max-memory-bytes', '64g');
       const crowd = startCrowd(bridge.url);
       await crowd.ask('open', { count: level });
       return { level, bridge, crowd };

@@ -58,7 +58,7 @@ export async function rateOf(loading) {
 /** What lets a server collect its garbage when it is told to: see memoryOf. */
 export const COLLECTING = ['--expose-gc', '--require', program('collect.cjs')];
 export const startCollectingBridge = (/** @type {string[]} */ ...flags) =>
-  startServer([...COLLECTING, BRIDGE, '--port', '0', '--drain-window', '0', ...flags]);
+  startServer([...COLLECTING, BRIDGE, '--port', '0', '--drain-delay', '0', ...flags]);
 
 /** Resident bytes of a server that was started with COLLECTING, without garbage. */
 export async function memoryOf(/** @type {Server} */ { pid, stderr }) {

@@ -117,7 +117,7 @@ function watch(/** @type {ReturnType<typeof start>} */ child) {
 
 /** Until somebody's poll waits at this bridge. */
 export const somebodyWaits = (/** @type {string} */ bridge) =>
-  until(async () => /^agentalk_waiting_polls [1-9]/m.test(await (await fetch(`${bridge}/metrics`)).text()));
+  until(async () => /^agentalk_polls_pending [1-9]/m.test(await (await fetch(`${bridge}/metrics`)).text()));
 
 /**
  * Two that have paired.

@@ -136,4 +136,4 @@ export function startServer(args) {
 }
 
 /** @param {readonly string[]} flags */
-export const startBridge = (...flags) => startServer([BRIDGE, '--port', '0', '--drain-window', '0', ...flags]);
+export const startBridge = (...flags) => startServer([BRIDGE, '--port', '0', '--drain-delay', '0', ...flags]);

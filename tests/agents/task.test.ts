@@ -13,7 +13,7 @@ import { LONG_REPLY, MESSAGES, finish, joinBy, open, prepareProject, say, spoken
 import type { TaskOptions } from './task.ts';
 
 let bridge: TestBridge;
-before(async () => void (bridge = await startBridge(['--log-requests', 'yes'])));
+before(async () => void (bridge = await startBridge(['--log-requests'])));
 after(async () => {
   await bridge.stop();
   writeFileSync(join(RECORDS, 'bridge-task.txt'), bridge.logs());

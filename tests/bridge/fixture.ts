@@ -119,7 +119,7 @@ export async function pair(url = bridge.url): Promise<[Member, Member]> {
 
 /** Resolves once so many polls wait at the bridge. */
 export async function waiting(count: number, url = bridge.url): Promise<void> {
-  while (!(await call(url, 'GET', '/metrics')).text.includes(`agentalk_waiting_polls ${count}\n`));
+  while (!(await call(url, 'GET', '/metrics')).text.includes(`agentalk_polls_pending ${count}\n`));
 }
 
 /** Bytes in, bytes out, until the bridge closes; `pieces` go one after the other. */

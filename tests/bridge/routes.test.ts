@@ -150,7 +150,7 @@ test('send says where it stands and who is listening; poll gives each what is fo
 });
 
 test('join, leave, away and back are events, in both forms', async () => {
-  const own = await startBridge(['--away-window', '1']);
+  const own = await startBridge(['--away-after', '1']);
   const [a, b] = await pair(own.url);
   const away = await a.poll(2, '&wait=20');
   assert.deepEqual(Object.keys((away.json['events'] as Json[])[0] ?? {}), ['index', 'type', 'at', 'from']);
@@ -242,7 +242,7 @@ test('leaving: at once, or after a while; the last one out closes the channel', 
 });
 
 test('a participant expires after the idle window, and a channel with its last one', async () => {
-  const own = await startBridge(['--idle-window', '1s']);
+  const own = await startBridge(['--expire-after', '1s']);
   const [a, b] = await pair(own.url);
   const gone = await a.poll(2, '&wait=20');
   const [event] = gone.json['events'] as Json[];
@@ -410,7 +410,7 @@ test('participants_full: as many as the limit says', async () => {
 });
 
 test('bridge_full: one address whose participants wait for all that it holds', async () => {
-  const own = await startBridge(['--max-total-bytes', '256k', '--max-channel-bytes', '200k']);
+  const own = await startBridge(['--max-memory-bytes', '256k', '--max-channel-bytes', '200k']);
   const [a] = await pair(own.url);
   for (let i = 0; i < 2; i++) assert.equal((await a.send({ to: '*', ...sealed(60_000) })).status, 200);
   const [c] = await pair(own.url);

@@ -110,7 +110,7 @@ for (const [path, bytes] of Object.entries(LONGEST)) {
 }
 
 test('npm start says where the bridge is and what to say', async () => {
-  const env = { ...process.env, AGENTALK_PORT: '0', AGENTALK_DRAIN_WINDOW: '0' };
+  const env = { ...process.env, AGENTALK_PORT: '0', AGENTALK_DRAIN_DELAY: '0' };
   // A group of its own: npm puts a shell between itself and the bridge.
   const child = spawn('npm', ['start'], { cwd: ROOT, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   let printed = '';

@@ -117,7 +117,7 @@ describe('a session', () => {
     const folder = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
     const secret = randomHex(16);
     writeFileSync(join(folder, 'secret'), `${secret}\n`);
-    const closed = await startBridge(['--invite', join(folder, 'secret')]);
+    const closed = await startBridge(['--create-secret-file', join(folder, 'secret')]);
     try {
       await assert.rejects(
         ExampleSession.create(closed.url, { name: 'ada' }),

@@ -192,7 +192,7 @@ test('the bridge and whoever listens before it learn no key, name or word', asyn
   await waiting.end();
   await until('nobody polls', async () => {
     const metrics = await (await fetch(`${bridge.url}/metrics`)).text();
-    return metrics.includes('agentalk_waiting_polls 0');
+    return metrics.includes('agentalk_polls_pending 0');
   });
   const metrics = await (await fetch(`${bridge.url}/metrics`)).text();
   proxy.close();

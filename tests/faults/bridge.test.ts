@@ -277,7 +277,7 @@ describe('bridges', { concurrency: 4 }, () => {
   });
 
   test('a laptop sleeps past the idle window, and comes back with what was said meanwhile', async (t) => {
-    const { processes, bridge } = await open(t, '--idle-window', '3');
+    const { processes, bridge } = await open(t, '--expire-after', '3');
     const [ada, bob] = (await processes.startSessions(['ada', 'bob'], () => bridge.url)) as [Session, Session];
     const [near, far] = [await ada.listening(), await bob.listening()];
     await ada.say('sleep well');
@@ -295,7 +295,7 @@ describe('bridges', { concurrency: 4 }, () => {
   });
 
   test('everybody sleeps until the channel is gone, and all come back', async (t) => {
-    const { processes, bridge } = await open(t, '--idle-window', '2');
+    const { processes, bridge } = await open(t, '--expire-after', '2');
     const sessions = await processes.startSessions(NAMES, () => bridge.url);
     const listeners = await Promise.all(sessions.map((session) => session.listening()));
     await sessions[0]?.say('good night');
@@ -317,7 +317,7 @@ describe('bridges', { concurrency: 4 }, () => {
     );
 
   test('who listens, who was here, who is gone: said as it is', async (t) => {
-    const { processes, bridge } = await open(t, '--away-window', '2');
+    const { processes, bridge } = await open(t, '--away-after', '2');
     const faultProxy = await processes.faultProxy(bridge);
     const ada = processes.session('ada');
     await ada.run(['create', faultProxy.urlFor('ada'), '--name', 'ada']);
@@ -327,12 +327,12 @@ describe('bridges', { concurrency: 4 }, () => {
       Session,
     ];
     const listener = await bob.listening();
-    await until('its poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
+    await until('its poll', 10, async () => (await bridge.metric('polls_pending')) > 0 || undefined);
     assert.match(await cyd.say('hello'), /bob \(agent\) listening now/);
-    await until('its next poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
+    await until('its next poll', 10, async () => (await bridge.metric('polls_pending')) > 0 || undefined);
     assert.match(await cyd.run(['who']), /bob \(agent\) listening now/);
     await listener.kill('SIGTERM');
-    await until('the end of its poll', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+    await until('the end of its poll', 10, async () => (await bridge.metric('polls_pending')) === 0 || undefined);
     assert.match(await cyd.say('still there?'), /bob \(agent\) (last seen \d+ s ago|here a moment ago)/);
     faultProxy.rewrite = aged(60 * 4);
     assert.match(await cyd.run(['who']), /bob \(agent\) last seen 4 min ago/);
@@ -354,7 +354,9 @@ describe('bridges', { concurrency: 4 }, () => {
   test('the memory of a bridge returns to its level', async (t) => {
     const { processes, bridge } = await open(t);
     const level = async (bridge: Bridge) =>
-      Promise.all(['channels', 'participants', 'waiting_polls', 'held_bytes'].map((name) => bridge.metric(name)));
+      Promise.all(
+        ['channels', 'participants', 'polls_pending', 'channel_memory_bytes'].map((name) => bridge.metric(name)),
+      );
     assert.deepEqual(await level(bridge), [0, 0, 0, 0]);
     const sessions = await processes.startSessions(NAMES, () => bridge.url);
     const listeners = sessions.map((session) => session.listen());
@@ -364,7 +366,7 @@ describe('bridges', { concurrency: 4 }, () => {
     await listeners[1]?.kill('SIGTERM');
     await listeners[2]?.kill('SIGKILL', 'it');
     // A poll is short: nobody looks for long as if they listened who doesn't.
-    await until('no poll', 12, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+    await until('no poll', 12, async () => (await bridge.metric('polls_pending')) === 0 || undefined);
     for (const session of sessions) await session.run(['leave']);
     assert.deepEqual(await level(bridge), [0, 0, 0, 0]);
   });

@@ -471,13 +471,13 @@ async function clean(
   for (const { session } of speakers) {
     await session.run(['wait', '0']);
   }
-  await until('an end of all polls', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+  await until('an end of all polls', 10, async () => (await bridge.metric('polls_pending')) === 0 || undefined);
   for (const { session } of speakers) {
     await session.run(['leave']);
     await until(`${session.name}: no temporary file`, 10, () => session.temporary.length === 0 || undefined);
   }
   assert.equal(await bridge.metric('channels'), 0);
-  assert.equal(await bridge.metric('held_bytes'), 0);
+  assert.equal(await bridge.metric('channel_memory_bytes'), 0);
   await faultProxy.stop();
   const isOurs = (line: string) => !/\bsleep 100000|bridge\.js/.test(line);
   await until('an end of all processes', 10, () => processes.leftovers().filter(isOurs).length === 0 || undefined);

@@ -341,7 +341,7 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
 export function polling(bridge: string, count: number): Promise<void> {
   return until(`${count} waiting polls`, async () => {
     const metrics = await (await fetch(`${bridge}/metrics`)).text();
-    return Number(/^agentalk_waiting_polls (\d+)$/m.exec(metrics)?.[1]) >= count;
+    return Number(/^agentalk_polls_pending (\d+)$/m.exec(metrics)?.[1]) >= count;
   });
 }
 

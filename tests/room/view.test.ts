@@ -99,7 +99,7 @@ test('presence: who listens, who stopped and since when, who left', { skip }, as
 });
 
 test('who is silent for long is away, and comes back', { skip }, async () => {
-  const impatient = await startBridge(['--away-window', '1']);
+  const impatient = await startBridge(['--away-after', '1']);
   const laptop = (await Agent.create(impatient.url, { name: 'laptop' })).start();
   const ada = await BrowserUser.join(laptop.link, 'ada');
   await laptop.paired('ada');

@@ -35,7 +35,7 @@ async function sendManyRequests(
 }
 
 test('a flood of requests: above the limit too_many_requests; the polite one beside it is served', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-requests', '2000']);
+  const bridge = await startBridge([...BEHIND, '--request-rate-per-ip', '2000']);
   t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });
   const ask = () => call(bridge.port, 'GET', '/health', { from: FLOODER, agent });
@@ -50,7 +50,7 @@ test('a flood of requests: above the limit too_many_requests; the polite one bes
 });
 
 test('a flood of joins, with the key and without: too_many_joins', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-joins', '100', '--max-participants', '500']);
+  const bridge = await startBridge([...BEHIND, '--join-rate-per-ip', '100', '--max-participants', '500']);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
@@ -77,7 +77,7 @@ test('a flood of joins, with the key and without: too_many_joins', async (t) => 
 });
 
 test('a flood of channels: too_many_channels, and those of others stay', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-channels', '50', '--max-channels', '100']);
+  const bridge = await startBridge([...BEHIND, '--channel-rate-per-ip', '50', '--max-channels', '100']);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
@@ -98,7 +98,15 @@ test('a flood of channels: too_many_channels, and those of others stay', async (
 });
 
 test('waiting polls: too_many_polls of one address, of one channel; each that ends makes room', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-polls', '6', '--channel-polls', '8', '--max-polls', '100']);
+  const bridge = await startBridge([
+    ...BEHIND,
+    '--max-polls-per-ip',
+    '6',
+    '--max-polls-per-channel',
+    '8',
+    '--max-polls-per-participant',
+    '100',
+  ]);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const made = await room(port, { from: FLOODER });
@@ -108,7 +116,7 @@ test('waiting polls: too_many_polls of one address, of one channel; each that en
     const head = `Host: x\r\nX-Forwarded-For: ${from}\r\nAuthorization: Bearer ${member.token}\r\n`;
     return new RawConnection(port).write(`GET ${path} HTTP/1.1\r\n${head}\r\n`);
   };
-  const wait = (count: number) => until(port, 'waiting_polls', (value) => value === count);
+  const wait = (count: number) => until(port, 'polls_pending', (value) => value === count);
   const polls: RawConnection[] = [];
   for (let n = 1; n <= 6; n++) {
     polls.push(poll(FLOODER));
@@ -136,7 +144,7 @@ test('X-Forwarded-For: from the right, past trusted proxies, and only by their w
   const bridge = await startBridge([
     '--trusted-proxies',
     'loopback,10.0.0.0/8,2001:db8:ffff::/48',
-    '--address-channels',
+    '--channel-rate-per-ip',
     '1',
   ]);
   t.after(() => bridge.stop());
@@ -182,7 +190,16 @@ test('X-Forwarded-For: from the right, past trusted proxies, and only by their w
 });
 
 test('from this machine nothing is limited, and a header of somebody who is no trusted proxy says nothing', async (t) => {
-  const tight = ['--address-requests', '5', '--address-joins', '1', '--address-channels', '1', '--address-polls', '1'];
+  const tight = [
+    '--request-rate-per-ip',
+    '5',
+    '--join-rate-per-ip',
+    '1',
+    '--channel-rate-per-ip',
+    '1',
+    '--max-polls-per-ip',
+    '1',
+  ];
   const agent = new Agent({ keepAlive: true });
   for (const flags of [tight, [...tight, '--trusted-proxies', '10.0.0.1']]) {
     const bridge = await startBridge(flags);
@@ -191,25 +208,25 @@ test('from this machine nothing is limited, and a header of somebody who is no t
       const from = n % 2 === 0 ? {} : { from: FLOODER };
       assert.equal((await new TestChannel(bridge.port, { ...from, agent }).create()).status, 201);
     }
-    assert.equal(await gauge(bridge.port, 'addresses'), 0);
+    assert.equal(await gauge(bridge.port, 'rate_limited_addresses'), 0);
     await bridge.stop();
   }
   agent.destroy();
 });
 
 test('0 is no limit', async (t) => {
-  const names = ['connections', 'polls', 'requests', 'joins', 'channels'];
+  const flags = ['max-connections', 'max-polls', 'request-rate', 'join-rate', 'channel-rate'];
   const bridge = await startBridge([
     ...BEHIND,
-    '--channel-polls',
+    '--max-polls-per-channel',
     '0',
-    ...names.flatMap((name) => [`--address-${name}`, '0']),
+    ...flags.flatMap((flag) => [`--${flag}-per-ip`, '0']),
   ]);
   t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true });
   for (let n = 0; n < 50; n++)
     assert.equal((await new TestChannel(bridge.port, { from: FLOODER, agent }).create()).status, 201);
-  await until(bridge.port, 'addresses', (value) => value === 0); // nothing is remembered, either
+  await until(bridge.port, 'rate_limited_addresses', (value) => value === 0); // nothing is remembered, either
   agent.destroy();
 });
 
@@ -218,9 +235,9 @@ test('addresses are forgotten when nothing counts for them, and there are never 
     ...BEHIND,
     '--max-connections',
     '300',
-    '--address-requests',
+    '--request-rate-per-ip',
     '10',
-    '--address-polls',
+    '--max-polls-per-ip',
     '1',
   ]);
   t.after(() => bridge.stop());
@@ -229,13 +246,13 @@ test('addresses are forgotten when nothing counts for them, and there are never 
   const made = await room(port, { from: '192.0.2.1' });
   const member: Member = await made.member();
   const waiting = member.poll(1, 40);
-  await until(port, 'waiting_polls', (value) => value === 1);
+  await until(port, 'polls_pending', (value) => value === 1);
   await sendManyRequests(3000, 10, (n) => call(port, 'GET', '/ready', { from: `10.${n >> 8}.${n & 255}.1`, agent }));
-  await until(port, 'addresses', (value) => value <= 300);
-  await until(port, 'addresses', (value) => value <= 1); // the one that waits may have been among those that had to go
+  await until(port, 'rate_limited_addresses', (value) => value <= 300);
+  await until(port, 'rate_limited_addresses', (value) => value <= 1); // the one that waits may have been among those that had to go
   await made.member();
   assert.equal((await waiting).status, 200);
-  await until(port, 'addresses', (value) => value === 0);
+  await until(port, 'rate_limited_addresses', (value) => value === 0);
   agent.destroy();
 });
 
@@ -259,7 +276,7 @@ test(CONNECTIONS, { skip }, async (t) => {
     assert.match(stdout, /^# pass 1$|^ℹ pass 1$/m);
     return;
   }
-  const bridge = await startBridge(['--host', '0.0.0.0', '--address-connections', '20', '--headers-timeout', '5']);
+  const bridge = await startBridge(['--host', '0.0.0.0', '--max-connections-per-ip', '20', '--headers-timeout', '5']);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const health = 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n';

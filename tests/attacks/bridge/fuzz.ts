@@ -14,7 +14,7 @@ import type { Answer } from './raw-http.ts';
 const CASES = 25;
 const HANG_MS = 15_000;
 /** Timeouts short enough that what hangs is told from what is slow. */
-const FLAGS = ['--headers-timeout', '2', '--request-timeout', '3', '--keep-alive', '3', '--stall-timeout', '3'];
+const FLAGS = ['--headers-timeout', '2', '--request-timeout', '3', '--keep-alive-timeout', '3', '--write-timeout', '3'];
 const MOST_RSS_BYTES = 512 * 1024 * 1024;
 
 const hex = (random: Random, length: number) =>
@@ -545,7 +545,7 @@ export async function fuzz({ seed, seconds, lanes = 8, tell = () => {} }: FuzzOp
   await Promise.all(Array.from({ length: lanes }, (_, i) => lane(i)));
   try {
     if (failed) throw failed;
-    await until(port, 'waiting_polls', (value) => value === 0);
+    await until(port, 'polls_pending', (value) => value === 0);
     await until(port, 'connections', (value) => value < 10);
     // A joining that was spoilt in its id is somebody else's, who never leaves.
     assert.ok((await gauge(port, 'channels')) < 3 + counts.rounds / 20, 'all was given back');

@@ -70,9 +70,9 @@ async function hostileSession(port: number): Promise<string[]> {
   const gone = new RawConnection(port).write(
     `GET ${made.path}/poll?participant_id=${b.id}&since=3&wait=40&EVIL HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${b.token}\r\n\r\n`,
   );
-  await until(port, 'waiting_polls', (value) => value === 1);
+  await until(port, 'polls_pending', (value) => value === 1);
   gone.end();
-  await until(port, 'waiting_polls', (value) => value === 0);
+  await until(port, 'polls_pending', (value) => value === 0);
   const { id, access } = made;
   const ofMembers = [a, b].flatMap((each) => [
     each.id,
@@ -90,7 +90,6 @@ test('the log of a hostile session has a line for each request, and no id, secre
       '--trusted-proxies',
       'loopback',
       '--log-requests',
-      'yes',
       '--log-addresses',
       isWithAddresses ? 'yes' : 'no',
     ];
@@ -128,7 +127,7 @@ test('the log of a hostile session has a line for each request, and no id, secre
 });
 
 test('without being told to, it writes nothing of all that', async (t) => {
-  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--log-addresses', 'yes']);
+  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--log-addresses']);
   t.after(() => bridge.stop());
   await hostileSession(bridge.port);
   assert.equal(bridge.logs(), `listening on ${bridge.url}\n`);
@@ -143,7 +142,7 @@ test('an unexpected error is told by its place and a number, not by its message'
   const broken = source.replace(/exchange\.answer\(200, ["']ready\\n["'], TEXT\)/, thrown);
   assert.notEqual(broken, source);
   writeFileSync(file, broken);
-  const bridge = await startBridge(['--log-requests', 'yes'], { file });
+  const bridge = await startBridge(['--log-requests'], { file });
   t.after(() => bridge.stop());
   const { status, headers, text } = await call(bridge.port, 'GET', '/ready?EVIL=1');
   assert.equal(status, 500);

@@ -35,7 +35,7 @@ async function openVictims(port: number, count: number): Promise<Victim[]> {
     assert.equal((await talker.send({ to: '*', ...message })).status, 200);
     victims.push({ talker, listener, message, waiting: listener.poll(3, 50) });
   }
-  await until(port, 'waiting_polls', (value) => value === count);
+  await until(port, 'polls_pending', (value) => value === count);
   return victims;
 }
 
@@ -98,20 +98,20 @@ async function putBlob({ room: { port, path, how }, id, token }: Member, bytes =
 }
 
 test('one address fills the bridge with channels: 50 of 50 channels of others stay, each with its poll', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '32m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '32m');
   const victims = await openVictims(port, 50);
   const seen = await fillFrom(port, ATTACKER, 64 * MiB);
   assert.ok((seen['bridge_full'] ?? 0) > 0, JSON.stringify(seen));
-  assert.ok((await gauge(port, 'held_bytes', BACKGROUND)) > 30 * MiB, 'the bridge is full');
+  assert.ok((await gauge(port, 'channel_memory_bytes', BACKGROUND)) > 30 * MiB, 'the bridge is full');
   await assertUntouched(victims);
   const newcomer = await fillFrom(port, '198.51.100.200', 8 * MiB);
   assert.equal(newcomer['bridge_full'], undefined, `a newcomer finds room: ${JSON.stringify(newcomer)}`);
   assert.equal((await putBlob(await (await room(port, { from: '198.51.100.201' })).member())) === 201, true);
-  assert.equal(await gauge(port, 'channels_given_up_total', BACKGROUND), 0);
+  assert.equal(await gauge(port, 'channels_evicted_total', BACKGROUND), 0);
 });
 
 test('a few addresses fill it together: newcomers find room at the cost of those', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '32m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '32m');
   const victims = await openVictims(port, 20);
   for (let n = 0; n < 4; n++) await fillFrom(port, `203.0.113.${n}`, 16 * MiB);
   await assertUntouched(victims);
@@ -122,7 +122,7 @@ test('a few addresses fill it together: newcomers find room at the cost of those
 });
 
 test('one address opens all channels that there may be: others keep theirs, and newcomers get one', async (t) => {
-  const port = await startBehindProxy(t, '--max-channels', '200', '--address-joins', '0');
+  const port = await startBehindProxy(t, '--max-channels', '200', '--join-rate-per-ip', '0');
   const victims = await openVictims(port, 50);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   const seen: Record<string, number> = {};
@@ -140,7 +140,7 @@ test('one address opens all channels that there may be: others keep theirs, and 
 });
 
 test('one address fills it with participants and their cards', async (t) => {
-  const flags = ['--max-total-bytes', '16m', '--address-joins', '0', '--max-participants', '500'];
+  const flags = ['--max-memory-bytes', '16m', '--join-rate-per-ip', '0', '--max-participants', '500'];
   const port = await startBehindProxy(t, ...flags);
   const victims = await openVictims(port, 20);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
@@ -159,7 +159,7 @@ test('one address fills it with participants and their cards', async (t) => {
 });
 
 test('one address fills it with blobs, in channels of its own and in one of another: blobs are their sender’s', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '24m', '--max-blob-bytes', '20m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '24m', '--max-blob-bytes', '20m');
   const victims = await openVictims(port, 10);
   const shared = await room(port, { from: '198.51.100.100' });
   const [owner, friend] = [await shared.member(), await shared.member()];
@@ -170,14 +170,14 @@ test('one address fills it with blobs, in channels of its own and in one of anot
   const own = await (await room(port, { from: ATTACKER })).member();
   for (let n = 0; n < 20; n++) assert.equal(await putBlob(n % 2 === 0 ? guest : own), 201);
   for (let n = 0; n < 20; n++) await putBlob(own);
-  assert.ok((await gauge(port, 'held_bytes', BACKGROUND)) > 22 * MiB, 'the bridge is full');
+  assert.ok((await gauge(port, 'channel_memory_bytes', BACKGROUND)) > 22 * MiB, 'the bridge is full');
   await assertUntouched(victims);
   for (let n = 0; n < 4; n++) assert.equal(await putBlob(friend), 201, 'there is room for who has less');
   assert.equal((await fillFrom(port, '198.51.100.200', 2 * MiB))['bridge_full'], undefined);
 });
 
 test('an IPv6 /64 is one owner, and so is all that comes from one address behind NAT', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '16m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '16m');
   await fillFrom(port, '2001:db8:1:2::1', 32 * MiB);
   const neighbour = await fillFrom(port, '2001:db8:1:2:ffff::9', MiB);
   assert.ok((neighbour['bridge_full'] ?? 0) > 0, 'shares what its /64 has');
@@ -185,7 +185,7 @@ test('an IPv6 /64 is one owner, and so is all that comes from one address behind
 });
 
 test('a polite pair beside one that fills the bridge all the time', async (t) => {
-  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--max-total-bytes', '16m']);
+  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--max-memory-bytes', '16m']);
   t.after(() => bridge.stop());
   await withBackgroundTraffic(bridge, () => fillFrom(bridge.port, ATTACKER, 64 * MiB), BACKGROUND);
   assert.equal((await call(bridge.port, 'GET', '/health', BACKGROUND)).status, 200);

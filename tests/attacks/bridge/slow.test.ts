@@ -9,7 +9,16 @@ import { RawConnection, check, parse } from './raw-http.ts';
 let bridge: TestBridge;
 let port: number;
 before(async () => {
-  const times = ['--headers-timeout', '1', '--request-timeout', '2', '--keep-alive', '2', '--stall-timeout', '1'];
+  const times = [
+    '--headers-timeout',
+    '1',
+    '--request-timeout',
+    '2',
+    '--keep-alive-timeout',
+    '2',
+    '--write-timeout',
+    '1',
+  ];
   bridge = await startBridge([...times, '--max-poll-seconds', '3']);
   ({ port } = bridge);
 });
@@ -111,9 +120,9 @@ test('half-open connections: who has said all gets the answer and the end, who i
     return connection;
   });
   const reset = Array.from({ length: 100 }, () => new RawConnection(port).write(poll));
-  await until(port, 'waiting_polls', (value) => value === 4); // the others got too_many_polls
+  await until(port, 'polls_pending', (value) => value === 4); // the others got too_many_polls
   for (const { socket } of reset) socket.resetAndDestroy();
-  await until(port, 'waiting_polls', (value) => value === 0);
+  await until(port, 'polls_pending', (value) => value === 0);
   await until(port, 'connections', (value) => value < 4);
   for (const connection of connections) connection.end();
 });

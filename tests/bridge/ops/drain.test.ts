@@ -30,12 +30,12 @@ const endpoints: [name: string, flags: () => string[], endpoint: (url: string) =
 
 for (const [name, flags, endpointOf] of endpoints) {
   test(`over ${name}: not ready, nothing new, waiting polls answered, then the end`, async () => {
-    const bridge = await startBridge([...flags(), '--metrics-listen', metricsPath, '--drain-window', '1']);
+    const bridge = await startBridge([...flags(), '--metrics-listen', metricsPath, '--drain-delay', '1']);
     const endpoint = endpointOf(bridge.url);
     const a = await Member.enter(endpoint);
     const b = await Member.enter(endpoint, a);
     const polls = [a.poll(2, 50), b.poll(2, 50)];
-    await until(operator, /^agentalk_waiting_polls 2$/m);
+    await until(operator, /^agentalk_polls_pending 2$/m);
     assert.equal((await ask(operator, '/ready')).status, 200);
     bridge.kill('SIGTERM');
     for (const { status, headers, text } of await Promise.all(polls)) {
@@ -58,7 +58,7 @@ test('a visitor that stays, and one that never finishes its handshake, do not ho
     key,
     '--metrics-listen',
     metricsPath,
-    '--stop-timeout',
+    '--shutdown-timeout',
     '1',
   ]);
   const socket = connect(bridge.port, '127.0.0.1');
@@ -70,7 +70,7 @@ test('a visitor that stays, and one that never finishes its handshake, do not ho
 });
 
 test('who asks a second time has it at once', async () => {
-  const bridge = await startBridge(['--drain-window', '600']);
+  const bridge = await startBridge(['--drain-delay', '600']);
   bridge.kill('SIGTERM');
   while ((await ask(bridge, '/ready')).status !== 503);
   bridge.kill('SIGTERM');

@@ -39,7 +39,7 @@ for (const isTls of [false, true]) {
     const flags = [
       '--socket',
       path,
-      '--address-requests',
+      '--request-rate-per-ip',
       '2',
       ...(isTls ? ['--tls-cert', cert, '--tls-key', key] : []),
     ];
