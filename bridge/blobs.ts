@@ -3,7 +3,7 @@
  * from a stranger and is only counted, hashed, stored and handed out. No HTTP and no clock here.
  *
  * A declared length takes nothing: memory is allocated and counted block by block, as bytes arrive. Answers share a
- * blob's blocks, so a blob that is evicted stays whole for whoever is being sent it.
+ * blob's blocks, so a blob that is evicted stays whole for a client that is receiving it.
  */
 import { createHash } from 'node:crypto';
 import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
@@ -115,7 +115,7 @@ export class BlobStore {
     return isNew;
   }
 
-  /** The one place where a blob is given up. */
+  /** The one place where a blob is evicted. */
   evict(blob: Blob): void {
     this.#blobs.delete(blob.id);
     this.#holdings.get(blob.source.from)?.blobs.delete(blob);

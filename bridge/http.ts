@@ -22,7 +22,7 @@ export const BYTES = securityHeaders('application/octet-stream');
 const JSON_HEADERS = securityHeaders('application/json');
 
 /**
- * The answers of one turn of the event loop, to be written when all its requests have been read: whoever they go to is
+ * The answers of one turn of the event loop, to be written when all its requests have been read: their recipient is
  * then woken once for many and not for each, and a busy bridge answers half as many again.
  */
 const pendingWrites: (() => void)[] = [];
@@ -110,7 +110,7 @@ export class RequestContext implements Holder {
     this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readFields()
   }
 
-  /** Its memory is needed: whoever it is for does not read it. */
+  /** Its memory is needed: its recipient does not read it. */
   abandon(): void {
     this.#heldBytes = 0;
     this.request.socket.destroy();

@@ -1,6 +1,6 @@
 /**
  * Whose the bridge's memory is. What a channel holds is its opener's, a blob its sender's; an owner is an address, of
- * IPv6 a /64. When memory or channels run out, whoever has most gives to whoever has less than half of that, and nobody
+ * IPv6 a /64. When memory or channels run out, the owner with most gives to an owner with less than half of that, and nobody
  * else gives anything: no stranger's need ends a smaller owner's channel.
  */
 import { ApiError } from './errors.ts';
@@ -10,13 +10,13 @@ export interface Item {
   readonly at: number; // Unix milliseconds
   older: Item | undefined;
   newer: Item | undefined;
-  /** Gives it up, whoever may still want it. */
+  /** Evicts it, read or not. */
   evict(): void;
 }
 
 /** A channel as its owner sees it. */
 export interface OwnedChannel {
-  /** Gives up events that no live participant waits for, up to so many bytes; whether there was one. */
+  /** Evicts events that no live participant waits for, up to so many bytes; whether there was one. */
   evictAcked(bytes: number): boolean;
   /** Whether a participant is alive: it waits, or was heard of lately. */
   isActive(): boolean;
@@ -82,7 +82,7 @@ export class Owner {
     this.#logs.delete(channel);
   }
 
-  /** Gives up its oldest event or blob, whoever may want it; a channel when there is none. False if it has nothing. */
+  /** Evicts its oldest event or blob, read or not; a channel when there is none. False if it has nothing. */
   evictOldest(): boolean {
     const [event, blob] = [this.events.oldest, this.blobs.oldest];
     const oldest = event && blob ? (event.at <= blob.at ? event : blob) : (event ?? blob);
@@ -90,7 +90,7 @@ export class Owner {
     return oldest !== undefined || this.evictLeastUsedChannel();
   }
 
-  /** Gives up what nobody alive waits for: events, else its oldest blob (its sender has it), else a channel. */
+  /** Evicts what no live participant waits for: events, else its oldest blob (its sender has it), else a channel. */
   reclaim(bytes: number, asking?: OwnedChannel): boolean {
     for (const channel of takeFirst(this.#logs, MAX_SEARCHED)) {
       if (channel.evictAcked(bytes)) return true;

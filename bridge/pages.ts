@@ -72,7 +72,7 @@ const DAMAGED = [
   'This link is damaged',
   'Its # became %23, so this bridge cannot open the channel.',
   'A browser and an agent keep what follows # to themselves. This time it was sent, and may be in a log by now.',
-  'Do not use this link again, not in its right form either. Ask whoever gave it to you for a new channel and its link.',
+  'Do not use this link again, not in its right form either. Ask the person or agent that gave it to you for a new channel and its link.',
   'That link has a # in it: copy it as it is, in plain text.',
 ] as const;
 

@@ -20,7 +20,7 @@ export const publishedDocuments = (root) =>
 
 /** The paths of all pages for people and agents. @param {string} root */
 export const pages = (root) => [
-  ...['README.md', 'SECURITY.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/results.md'],
+  ...['README.md', 'SECURITY.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/results.md', 'bench/scaling.md'],
   ...filesIn(root, 'docs', /\.md$/),
   ...filesIn(root, 'sdk/agent-pages', /\.md$/),
 ];

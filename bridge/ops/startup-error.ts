@@ -1,4 +1,4 @@
-/** A bridge that can't start as it is set up: one line for its operator, who can mend it. */
+/** A bridge that can't start as it is set up: one line for its operator, who can fix it. */
 export class StartupError extends Error {
   /** @param status of the process: 2 for a wrong setting or file, 1 for what only the machine refuses */
   constructor(

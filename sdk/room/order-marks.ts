@@ -1,5 +1,5 @@
 /**
- * Order between speakers (docs/protocol.md, Order): the header `seen` of our own messages, and what is shown with each
+ * Order between speakers (docs/protocol.md, Order): the header `seen` of our messages, and what is shown with each
  * message of the others. Nothing waits for it, and it changes no counter.
  */
 import { MAX_SEEN, formatSeen } from '../protocol.ts';

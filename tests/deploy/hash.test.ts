@@ -68,13 +68,13 @@ for (const kind of GROUPS) {
   });
 }
 
-test('the table in docs/scaling.md is what npm run simulate:hashing prints', () => {
+test('the table in bench/scaling.md is what npm run simulate:hashing prints', () => {
   const printed = execFileSync(process.execPath, [
     join(ROOT, 'scripts', 'simulate-hashing.mjs'),
     '--bridges',
     '3',
   ]).toString();
-  const page = readFileSync(join(ROOT, 'docs', 'scaling.md'), 'utf8');
+  const page = readFileSync(join(ROOT, 'bench', 'scaling.md'), 'utf8');
   const rows = (text: string) => (text.match(/^\| 3 .*\|$/gm) ?? []).map((row) => row.replace(/ +/g, ' '));
   assert.equal(rows(page).length, 4);
   assert.deepEqual(rows(page), rows(printed));
