@@ -1,26 +1,26 @@
 /**
  * Whose the bridge's memory is. What a channel holds is its opener's, a blob its sender's; an owner is an address, of
- * IPv6 a /64. When memory or channels run out, whoever has most gives to whoever has less than half of that, and nobody
+ * IPv6 a /64. When memory or channels run out, the owner with most gives to an owner with less than half of that, and nobody
  * else gives anything: no stranger's need ends a smaller owner's channel.
  */
-import { Refusal } from './errors.ts';
+import { ApiError } from './errors.ts';
 
 /** An event or a blob. */
 export interface Item {
   readonly at: number; // Unix milliseconds
   older: Item | undefined;
   newer: Item | undefined;
-  /** Gives it up, whoever may still want it. */
+  /** Evicts it, read or not. */
   evict(): void;
 }
 
 /** A channel as its owner sees it. */
-export interface Holding {
-  /** Gives up events that no live participant waits for, up to so many bytes; whether there was one. */
-  dropFetched(bytes: number): boolean;
+export interface OwnedChannel {
+  /** Evicts events that no live participant waits for, up to so many bytes; whether there was one. */
+  evictAcked(bytes: number): boolean;
   /** Whether a participant is alive: it waits, or was heard of lately. */
-  isAlive(): boolean;
-  end(): void;
+  isActive(): boolean;
+  evict(): void;
 }
 
 /** Items in the order in which they came. */
@@ -49,7 +49,7 @@ class Queue {
 /** How many channels are looked at to find one that can give something up. */
 const MAX_SEARCHED = 64;
 
-function firstOf<T>(all: Iterable<T>, count: number): T[] {
+function takeFirst<T>(all: Iterable<T>, count: number): T[] {
   const first: T[] = [];
   for (const each of all) if (first.push(each) === count) break;
   return first;
@@ -59,41 +59,41 @@ export class Owner {
   bytes = 0;
   readonly events = new Queue();
   readonly blobs = new Queue();
-  readonly channels = new Set<Holding>(); // the least recently used first
-  readonly #logs = new Set<Holding>(); // those of them that have events, in the same order
+  readonly channels = new Set<OwnedChannel>(); // the least recently used first
+  readonly #logs = new Set<OwnedChannel>(); // those of them that have events, in the same order
 
   constructor(readonly address: string) {}
 
   /** The channel was used just now. */
-  use(channel: Holding, hasEvents: boolean): void {
+  touch(channel: OwnedChannel, hasEvents: boolean): void {
     this.channels.delete(channel);
     this.channels.add(channel);
     this.#logs.delete(channel);
     if (hasEvents) this.#logs.add(channel);
   }
 
-  hasEvents(channel: Holding, hasEvents: boolean): void {
+  setHasEvents(channel: OwnedChannel, hasEvents: boolean): void {
     if (hasEvents) this.#logs.add(channel);
     else this.#logs.delete(channel);
   }
 
-  drop(channel: Holding): void {
+  remove(channel: OwnedChannel): void {
     this.channels.delete(channel);
     this.#logs.delete(channel);
   }
 
-  /** Gives up its oldest event or blob, whoever may want it; a channel when there is none. False if it has nothing. */
+  /** Evicts its oldest event or blob, read or not; a channel when there is none. False if it has nothing. */
   evictOldest(): boolean {
     const [event, blob] = [this.events.oldest, this.blobs.oldest];
     const oldest = event && blob ? (event.at <= blob.at ? event : blob) : (event ?? blob);
     if (oldest) oldest.evict();
-    return oldest !== undefined || this.endLeastUsed();
+    return oldest !== undefined || this.evictLeastUsedChannel();
   }
 
-  /** Gives up what nobody alive waits for: events, else its oldest blob (its sender has it), else a channel. */
-  reclaim(bytes: number, asking?: Holding): boolean {
-    for (const channel of firstOf(this.#logs, MAX_SEARCHED)) {
-      if (channel.dropFetched(bytes)) return true;
+  /** Evicts what no live participant waits for: events, else its oldest blob (its sender has it), else a channel. */
+  reclaim(bytes: number, asking?: OwnedChannel): boolean {
+    for (const channel of takeFirst(this.#logs, MAX_SEARCHED)) {
+      if (channel.evictAcked(bytes)) return true;
       this.#logs.delete(channel);
       this.#logs.add(channel); // others are looked at first the next time
     }
@@ -101,17 +101,17 @@ export class Owner {
       this.blobs.oldest.evict();
       return true;
     }
-    return this.endIdle(asking);
+    return this.evictIdleChannel(asking);
   }
 
-  endIdle(asking?: Holding): boolean {
+  evictIdleChannel(asking?: OwnedChannel): boolean {
     const [channel] = this.channels;
-    return channel !== undefined && channel !== asking && !channel.isAlive() && this.endLeastUsed();
+    return channel !== undefined && channel !== asking && !channel.isActive() && this.evictLeastUsedChannel();
   }
 
-  endLeastUsed(): boolean {
+  evictLeastUsedChannel(): boolean {
     const [channel] = this.channels;
-    channel?.end();
+    channel?.evict();
     return channel !== undefined;
   }
 }
@@ -138,18 +138,18 @@ export class Memory {
    *
    * @param asking the owner's channel that it is for, if it is
    */
-  take(owner: Owner, bytes: number, asking?: Holding): void {
-    if (!this.#makeRoom(owner, bytes, asking)) throw new Refusal('bridge_full');
+  reserve(owner: Owner, bytes: number, asking?: OwnedChannel): void {
+    if (!this.#evictFor(owner, bytes, asking)) throw new ApiError('bridge_full');
     this.add(owner, bytes);
   }
 
   /** For what can't be refused: little, and bounded by the limit of each channel. */
-  force(owner: Owner, bytes: number, asking: Holding): void {
-    this.#makeRoom(owner, bytes, asking);
+  reserveAnyway(owner: Owner, bytes: number, asking: OwnedChannel): void {
+    this.#evictFor(owner, bytes, asking);
     this.add(owner, bytes);
   }
 
-  #makeRoom(owner: Owner, bytes: number, asking?: Holding): boolean {
+  #evictFor(owner: Owner, bytes: number, asking?: OwnedChannel): boolean {
     while (this.bytes + bytes > this.maxBytes) {
       const largest = this.#findLargest();
       const isFreed = 2 * owner.bytes < largest.bytes ? largest.evictOldest() : owner.reclaim(bytes, asking);
@@ -171,14 +171,14 @@ export class Memory {
   }
 
   /** A place for one more channel of this owner, where there are too many. Throws bridge_full. */
-  takePlace(owner: Owner): void {
+  reserveChannel(owner: Owner): void {
     let largest = owner;
     for (const each of this.#owners.values()) {
       if (each.channels.size > largest.channels.size) largest = each;
     }
     const isLess = 2 * (owner.channels.size + 1) <= largest.channels.size;
-    const isFreed = isLess ? largest.endLeastUsed() : owner.endIdle();
-    if (!isFreed) throw new Refusal('bridge_full');
+    const isFreed = isLess ? largest.evictLeastUsedChannel() : owner.evictIdleChannel();
+    if (!isFreed) throw new ApiError('bridge_full');
   }
 
   #findLargest(): Owner {

@@ -16,16 +16,16 @@ const LANES = 48;
 /** What the heap may have more than before: code that was compiled meanwhile, caches of node's own. */
 const MOST_MORE_BYTES = 4 * 1024 * 1024;
 const FLAGS = [
-  ...['--trusted-proxies', 'loopback', '--idle-window', '3', '--max-channels', '2000', '--max-total-bytes', '64m'],
-  ...['--headers-timeout', '1', '--request-timeout', '2', '--keep-alive', '2', '--stall-timeout', '1'],
+  ...['--trusted-proxies', 'loopback', '--expire-after', '3', '--max-channels', '2000', '--max-memory-bytes', '64m'],
+  ...['--headers-timeout', '1', '--request-timeout', '2', '--keep-alive-timeout', '2', '--write-timeout', '1'],
   ...[
     '--max-connections',
     '3000',
-    '--address-requests',
+    '--request-rate-per-ip',
     '3000',
-    '--address-joins',
+    '--join-rate-per-ip',
     '200',
-    '--address-channels',
+    '--channel-rate-per-ip',
     '1000000',
   ],
 ];
@@ -203,7 +203,7 @@ async function memory() {
   for (let n = 0; ; n++) {
     const text = await (await fetch(`${bridge.url}/metrics`, { headers: { connection: 'close' } })).text();
     const value = (/** @type {string} */ name) => Number(new RegExp(`^agentalk_${name} (\\d+)`, 'm').exec(text)?.[1]);
-    const left = ['channels', 'participants', 'waiting_polls', 'held_bytes', 'addresses'].filter(
+    const left = ['channels', 'participants', 'polls_pending', 'channel_memory_bytes', 'rate_limited_addresses'].filter(
       (name) => value(name) > 0,
     );
     if (value('connections') > 1) left.push('connections');

@@ -1,6 +1,6 @@
 /**
  * The log, on standard error: a line for each thing, for eyes on a terminal and as JSON everywhere else. What is said
- * ends, where there is more to it, in ` name=value` words; in JSON these are members of their own.
+ * ends, where there is more to it, in ` name=value` words; in JSON these are separate members.
  */
 export type Level = 'info' | 'error';
 export type Log = (line: string, level?: Level) => void;

@@ -1,5 +1,5 @@
-/** A bridge that can't start as it is set up: one line for its operator, who can mend it. */
-export class Advice extends Error {
+/** A bridge that can't start as it is set up: one line for its operator, who can fix it. */
+export class StartupError extends Error {
   /** @param status of the process: 2 for a wrong setting or file, 1 for what only the machine refuses */
   constructor(
     message: string,
@@ -10,4 +10,4 @@ export class Advice extends Error {
 }
 
 /** The short name of what the system refused, such as EACCES. */
-export const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'unknown';
+export const errnoName = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'unknown';
