@@ -92,6 +92,7 @@ describe('a machine', () => {
   for (const [status, words] of [
     [23, /curl can't read or write in \S+: is the disk full/],
     [26, /curl can't read or write in \S+: is the disk full/],
+    [1, /this curl can't speak http/],
     [60, /certificate of .* is not trusted: .*--cacert.*date/],
     [77, /curl can't read the certificates to trust: install ca-certificates/],
     [126, /curl crashed, can't run or was ended \(126\)/],
@@ -167,6 +168,33 @@ describe('create', () => {
     const agent = new Agent();
     expectFailure(await agent.run(['create', `${bridge.url}/talk`]), /no bridge is at .*\/talk: the path is wrong/);
   });
+});
+
+test('the script called with another shell than bash says so, and writes nothing', async () => {
+  const agent = new Agent({ name: 'laptop' });
+  for (const shell of ['sh', 'dash', 'zsh', 'ksh', 'busybox']) {
+    if (need(shell)) continue;
+    const args = [...(shell === 'busybox' ? ['sh'] : []), agent.client, 'create', bridge.url, '--name', 'laptop'];
+    const { status, stdout, stderr } = await agent.start(shell, args).ended;
+    if (stdout.includes('channel open')) continue; // sh is bash here
+    assert.deepEqual([status, stdout + stderr], [1, 'agentalk: error: call this with bash, not sh\n'], shell);
+    assert.deepEqual(agent.traces(), []);
+  }
+});
+
+test('join takes a link from a file as PowerShell and Notepad write it', async () => {
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(bridge.url);
+  const line = `Talk to my other agent: ${laptop.link}\r\n`;
+  for (const [name, bytes] of [
+    ['utf16', Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(line, 'utf16le')])],
+    ['utf8-bom', Buffer.from(`\ufeff${line}`)],
+    ['crlf', Buffer.from(line)],
+  ] as const) {
+    const agent = new Agent({ name });
+    writeFileSync(join(agent.home, 'link.txt'), bytes);
+    assert.match((await agent.join('link.txt')).stdout, new RegExp(`joined as ${name} on`));
+  }
 });
 
 test('say --file has a sentence of its own for each thing that is no file', { skip: need('mkfifo') }, async () => {
