@@ -119,7 +119,7 @@ const documents = {
 };
 
 /** Of use only beside the code that they speak of. */
-const UNSERVED = ['architecture.md', 'performance.md'];
+const UNSERVED = ['architecture.md', 'machines.md', 'performance.md'];
 
 /**
  * Each document as it was written and as HTML, by file name. They are no code, and would be half of the file: so they
