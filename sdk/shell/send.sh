@@ -96,7 +96,15 @@ describe_network() { # -> WHY, FIX: where this environment shows what is between
 		FIX="the way leads through the proxy of this environment; where none is needed, your user sets no_proxy=$host"
 	elif [[ -e $HOME/.curlrc && $CURL_EXIT != 0 ]]; then
 		FIX="the .curlrc of your home is not read here: a proxy in it has to be in https_proxy, too, and a CA file is passed with --cacert"
+	elif [[ -n $NEW_SESSION && $CURL_EXIT = 7 ]] && is_local_bridge; then
+		port_of_bridge
+		FIX="$BRIDGE is this machine alone: if the bridge runs elsewhere, your user opens there: ssh -R $PORT:127.0.0.1:$PORT THIS_MACHINE"
 	fi
+}
+
+port_of_bridge() { # -> PORT
+	PORT=${BRIDGE##*:}
+	is_decimal "$PORT" || PORT=80
 }
 
 is_local_bridge() { [[ $BRIDGE =~ ^https?://(127\.|localhost|\[::1\]) ]]; }

@@ -26,6 +26,7 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
 		esac
 	done
+	adapt_call
 	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]] || return
 	[ -n "$KEY" ] || return 0 # it has left
 	is_hex "$KEY" 64 && is_hex "$ACCESS" 64 && is_hex "$TOKEN" 64 && is_hex "$CHANNEL" 32 && is_hex "$ID" 32 &&
@@ -315,6 +316,7 @@ publish_session() { # from here on the session is there
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
 	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
 	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
+	adapt_call
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
@@ -367,9 +369,9 @@ cmd_invite() {
 }
 
 warn_of_local_bridge() {
-	local port=${BRIDGE##*:}
-	is_decimal "$port" || port=80
-	! is_local_bridge || print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $port:127.0.0.1:$port THAT_MACHINE"
+	is_local_bridge || return 0
+	port_of_bridge
+	print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
 }
 
 welcome() {

@@ -360,7 +360,7 @@ export const MUTATIONS = {
     old: 'if ((SHOWN < woken)); then',
     new: 'if ((SHOWN < woken && woken_at > TICKS)); then',
     test: 'client/wake',
-    named: 'once until the news is read',
+    named: 'by its queue',
   },
   'client: wakes with the words of a peer': {
     promise: 'what wakes an agent is one fixed sentence',
