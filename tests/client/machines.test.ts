@@ -69,6 +69,24 @@ describe('a machine', () => {
     await talk(new Agent({ name: 'odd', env: { PATH: pathWith({ ln: refuse, link: refuse }) } }));
   });
 
+  test('whose file system refuses a name, as FAT does: the file comes under another one, and the talk goes on', async () => {
+    const refuse = `for target in "$@"; do :; done
+case \${target##*/} in *[?:]*) exit 1 ;; esac
+exec '${pathOf('mv')}' "$@"`;
+    const [odd, plain] = [
+      new Agent({ name: 'odd', env: { PATH: pathWith({ mv: refuse }) } }),
+      new Agent({ name: 'plain' }),
+    ];
+    await pair(bridge.url, odd, plain);
+    writeFileSync(join(plain.home, 'a: what? really.txt'), 'its words');
+    await plain.call('send_file', 'a: what? really.txt');
+    const heard = await odd.hears(/FILE #1 from plain, .*saved as:\n/);
+    assert.match(heard, /inbox\/1-plain-a__what__really\.txt$/m);
+    assert.equal(readFileSync(join(odd.folder, 'inbox', '1-plain-a__what__really.txt'), 'utf8'), 'its words');
+    await plain.call('say', 'go on');
+    await odd.hears(/\| go on$/m);
+  });
+
   test('whose openssl.cnf lacks the default provider; curl has its settings all the same', async () => {
     const folder = makeFolder();
     const config = join(folder, 'openssl.cnf');
