@@ -29,15 +29,16 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING
 	PATH=/dev/null
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: of a clock that is never set, if there is one
+read_clock() { # -> NOW: Unix seconds; TICKS: of a clock that is never set
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
-	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
+	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime || TICKS=$NOW
 	TICKS=${TICKS%%.*}
+	correct_ticks
 }
 
-sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS and a part of one
+sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS
 
 is_process() { kill -0 "$1"; } # PID
 

@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { need } from '../lib/require-programs.ts';
-import { Agent, BASH, expectFailure, makeFolder, pair, pathOf, unprivileged } from '../lib/shell.ts';
+import { Agent, BASH, expectFailure, makeFolder, pair, pathOf, polling, unprivileged } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -29,6 +29,12 @@ function pathWith(scripts: Readonly<Record<string, string>>): string {
     chmodSync(join(folder, name), 0o755);
   }
   return [folder, process.env['PATH']].join(delimiter);
+}
+
+/** Where Debian has it. */
+function findFakeTime(): string[] {
+  const find = spawnSync(BASH, ['-c', 'ls /usr/lib/*/faketime/libfaketime.so.1'], { encoding: 'utf8' });
+  return find.stdout.split('\n').filter(Boolean);
 }
 
 /** Both ways, to all, to one, and a file. */
@@ -86,6 +92,35 @@ exec '${pathOf('mv')}' "$@"`;
     await plain.call('say', 'go on');
     await odd.hears(/\| go on$/m);
   });
+
+  const [fakeTime] = findFakeTime();
+  test(
+    'where only the time of day can be read: a clock that is set back during a wait makes it no longer',
+    { skip: skip || (fakeTime ? false : 'libfaketime is not installed') },
+    async () => {
+      const folder = makeFolder();
+      const offset = join(folder, 'offset');
+      writeFileSync(offset, '+0');
+      const code = 'mount --bind /dev/null /proc/uptime && exec "$@"';
+      const odd = new Agent({
+        name: 'odd',
+        inside: ['unshare', '-m', BASH, '-c', code, 'bash'],
+        env: {
+          LD_PRELOAD: fakeTime ?? '',
+          FAKETIME_TIMESTAMP_FILE: offset,
+          FAKETIME_NO_CACHE: '1',
+          FAKETIME_DONT_FAKE_MONOTONIC: '1',
+        },
+      });
+      await odd.create(bridge.url);
+      const start = Date.now();
+      const waiting = odd.begin('wait', '6');
+      await polling(bridge.url, 1);
+      writeFileSync(offset, '-300');
+      await waiting.line(/nobody else is in the channel yet/);
+      assert.ok(Date.now() - start < 25_000, `it took ${Date.now() - start} ms`);
+    },
+  );
 
   test('whose openssl.cnf lacks the default provider; curl has its settings all the same', async () => {
     const folder = makeFolder();
