@@ -49,7 +49,7 @@ export interface Transport {
 /** One request and its answer. */
 export class RequestContext implements Holder {
   readonly path: string;
-  readonly #query: URLSearchParams | undefined;
+  readonly #query: string; // undecoded
   readonly wantsText: boolean;
   closeAfterResponse = false; // the connection ends with this answer
   #client: string | undefined;
@@ -63,7 +63,7 @@ export class RequestContext implements Holder {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
-    if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
+    this.#query = mark < 0 ? '' : url.slice(mark + 1);
     this.wantsText = preferred(request.headers.accept ?? '', ['application/json', 'text/plain']) === 'text/plain';
   }
 
@@ -72,8 +72,20 @@ export class RequestContext implements Holder {
     return (this.#client ??= this.transport.clientAddress(this.request));
   }
 
+  /** The first parameter of that name in the query, decoded. */
   queryParam(name: string): string | undefined {
-    return this.#query?.get(name) ?? undefined;
+    if (this.#query.includes('%') || this.#query.includes('+')) {
+      return new URLSearchParams(this.#query).get(name) ?? undefined;
+    }
+    for (let start = 0; start < this.#query.length;) {
+      const next = this.#query.indexOf('&', start);
+      const end = next < 0 ? this.#query.length : next;
+      const isNamed = this.#query.startsWith(name, start);
+      if (isNamed && start + name.length === end) return '';
+      if (isNamed && this.#query[start + name.length] === '=') return this.#query.slice(start + name.length + 1, end);
+      start = end + 1;
+    }
+    return undefined;
   }
 
   /** Throws no_token. */
@@ -144,7 +156,11 @@ export class RequestContext implements Holder {
 
   #write(body: Body): void {
     const { response } = this;
-    if (typeof body === 'string' && body.length <= BLOCK_BYTES) return void response.end(body, 'latin1');
+    const [first, second] = partsOf(body);
+    if (typeof first === 'string' && second === undefined && first.length <= BLOCK_BYTES) {
+      response.end(first, 'latin1');
+      return;
+    }
     const borrowed: Buffer[] = [];
     const blocks = blocksOf(body, borrowed);
     if (borrowed.length > 0) response.once('close', () => giveBack(borrowed));
@@ -153,8 +169,14 @@ export class RequestContext implements Holder {
     const writeOn = (): void => {
       response.cork();
       let isTaken = true;
-      while (next < blocks.length && (isTaken || !isCopied)) isTaken = response.write(blocks[next++]);
-      if (next === blocks.length) return void response.end();
+      while (next < blocks.length && (isTaken || !isCopied)) {
+        isTaken = response.write(blocks[next]);
+        next++;
+      }
+      if (next === blocks.length) {
+        response.end();
+        return;
+      }
       response.once('drain', writeOn);
       response.uncork();
     };
@@ -219,8 +241,8 @@ function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
 
 /**
  * Reads a JSON object. Only application/json: a web page elsewhere can't post that without asking first, and there is
- * no CORS here. Bytes are taken as Latin-1: all that is kept is ASCII, and checked. Throws not_json and too_large;
- * what goes wrong later, in `done` too, is given to `fail`.
+ * no CORS here. Bytes are taken as Latin-1: all that is stored is ASCII, and checked. Throws not_json and too_large;
+ * later errors, of `done` too, are passed to `fail`.
  */
 export function readJsonBody(
   context: RequestContext,
@@ -234,26 +256,25 @@ export function readJsonBody(
   if (Number(length) > maxBytes) throw new ApiError('too_large');
   if (Number(length) > SMALL_BYTES) context.transport.inFlight.check(context.client, 2 * Number(length));
   const body = new BodyBuffer(Number(length));
-  const take = (chunk: Buffer) => {
-    if (body.bytes + chunk.length > maxBytes) throw new ApiError('too_large');
-    context.hold(2 * body.allocatedBytesWith(chunk)); // twice, because it is copied when it is parsed
-    body.append(chunk);
-  };
-  const release = () => {
-    body.release();
-    context.hold(0);
-  };
-  const end = () => {
-    const text = body.toString();
-    release();
-    done(parse(text));
-  };
-  const stop = (error: unknown) => {
-    release();
-    fail(error);
-  };
-  context.request.once('close', () => body.release()); // the client may have gone
-  readBody(context.request, timeoutMs, take, end, stop);
+  readBody(context.request, timeoutMs, {
+    take(chunk) {
+      if (body.bytes + chunk.length > maxBytes) throw new ApiError('too_large');
+      context.hold(2 * body.allocatedBytesWith(chunk)); // twice, because it is copied when it is parsed
+      body.append(chunk);
+    },
+    end() {
+      const text = body.toString();
+      body.release();
+      context.hold(0);
+      done(parse(text));
+    },
+    fail(error) {
+      body.release();
+      context.hold(0);
+      fail(error);
+    },
+    close: () => body.release(),
+  });
 }
 
 /** A body as it comes. One that comes in a single chunk is not copied; others are, into memory that is used again. */
@@ -269,7 +290,7 @@ class BodyBuffer {
   /** How much memory it takes when this chunk is in it, too. */
   allocatedBytesWith(chunk: Buffer): number {
     const bytes = this.bytes + chunk.length;
-    if (bytes <= SMALL_BYTES || bytes === chunk.length) return bytes;
+    if (bytes <= SMALL_BYTES || chunk.length === this.declaredBytes) return bytes;
     return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
   }
 
@@ -321,47 +342,53 @@ class BodyBuffer {
   }
 }
 
-/**
- * Hands each chunk of a body to `take`, which has to free it, and calls `end` when all have come. What these throw is
- * given to `fail`, and so is a bad_request with status 408 after `timeoutMs`; then the rest is discarded. Nothing is
- * called when the client goes.
- */
-export function readBody(
-  request: IncomingMessage,
-  timeoutMs: number,
-  take: (chunk: Buffer) => void,
-  end: () => void,
-  fail: (error: unknown) => void,
-): void {
+/** What reads a body. */
+export interface BodyReader {
+  /** Takes the next chunk, and frees it. */
+  take(chunk: Buffer): void;
+  /** All chunks have come. */
+  end(): void;
+  /** What take() or end() threw, or bad_request with status 408. The rest of the body is discarded. */
+  fail(error: unknown): void;
+  /** The request is over, or its client has gone. */
+  close(): void;
+}
+
+/** Gives the body of a request to a reader, for `timeoutMs` at most. */
+export function readBody(request: IncomingMessage, timeoutMs: number, reader: BodyReader): void {
   let isOver = false;
-  const attempt = (step: () => void) => {
-    if (isOver) return;
+  const fail = (error: unknown) => {
+    isOver = true;
+    clearTimeout(timer);
+    reader.fail(error);
+  };
+  const timer = setTimeout(() => fail(ApiError.timeout()), timeoutMs);
+  request.on('data', (chunk: Buffer) => {
+    if (isOver) {
+      freeChunk(chunk);
+      return;
+    }
     try {
-      step();
+      reader.take(chunk);
     } catch (error) {
-      stop();
       fail(error);
     }
-  };
-  const stop = () => {
-    isOver = true;
-    clearTimeout(timer);
-  };
-  const timer = setTimeout(() => {
-    attempt(() => {
-      throw ApiError.timeout();
-    });
-  }, timeoutMs);
-  request.on('data', (chunk: Buffer) => {
-    if (isOver) freeChunk(chunk);
-    else attempt(() => take(chunk));
   });
   request.on('end', () => {
-    clearTimeout(timer);
-    attempt(end);
+    if (isOver) return;
     isOver = true;
+    clearTimeout(timer);
+    try {
+      reader.end();
+    } catch (error) {
+      reader.fail(error);
+    }
   });
-  request.on('close', stop);
+  request.on('close', () => {
+    isOver = true;
+    clearTimeout(timer);
+    reader.close();
+  });
 }
 
 function parse(text: string): JsonObject {
