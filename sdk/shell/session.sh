@@ -5,7 +5,7 @@ is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is no session of ours
 	local line
 	is_own_folder "$SESSION" && [[ -O $SESSION/session && ! -L $SESSION/session ]] && read_file "$SESSION/session" || return
-	BRIDGE='' KEY='' NAME='' MADE='' FOLDER_OF_CALLS=''
+	BRIDGE='' KEY='' CHANNEL='' ACCESS='' NAME='' ID='' TOKEN='' TICKET='' CACERT='' LIMIT='' BLOB_LIMIT='' MADE='' FOLDER_OF_CALLS=''
 	split_lines "${BYTES[0]}"
 	for line in "${LINES[@]}"; do
 		case $line in
@@ -26,8 +26,13 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
 		esac
 	done
-	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]] || return
+	[ -n "$KEY" ] || return 0 # it has left
+	is_hex "$KEY" 64 && is_hex "$ACCESS" 64 && is_hex "$TOKEN" 64 && is_hex "$CHANNEL" 32 && is_hex "$ID" 32 &&
+		is_decimal "$LIMIT" && is_decimal "$BLOB_LIMIT" && is_ticket "$TICKET"
 }
+
+is_ticket() { [[ $1 != *[!A-Za-z0-9_-]* ]]; } # a ticket, a create secret, or nothing
 
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
@@ -40,8 +45,8 @@ open_session() { # COMMAND: of a session that is there
 	read_state
 	[ -n "$KEY" ] || return 0
 	[ -e "$SESSION/keys" ] || { erase_keys && die_left; } # where a call of leave was killed
-	file_identity "$SESSION/keys/identity"
-	OWN_IDENTITY=$IDENTITY
+	stat_files %Z %c "$SESSION/keys/identity"
+	OWN_IDENTITY=$FACTS
 	remove_stale
 }
 
@@ -132,16 +137,16 @@ make_state() { # commit 0
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
-	file_identity "$SESSION/keys/identity"
-	IDENTITY_WHEN_MADE=$IDENTITY
+	stat_files %Z %c "$SESSION/keys/identity"
+	IDENTITY_WHEN_MADE=$FACTS
 	for field in $STATE_FIELDS; do text="$text${!field} "; done
 	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
 	write_file "$SESSION/state/head.0.0" ''
 	read_state
 }
 
-parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]]/}
+parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
+	local text=${1//[[:space:]>]/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -183,13 +188,15 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 				;;
 			--cacert)
 				CACERT=${1:-}
-				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
+				[[ -f $CACERT && -r $CACERT ]] || die "--cacert takes a file, and this one can't be read" "check its path and permissions"
 				folder_of "$CACERT"
 				CACERT=$FOLDER/${CACERT##*/}
 				shift
 				;;
 			--invite-file)
 				INVITE_FILE=${1:-}
+				[[ $INVITE_FILE && ! -e $INVITE_FILE && ! -L $INVITE_FILE ]] || die "--invite-file takes the path of a new file" "take another path; nothing was opened"
+				folder_of "$INVITE_FILE" && [ -w "$FOLDER" ] || die "there is no such folder for --invite-file, or it can't be written" "take another path; nothing was opened"
 				shift
 				;;
 			--?*) die "there is no option ${argument%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
@@ -267,7 +274,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link" \
+		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
@@ -275,8 +282,9 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
+	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
-	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
+	is_ticket "$TICKET" || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
 }
 
@@ -290,14 +298,10 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 }
 
 publish_session() { # from here on the session is there
-	local run text key
+	local text key
 	folder_of "$0"
 	shell_quote "$SESSION/agentalk.sh"
 	CALL="bash $QUOTED"
-	shell_quote "$BASH"
-	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
-	shell_quote "$SESSION"
-	run="$run $QUOTED"
 	read_file "$0" || die "this script can't be read" "fetch it again"
 	BODY=("${BYTES[@]}")
 	write_body "$SESSION/agentalk.sh" ''
@@ -313,17 +317,34 @@ publish_session() { # from here on the session is there
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
-	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL."$'\n'
-	for key in say dm wait listen who show log invite leave send_file; do text="${text}agentalk_$key() { $run $key \"\$@\"; }"$'\n'; done
+	describe_functions
 	write_new_file "$ENV_FILE" "$text" && return
 	[[ -e $ENV_FILE || -L $ENV_FILE ]] || die_disk
 	die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
-# What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
-# shellcheck disable=SC2016
-RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
-printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+describe_functions() { # -> text, of the .env file. Once the folder is gone, anybody could put another one in its place
+	local folder script
+	shell_quote "$SESSION"
+	folder=$QUOTED
+	shell_quote "$SESSION/agentalk.sh"
+	script=$QUOTED
+	shell_quote "$BASH"
+	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL.
+agentalk_session() {
+	if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then
+		$QUOTED -p $script \"\$@\"
+	elif [ -e $folder ]; then
+		printf '%s\\n' 'agentalk: error: the folder of this session belongs to another user: call as the one who made it' >&2 && false
+	else
+		printf '%s\\n' 'agentalk: error: the folder of this session is gone' >&2 && false
+	fi
+}
+"
+	for key in say dm wait listen who show log invite leave send_file; do
+		text="${text}agentalk_$key() { agentalk_session $key \"\$@\"; }"$'\n'
+	done
+}
 
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude
@@ -358,7 +379,7 @@ welcome() {
 		if [ -n "$INVITE_FILE" ]; then
 			make_invite
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
-				die "can't write the invite to that file" "is it there already? The invite: $CALL invite"
+				die "can't write the invite to that file" "the channel is open all the same. The invite: $CALL invite"
 			print "agentalk: the line for the other agent is in $INVITE_FILE"
 			warn_of_local_bridge
 		else
