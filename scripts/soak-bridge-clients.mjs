@@ -40,6 +40,9 @@ const sealed = (/** @type {number} */ bytes) => ({
 });
 
 let isOver = false;
+const ending = new AbortController();
+/** Ends early when all are to leave. */
+const pause = (/** @type {number} */ ms) => delay(ms, undefined, { signal: ending.signal }).catch(() => {});
 let requests = 0;
 let handshakes = 0;
 /** What was refused, by status and code. @type {Map<string, number>} */
@@ -129,7 +132,7 @@ class Channel {
       const query = `/poll?participant_id=${member.id}&since=${member.cursor}&wait=${POLL_SECONDS}`;
       const reply = await this.ask('GET', query, member.token, { agent });
       text = reply.text;
-      if (reply.status !== 200) await delay(1000);
+      if (reply.status !== 200) await pause(1000);
       member.cursor = Number(/^cursor (\d+)/m.exec(text)?.[1] ?? member.cursor);
     }
     agent.destroy();
@@ -139,7 +142,8 @@ class Channel {
   /** One speaks, the other one listens. */
   async turn(/** @type {Member} */ speaker, /** @type {Member} */ listener) {
     const listening = this.hear(listener);
-    await delay(between(THINK_MS));
+    await pause(between(THINK_MS));
+    if (isOver) return;
     if (Math.random() < 0.1) await this.sendFile(speaker, listener);
     if (Math.random() < 0.05) await this.visit();
     const sentAt = performance.now();
@@ -179,7 +183,7 @@ function note(/** @type {string} */ what) {
 
 async function live(/** @type {number} */ n) {
   const address = `127.77.${(n % job.addresses) >> 8}.${(n % job.addresses) & 255}`;
-  await delay((n / job.channels) * job.rampSeconds * 1000);
+  await pause((n / job.channels) * job.rampSeconds * 1000);
   while (!isOver) {
     const channel = new Channel(address);
     await channel.open();
@@ -209,6 +213,7 @@ for await (const line of createInterface(process.stdin)) {
   if (line === 'stop') {
     const result = report();
     isOver = true;
+    ending.abort();
     await lives;
     console.log(JSON.stringify(result));
     process.exit(0);
