@@ -1,6 +1,6 @@
 /**
- * What is HTTP about the bridge: reading a request strictly, the JSON and the text form, headers, refusals.
- * All that comes in is a stranger's, and nothing of it goes out again. Knows no channel.
+ * HTTP: reads requests strictly, writes responses in JSON and as text, with their headers. Everything in a request comes
+ * from a stranger, and nothing of it is repeated in a response. This module knows no channel.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BLOCK_BYTES, freeChunk, giveBack, takeBlock } from './blocks.ts';
@@ -11,7 +11,7 @@ import { preferred } from './content-type.ts';
 export type JsonObject = Readonly<Record<string, unknown>>;
 export type Headers = readonly string[]; // name, value, name, value, …
 
-/** On each response: a page of the bridge loads nothing from anywhere, can't be framed and tells nobody its address. */
+/** For each response: a page of the bridge loads nothing from anywhere, can't be framed and sends no Referer. */
 export const securityHeaders = (type: string, caching = 'no-store'): Headers => [
   ...['X-Content-Type-Options', 'nosniff', 'Referrer-Policy', 'no-referrer', 'X-Frame-Options', 'DENY'],
   ...['Content-Security-Policy', "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"],
@@ -22,14 +22,14 @@ export const BYTES = securityHeaders('application/octet-stream');
 const JSON_HEADERS = securityHeaders('application/json');
 
 /**
- * The answers of one turn of the event loop, to be written when all its requests have been read: whoever they go to is
- * then woken once for many and not for each, and a busy bridge answers half as many again.
+ * The responses of one turn of the event loop. They are written when all its requests have been read, so that a client
+ * process wakes up once for many of them. A busy bridge answers half as many requests again this way.
  */
 const pendingWrites: (() => void)[] = [];
 const flushWrites = () => pendingWrites.splice(0).forEach((write) => write());
 
 const MAX_DISCARDED_BYTES = 2 * 1024 * 1024;
-/** Smaller answers are always made, and not counted: there is one for each connection, and the system takes it at once. */
+/** Smaller responses are not counted: a connection has one at a time, and the system's buffer takes it at once. */
 const SMALL_BYTES = 4 * 1024;
 
 /** Bytes, or a string of ASCII. */
@@ -38,20 +38,20 @@ export type Body = Part | readonly Part[];
 const partsOf = (body: Body): readonly Part[] => (typeof body === 'string' || Buffer.isBuffer(body) ? [body] : body);
 const lengthOf = (body: Body): number => partsOf(body).reduce((sum, { length }) => sum + length, 0);
 
-/** What all exchanges share. */
+/** What all requests share. */
 export interface Transport {
   readonly writeTimeoutMs: number;
   readonly inFlight: InFlight;
-  /** What counts as one client, and is limited as one. */
+  /** The address that counts as one client. */
   clientAddress(request: IncomingMessage): string;
 }
 
-/** One request and its answer. */
+/** One request and its response. */
 export class RequestContext implements Holder {
   readonly path: string;
   readonly #query: string; // undecoded
   readonly wantsText: boolean;
-  closeAfterResponse = false; // the connection ends with this answer
+  closeAfterResponse = false;
   #client: string | undefined;
   #heldBytes = 0;
 
@@ -69,7 +69,8 @@ export class RequestContext implements Holder {
 
   /** The address that the request comes from, or of IPv6 its /64. */
   get client(): string {
-    return (this.#client ??= this.transport.clientAddress(this.request));
+    this.#client ??= this.transport.clientAddress(this.request);
+    return this.#client;
   }
 
   /** The first parameter of that name in the query, decoded. */
@@ -103,8 +104,8 @@ export class RequestContext implements Holder {
   }
 
   /**
-   * Counts the memory that the context takes from now on, until another number is said or the answer has been read.
-   * To be called before it is taken. Throws too_many_requests, bridge_full.
+   * Counts the memory that this request takes from now on, until the next call or until its response was read. To be
+   * called before the memory is taken. Throws too_many_requests, bridge_full.
    */
   hold(bytes: number): void {
     if (bytes === this.#heldBytes || (this.#heldBytes === 0 && bytes <= SMALL_BYTES)) return;
@@ -119,20 +120,20 @@ export class RequestContext implements Holder {
    * Throws too_many_requests, bridge_full.
    */
   holdWaitingBody(): void {
-    this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readFields()
+    this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readJsonBody()
   }
 
-  /** Its memory is needed: whoever it is for does not read it. */
+  /** Ends the connection of a client that does not read: the memory is needed. */
   abandon(): void {
     this.#heldBytes = 0;
     this.request.socket.destroy();
   }
 
   /**
-   * Throws, before anything is written, what hold() does.
+   * Throws what hold() does, before anything is written.
    *
-   * @param headers its type and how it may be cached; that of the form asked for if left out
-   * @param heldBytes what can't be freed before it has been read, if that is not the whole body
+   * @param headers those of the form that the client asked for if left out
+   * @param heldBytes how much memory the body takes until it is read, if it shares some of it
    */
   respond(
     status: number,
@@ -184,8 +185,8 @@ export class RequestContext implements Holder {
   }
 
   /**
-   * Whether the connection ends with the answer because there is more of the body. Of a PUT a short one is discarded as
-   * it comes: a connection that is closed before all of a blob was sent can lose the answer, too.
+   * Whether the connection must end with the response because more of the request's body would come. The rest of a PUT
+   * is discarded if it is short: a client whose connection closes while it sends a blob can lose the response.
    */
   #hasUnreadBody(): boolean {
     const { complete, method } = this.request;
@@ -193,7 +194,7 @@ export class RequestContext implements Holder {
     return this.declaredBodyBytes() > (method === 'PUT' ? MAX_DISCARDED_BYTES : 0);
   }
 
-  /** To be called when the handler has begun: a body that it does not read is discarded as it comes, and never stored. */
+  /** To be called after the handler: a body that it does not read is discarded as it comes, and never stored. */
   discardUnreadBody(): void {
     const { request } = this;
     if (this.declaredBodyBytes() > 0 && request.listenerCount('data') === 0) request.on('data', freeChunk);
@@ -215,9 +216,9 @@ export class RequestContext implements Holder {
 }
 
 /**
- * A body in pieces as they are written: Buffers are shared, strings become bytes.
+ * The pieces of a body to write: Buffers are shared, strings become bytes.
  *
- * @param borrowed is given the blocks that are to be given back when all has been written
+ * @param borrowed gets the blocks to give back when everything was written
  */
 function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
   const blocks: Buffer[] = [];

@@ -8,6 +8,7 @@
  * same when all have left.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -26,7 +27,7 @@ const { Agent, request } = protocol === 'https:' ? https : http;
 
 const POLL_SECONDS = 8;
 const CALL_MS = 50_000;
-const THINK_MS = [5_000, 40_000];
+const THINK_MS = [20_000, 200_000];
 const MESSAGE_BYTES = [300, 4_000];
 const BLOB_BYTES = [20_000, 300_000];
 
@@ -41,6 +42,7 @@ const sealed = (/** @type {number} */ bytes) => ({
 
 let isOver = false;
 const ending = new AbortController();
+setMaxListeners(0, ending.signal);
 /** Ends early when all are to leave. */
 const pause = (/** @type {number} */ ms) => delay(ms, undefined, { signal: ending.signal }).catch(() => {});
 let requests = 0;

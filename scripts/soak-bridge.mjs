@@ -156,9 +156,10 @@ await warmUp.ask('stop');
 const before = await memoryWhenEmpty();
 console.log(`before: heap ${mib(before.heapUsed)}, buffers ${mib(before.external)}, resident ${mib(before.rss)}`);
 
-const clients = clientsOf(channels, Math.max(10, channels / 50));
+const rampSeconds = Math.max(10, channels / 20);
+const clients = clientsOf(channels, rampSeconds);
 while ((await metric('channels')) < channels * 0.99) await delay(1000);
-await delay(5000);
+await delay(10_000);
 show('while they came', await clients.ask('mark'));
 await delay(phaseMs);
 const quiet = show('without attack', await clients.ask('mark'));
