@@ -1,5 +1,5 @@
 /**
- * Where a channel stores ciphertext: the bytes that the base64 stands for, one after the other in blocks outside the
+ * Where a channel stores ciphertext: the decoded bytes of the base64, one after the other in blocks outside the
  * JavaScript heap, which makes less garbage than an object for each. A channel's oldest always goes first, so blocks
  * become free in their order. Those of full size are used again, by any channel: fresh memory costs more than a message.
  *
@@ -38,7 +38,7 @@ function decodeStrictly(text: string, into: Buffer, offset: number): boolean {
   return Buffer.from(last, 'base64').toString('base64') === last;
 }
 
-/** How many bytes padded base64 stands for. */
+/** How many bytes padded base64 encodes. */
 function decodedLength(text: string): number {
   const bytes = (text.length / 4) * 3;
   if (text.endsWith('==')) return bytes - 2;

@@ -37,7 +37,7 @@ const MIN_FREED_BYTES = 256;
  * Frees the memory of a chunk of a request body now. V8 itself lets up to 32 MiB of dead chunks pile up (twice its
  * largest semi-space) before it collects them. The chunk is empty afterwards.
  *
- * @param chunk as node:http hands it out, in memory of its own; what shares memory with others is left alone
+ * @param chunk as node:http passes it, in separate memory; what shares memory with others is left alone
  */
 export function freeChunk(chunk: Buffer): void {
   const isWhole = chunk.byteOffset === 0 && chunk.length === chunk.buffer.byteLength;

@@ -58,7 +58,7 @@ export interface Participant {
   scheduledLeaveAt: number; // when it leaves, unless it sends a request before
 }
 
-// About how much memory things take beside their ciphertext, so that the limits in bytes mean memory.
+// About how much memory things take in addition to their ciphertext, so that the limits in bytes mean memory.
 const EVENT_BYTES = 512; // with nonce and tag
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;

@@ -5,7 +5,7 @@
 type ErrorSpec = readonly [status: number, message: string, hint: string, retryAfterSeconds?: number | undefined];
 
 const API_ERRORS = {
-  bad_request: [400, 'This request is malformed.', 'Mend it; the docs have the shape of each request.'],
+  bad_request: [400, 'This request is malformed.', 'See docs/protocol.md for the request format.'],
   no_token: [401, 'The Authorization header is missing.', 'Send "Authorization: Bearer" and the value.'],
   bad_token: [401, 'This is not the token of this participant.', 'Stop, and tell your user.'],
   no_participant: [401, 'This participant is not in the channel.', 'Join again, then repeat what was not accepted.'],
@@ -16,7 +16,7 @@ const API_ERRORS = {
   no_recipient: [404, 'The recipient is not in the channel.', 'Ask who is there, and send it again when it is back.'],
   not_found: [404, 'There is nothing at this address.', 'GET /llms.txt tells what is here.'],
   method_not_allowed: [405, 'This method is not for this address.', 'The Allow header names those that are.'],
-  other_epoch: [409, 'The channel was opened anew since then.', 'Join again, then repeat what was not accepted.'],
+  other_epoch: [409, 'The channel was created again since then.', 'Join again, then repeat what was not accepted.'],
   name_taken: [409, 'Another participant has this name.', 'Take another name.'],
   nonce_reused: [409, 'This nonce was already used for something else.', 'Seal each message with a new nonce.'],
   too_large: [413, 'This is larger than the bridge accepts.', 'Send less at a time, or send it as a file.'],

@@ -1,5 +1,5 @@
 /**
- * The words that the bridge may hold, each a type of its own, and the only hashing that it does. Everything comes from
+ * The words that the bridge may hold, each a separate type, and the only hashing that it does. Everything comes from
  * strangers: a value has one of these types only after its check. Nothing here decrypts.
  */
 import * as crypto from 'node:crypto';

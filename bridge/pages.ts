@@ -9,7 +9,7 @@ import launcher from '../sdk/launcher.sh';
 import join from '../sdk/agent-pages/join.md';
 import llms from '../sdk/agent-pages/llms.md';
 import skill from '../sdk/agent-pages/skill.md';
-import views from '../sdk/web/views.ts';
+import htmlPages from '../sdk/web/html-pages.ts';
 import { HTML, MARKDOWN, PLAIN, pageType } from './content-type.ts';
 import type { BridgeOptions } from './dependencies.ts';
 import { ApiError } from './errors.ts';
@@ -27,7 +27,7 @@ export function pages(options: PageOptions): Record<string, PageHandler> {
   const effects = agentalk.slice(0, agentalk.indexOf('\n# ==== Part 2'));
   const constants = { SHA256: sha256(client), PART: String(effects.split('\n').length) };
   const page = (text: string, path: string, fixedType?: string): PageHandler => {
-    const view = views[path];
+    const view = htmlPages[path];
     const asText = lazily(() => templateOf(text, constants));
     const asHtml = lazily(() => templateOf(view?.html ?? text, { ...constants, ...view?.fields }));
     return (context, id) => {
@@ -44,7 +44,7 @@ export function pages(options: PageOptions): Record<string, PageHandler> {
     (bytes: Buffer, type: string): PageHandler =>
     (context) =>
       context.respond(200, bytes, pageHeaders(type), SHARED_BYTES);
-  const documents = Object.entries(docs).flatMap(([name, { text }]) =>
+  const documents = Object.entries(docs).flatMap(([name, text]) =>
     [`/docs/${name}`, `/docs/${name.slice(0, -3)}`].map((path) => [path, page(text, path)] as const),
   );
   const launcherFile = Buffer.from(launcher);
@@ -72,7 +72,7 @@ const DAMAGED = [
   'This link is damaged',
   'Its # became %23, so this bridge cannot open the channel.',
   'A browser and an agent keep what follows # to themselves. This time it was sent, and may be in a log by now.',
-  'Do not use this link again, not in its right form either. Ask whoever gave it to you for a new channel and its link.',
+  'Do not use this link again, not in its right form either. Ask the person or agent that gave it to you for a new channel and its link.',
   'That link has a # in it: copy it as it is, in plain text.',
 ] as const;
 

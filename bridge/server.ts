@@ -20,7 +20,7 @@ import { routes } from './routes.ts';
 export interface Bridge {
   /** For everybody. */
   readonly handlePublic: RequestListener;
-  /** For whoever reaches the operator's address: /health, /ready, /metrics. */
+  /** For everybody who reaches the operator's address: /health, /ready, /metrics. */
   readonly handleOperator: RequestListener;
   readonly metrics: Metrics;
   /** The values of now, by the names of metrics. */
@@ -102,7 +102,7 @@ function onClientError(
     socket.destroy();
     return;
   }
-  const body = '{"error":{"code":"bad_request","message":"This is no request.","hint":"Mend it, then try again."}}';
+  const body = '{"error":{"code":"bad_request","message":"This is no request.","hint":"Fix it, then try again."}}';
   const fields = ['Agentalk-Error', 'bad_request', 'Connection', 'close', 'Content-Length', String(body.length)];
   const headers = [...securityHeaders('application/json'), ...fields];
   const lines = headers.map((word, i) => (i % 2 === 0 ? `\r\n${word}: ` : word));

@@ -31,7 +31,7 @@ const NOISE_MS = 20;
 const ATTACKERS_CORE = 0.2;
 /** What the heap may have more than before: code that was compiled meanwhile, caches of node's own. */
 const MAX_MORE_BYTES = 4 * 1024 * 1024;
-const FLAGS = ['--trusted-proxies', 'loopback', '--away-after', '60', '--expire-after', '90'];
+const FLAGS = ['--trusted-proxies', 'loopback', '--away-after', '120', '--expire-after', '240'];
 
 const folder = makeFolder('soak');
 const probe = join(folder, 'probe.cjs');

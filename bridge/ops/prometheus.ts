@@ -5,7 +5,7 @@ import type { Limits } from '../limits.ts';
 type MetricType = 'gauge' | 'counter' | 'histogram';
 export type Samples = Readonly<Record<string, number>>; // by name and labels
 
-/** What the operator has set, beside what is measured. */
+/** What the operator has set, in addition to what is measured. */
 const SETTINGS = {
   channels_limit: 'Most channels at a time: --max-channels.',
   channel_memory_limit_bytes: 'Most memory that channels may count for: --max-memory-bytes.',

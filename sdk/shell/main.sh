@@ -9,6 +9,8 @@ on_exit() {
 	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
 }
 
+adapt_call() { [[ -z ${GEMINI_CLI:-} || $CALL != ./agentalk ]] || CALL='bash agentalk'; } # it asks each time for a ./path that it has read
+
 SPEED=1 # a test's build divides these timers by it
 
 main() {
@@ -18,6 +20,7 @@ main() {
 	ABSENTEES='' APPLIED=0 PORTION=64 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
 	HELD=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
+	adapt_call
 	start_part_1
 	HAS_SECRET=''
 	! is_process "$PPID" || WATCHED=$PPID

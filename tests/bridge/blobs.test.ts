@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { Member, TEXT, bridge, call, hex, pair, raw, room, sealed, sha256 } from './fixture.ts';
-import type { Room } from './fixture.ts';
+import type { TestChannel } from './fixture.ts';
 
 const MiB = 1024 * 1024;
 const UNKNOWN = sha256('a blob that nobody sends');
@@ -312,7 +312,7 @@ test('two that send the same blob at the same time store it once', async (t) => 
 
 test('every error has its code in the header Agentalk-Error, too', async () => {
   const [a] = await pair();
-  const noSuch: Room = Object.create(a.room) as Room;
+  const noSuch: TestChannel = Object.create(a.room) as TestChannel;
   const answers = [
     await call(bridge.url, 'GET', '/nothing'),
     await call(bridge.url, 'DELETE', '/'),

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runBridge, startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { CHROMIUM, Visitor } from '../lib/browser.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, expectDone, makeFolder } from '../lib/shell.ts';
+import { CHROMIUM, BrowserUser } from '../lib/browser.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, expectSuccess, makeFolder } from '../lib/shell.ts';
 
 const SECRET = 'an-operators_secret-0123';
 const file = join(makeFolder(), 'secret');
@@ -84,23 +84,23 @@ test('agents: the secret opens, is not kept, and any member opens the same chann
   const blind = await stranger.run(['join', laptop.link.replace(/&t=[^&]*/, ''), '--name', 'stranger']);
   assert.match(blind.stderr, /create secret/, 'the key alone does not open what has ended');
   const server = new Agent({ name: 'server' });
-  expectDone(await server.run(['join', laptop.link, '--name', 'server']));
-  const invited = expectDone(await server.call('invite'));
+  expectSuccess(await server.run(['join', laptop.link, '--name', 'server']));
+  const invited = expectSuccess(await server.call('invite'));
   assert.ok(invited.stdout.includes(laptop.link), 'the ticket goes on with the link');
   await second.stop();
   const third = await startBridge(['--create-secret-file', file, '--port', String(first.port)]);
-  assert.match(await laptop.hears(/RESUMED/), /RESUMED/, 'with the ticket, the secret being gone');
+  assert.match(await laptop.waitForOutput(/RESUMED/), /RESUMED/, 'with the ticket, the secret being gone');
   await third.stop();
 });
 
-test('a person opens an ended channel again with the link’s ticket', { skip: need(CHROMIUM) }, async () => {
+test('a person opens an ended channel again with the link’s ticket', { skip: requirePrograms(CHROMIUM) }, async () => {
   const first = await startBridge(['--create-secret-file', file]);
   const laptop = new Agent({ name: 'laptop' });
   await laptop.create(`${first.url}/#i=${SECRET}`);
   await first.stop();
   const second = await startBridge(['--create-secret-file', file, '--port', String(first.port)]);
-  const ada = await Visitor.join(laptop.link, 'ada');
-  assert.match(await laptop.hears(/PAIRED with ada/), /RESUMED/);
+  const ada = await BrowserUser.join(laptop.link, 'ada');
+  assert.match(await laptop.waitForOutput(/PAIRED with ada/), /RESUMED/);
   ada.behaved();
   await ada.close();
   await second.stop();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runBridge, startBridge } from '../lib/bridge.ts';
-import { Room, bridge, call, hex, pair, raw } from './fixture.ts';
+import { TestChannel, bridge, call, hex, pair, raw } from './fixture.ts';
 
 const FORWARDING: Readonly<Record<string, string>> = {
   'x-forwarded-for': '203.0.113.7',
@@ -109,7 +109,7 @@ test('--public-url: another form is named, with what is wanted', async () => {
 test('a join link whose # became %23: a page that says so, without the key, which is in no log either', async (t) => {
   const own = await startBridge(['--log-requests', '--log-addresses', '--public-url', 'https://b.example/base']);
   t.after(() => own.stop());
-  const { id } = new Room(own.url);
+  const { id } = new TestChannel(own.url);
   const key = hex(32);
   const damaged = [
     `/c/${id}%23k=${key}`,

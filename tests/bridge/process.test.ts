@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BRIDGE, runBridge, startBridge } from '../lib/bridge.ts';
-import { Room, TEXT, bridge, call, hex, pair, sealed, waiting } from './fixture.ts';
+import { TestChannel, TEXT, bridge, call, hex, pair, sealed, waiting } from './fixture.ts';
 
 test('health, readiness and metrics, without an id in sight', async () => {
   const own = await startBridge();
@@ -136,7 +136,7 @@ test('--help and --version; flags and values that are none are refused in one li
 test('flags win over the environment, and that over the defaults', async () => {
   const env = { AGENTALK_MAX_PARTICIPANTS: '7', AGENTALK_EXPIRE_AFTER: '3h', AGENTALK_MAX_MESSAGE_BYTES: '' };
   const own = await startBridge(['--max-participants', '9'], { env });
-  const { json } = await new Room(own.url).create();
+  const { json } = await new TestChannel(own.url).create();
   assert.deepEqual(json['limits'], {
     message_bytes: 65_536,
     participants: 9,
@@ -152,7 +152,7 @@ test('bridge.js runs alone, wherever it is copied', async () => {
   const file = join(folder, 'bridge.js');
   cpSync(BRIDGE, file);
   const own = await startBridge([], { file });
-  assert.equal((await new Room(own.url).create()).status, 201);
+  assert.equal((await new TestChannel(own.url).create()).status, 201);
   await own.stop();
   rmSync(folder, { recursive: true });
 });

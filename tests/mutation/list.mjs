@@ -308,7 +308,7 @@ export const MUTATIONS = {
   'client: the .env file runs what it finds': {
     promise: 'a folder that is gone runs nothing',
     file: sh('session'),
-    old: 'if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then',
+    old: 'if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then',
     new: 'if true; then',
     test: 'attacks/client/machine',
     named: 'belongs to another user',
@@ -360,7 +360,7 @@ export const MUTATIONS = {
     old: 'if ((SHOWN < woken)); then',
     new: 'if ((SHOWN < woken && woken_at > TICKS)); then',
     test: 'client/wake',
-    named: 'once until the news is read',
+    named: 'by its queue',
   },
   'client: wakes with the words of a peer': {
     promise: 'what wakes an agent is one fixed sentence',

@@ -60,6 +60,6 @@ test('the core imports nothing of the operator’s side: bridge.ts passes it wha
 test('nothing under bridge/ imports from sdk/ but what is handed out', () => {
   for (const path of files('bridge')) {
     const found = [...read(path).matchAll(/from '\.\.\/sdk\/([^']+)'/g)].map(([, to]) => to);
-    for (const to of found) assert.match(to ?? '', /^agent-pages\/\w+\.md$|^launcher\.sh$|^web\/views\.ts$/, path);
+    for (const to of found) assert.match(to ?? '', /^agent-pages\/\w+\.md$|^launcher\.sh$|^web\/html-pages\.ts$/, path);
   }
 });

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BRIDGE, startBridge } from '../../lib/bridge.ts';
-import { Room, call, hex, room, sealed, until } from './background-clients.ts';
-import { Wire, ask, raw } from './raw-http.ts';
+import { TestChannel, call, hex, room, sealed, until } from './background-clients.ts';
+import { RawConnection, ask, raw } from './raw-http.ts';
 
 const TIME = String.raw`"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`;
 const ROUTE = String.raw`(-|/|/[a-z./-]+|/(channels|c)/:id(/[a-z]+)?)`;
@@ -27,7 +27,7 @@ async function hostileSession(port: number): Promise<string[]> {
   await a.send({ to: b.id, ...message });
   await b.poll(0);
   await b.send({ to: 'EVIL', ...sealed(), participant_id: a.id });
-  const nowhere = new Room(port, from);
+  const nowhere = new TestChannel(port, from);
   await call(port, 'POST', `${nowhere.path}/send`, {
     ...from,
     bearer: a.token,
@@ -67,7 +67,7 @@ async function hostileSession(port: number): Promise<string[]> {
       body,
     );
   await ask(port, 'POST', `${made.path}/join`, ['Content-Type: text/EVIL', 'Content-Length: 4'], 'EVIL');
-  const gone = new Wire(port).write(
+  const gone = new RawConnection(port).write(
     `GET ${made.path}/poll?participant_id=${b.id}&since=3&wait=40&EVIL HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${b.token}\r\n\r\n`,
   );
   await until(port, 'polls_pending', (value) => value === 1);

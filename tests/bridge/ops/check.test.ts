@@ -6,6 +6,7 @@ import { before, test } from 'node:test';
 import { runBridge, startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
 import type { Files } from '../../lib/certificate.ts';
+import { flagsPage } from '../../../scripts/flags-page.mjs';
 import { ROOT } from '../../lib/root.ts';
 import { makeFolder } from '../../lib/shell.ts';
 
@@ -166,11 +167,16 @@ test('every flag of --help is an environment variable too', async () => {
   );
 });
 
-test('docs/self-hosting.md has every flag as --help has it', async () => {
+test('docs/flags.md is what npm run docs:flags makes of --help', async () => {
   const { stdout } = await runBridge(['--help']);
-  const said = [...stdout.matchAll(/^ {2}(--[a-z-]+) +(.*?)(?: \(([^()]*)\))?$/gm)];
-  const text = readFileSync(join(ROOT, 'docs', 'self-hosting.md'), 'utf8');
-  const list = text.slice(text.indexOf('## Every flag')).replace(/\n {2}/g, ' ');
-  const written = said.map(([, flag, about, value]) => `- \`${flag}\`${value ? ` (${value})` : ''}: ${about}`);
-  assert.deepEqual(list.match(/^- `--.*$/gm), written);
+  const page = readFileSync(join(ROOT, 'docs', 'flags.md'), 'utf8');
+  const rows = (text: string) => [...text.matchAll(/^\| `--.*$/gm)].map(([row]) => row.replace(/ +/g, ' '));
+  assert.deepEqual(rows(page), rows(flagsPage(stdout)));
+  const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+) /gm)].map(([, flag]) => flag);
+  assert.deepEqual(
+    rows(page)
+      .map((row) => /`(--[a-z-]+)`/.exec(row)?.[1])
+      .sort(),
+    flags.sort(),
+  );
 });

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import { until as comes, makeFolder } from '../../lib/shell.ts';
 import { Member, ask, until } from './http-client.ts';
 
@@ -21,7 +21,7 @@ async function read(url: string): Promise<Map<string, number>> {
 
 const metricsOf = (bridge: TestBridge) => /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '';
 
-test('promtool finds nothing to mend', { skip: need('promtool') }, async () => {
+test('promtool finds nothing to mend', { skip: requirePrograms('promtool') }, async () => {
   const bridge = await startBridge();
   const a = await Member.enter(bridge);
   await a.say();

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import { ROOT } from '../../lib/root.ts';
 import { makeFolder } from '../../lib/shell.ts';
 import { Member, until } from './http-client.ts';
@@ -91,12 +91,12 @@ function promtool(...args: readonly string[]): void {
   assert.equal(status, 0, stdout + stderr);
 }
 
-test('promtool takes the rules, and their own tests pass', { skip: need('promtool') }, () => {
+test('promtool takes the rules, and their own tests pass', { skip: requirePrograms('promtool') }, () => {
   promtool('check', 'rules', RULES);
   promtool('test', 'rules', RULES.replace('.yml', '.test.yml'));
 });
 
-test('promtool takes each query of the dashboard', { skip: need('promtool') }, () => {
+test('promtool takes each query of the dashboard', { skip: requirePrograms('promtool') }, () => {
   const filled = queries.map((query) =>
     query.replaceAll('$__rate_interval', '1m').replaceAll(/\$(job|instance)/g, 'x'),
   );

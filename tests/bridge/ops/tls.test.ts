@@ -15,7 +15,7 @@ import { Authority } from '../../lib/certificate.ts';
 import type { Files } from '../../lib/certificate.ts';
 import { Agent, expectFailure, makeFolder, until as wait } from '../../lib/shell.ts';
 import { Member, ask, until } from './http-client.ts';
-import type { Door } from './http-client.ts';
+import type { Endpoint } from './http-client.ts';
 
 let authority: Authority;
 let files: Files;
@@ -25,8 +25,8 @@ before(() => {
 });
 
 const flags = ({ cert, key }: Files) => ['--tls-cert', cert, '--tls-key', key];
-const metricsOf = (bridge: TestBridge): Door => ({ url: /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '' });
-const doorOf = ({ url }: TestBridge): Door => ({ url, ca: readFileSync(authority.cert) });
+const metricsOf = (bridge: TestBridge): Endpoint => ({ url: /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '' });
+const endpointOf = ({ url }: TestBridge): Endpoint => ({ url, ca: readFileSync(authority.cert) });
 
 /** Puts another pair where the bridge looks for it. */
 function replace(by: Files): void {
@@ -46,7 +46,7 @@ async function serial({ port }: TestBridge): Promise<number> {
 test('the URL, the pages and the client speak of https', async () => {
   const bridge = await startBridge(flags(files));
   assert.match(bridge.url, /^https:\/\/127\.0\.0\.1:\d+$/);
-  const { text } = await ask(doorOf(bridge), '/llms.txt');
+  const { text } = await ask(endpointOf(bridge), '/llms.txt');
   assert.ok(text.includes(`${bridge.url}/agentalk.sh`) && !text.includes('http://127'), text);
   await bridge.stop();
 });
@@ -58,9 +58,9 @@ test('two clients talk over it with --cacert, and not without', async () => {
   const refused = await laptop.run(['create', bridge.url, '--name', 'laptop']);
   expectFailure(refused, /a private authority.*--cacert FILE/);
   await laptop.create(bridge.url, cacert(laptop));
-  await Promise.all([laptop.hears(/PAIRED with server/), server.join(laptop.link, cacert(server))]);
+  await Promise.all([laptop.waitForOutput(/PAIRED with server/), server.join(laptop.link, cacert(server))]);
   await laptop.pipe('over TLS');
-  await server.hears(/over TLS/);
+  await server.waitForOutput(/over TLS/);
   await bridge.stop();
 });
 
@@ -90,8 +90,8 @@ test('what one address may do holds where another socket asks than the one that 
 
 test('SIGHUP: new connections get the new certificate, a poll that waits goes on', async () => {
   const bridge = await startBridge([...flags(files), '--metrics-listen', '127.0.0.1:0']);
-  const a = await Member.enter(doorOf(bridge));
-  const b = await Member.enter(doorOf(bridge), a);
+  const a = await Member.enter(endpointOf(bridge));
+  const b = await Member.enter(endpointOf(bridge), a);
   const poll = b.poll(2, 30);
   await until(metricsOf(bridge), /^agentalk_polls_pending 1$/m);
   const before = await serial(bridge);
@@ -109,13 +109,13 @@ test('SIGHUP with a pair that is not in order: said in the log, and the old one 
   const before = await serial(bridge);
   const other = authority.issue();
   const expired = authority.issue(-1);
-  const bad: [words: RegExp, spoil: () => void][] = [
+  const bad: [words: RegExp, corrupt: () => void][] = [
     [/--tls-cert has no certificate in PEM/, () => writeFileSync(files.cert, 'none')],
     [/--tls-key is not the key of --tls-cert/, () => copyFileSync(other.cert, files.cert)],
     [/--tls-cert expired on \d{4}-\d\d-\d\d/, () => replace(expired)],
   ];
-  for (const [words, spoil] of bad) {
-    spoil();
+  for (const [words, corrupt] of bad) {
+    corrupt();
     bridge.kill('SIGHUP');
     await wait(String(words), () => words.test(bridge.logs()));
     assert.equal(await serial(bridge), before);
@@ -134,6 +134,6 @@ test('what is no TLS is counted, and its connection closed', async () => {
   await once(plain, 'error');
   await until(metricsOf(bridge), /^agentalk_connections_rejected_total\{reason="tls"\} 1$/m);
   await until(metricsOf(bridge), /^agentalk_connections 0$/m);
-  assert.equal((await ask(doorOf(bridge), '/llms.txt')).status, 200);
+  assert.equal((await ask(endpointOf(bridge), '/llms.txt')).status, 200);
   await bridge.stop();
 });
