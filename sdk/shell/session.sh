@@ -1,4 +1,4 @@
-# ---- sessions: make one, find one, begin anew ----
+# ---- sessions: make one, find one, begin again ----
 
 is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 
@@ -56,7 +56,7 @@ is_copy() { # a copy of this folder, or an older snapshot of it, must not seal u
 	[ -n "$IS_COPY" ] && ((NOW - STARTED_OVER >= 3600 || NOW < STARTED_OVER)) # that is only what others say: once an hour
 }
 
-check_copy() { # where this is a copy, it begins anew: new keys, the same name
+check_copy() { # where this is a copy, it begins again: new keys, the same name
 	local i unconfirmed=''
 	while is_copy; do
 		unconfirmed=$BROADCASTS
@@ -90,7 +90,7 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		# A control character in a path would make lines of its own, in our files and on the screen.
+		# A control character in a path would make separate lines, in our files and on the screen.
 		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
 			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
 			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
@@ -147,7 +147,8 @@ make_state() { # commit 0
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]>]/}
+	local IFS='' text
+	text=${*//[[:space:]>]/} # several words: between them a file of PowerShell has NULs
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -275,7 +276,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
+		parse_link "${BYTES[@]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
