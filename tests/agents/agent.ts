@@ -152,8 +152,9 @@ export class Agent {
     this.#model?.close();
     this.#terminal?.close();
     this.#child?.kill('SIGKILL');
-    // What it had started ends with its process namespace; its files go then.
-    rmSync(this.home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    // What it had started ends with its process namespace, which takes a moment: what it writes until then goes at the end.
+    homes.add(this.home);
+    removeHomes();
   }
 
   async #start(options: StartOptions): Promise<void> {
@@ -210,6 +211,21 @@ export class Agent {
 
 const agents = new Set<Agent>();
 process.on('exit', () => agents.forEach((agent) => agent.stop()));
+
+/** Those that are to be removed. */
+const homes = new Set<string>();
+process.on('exit', removeHomes);
+
+function removeHomes(): void {
+  for (const home of homes) {
+    try {
+      rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+      homes.delete(home);
+    } catch {
+      // A program that was killed still writes there.
+    }
+  }
+}
 
 function fail(message: string): never {
   throw new Error(message);
