@@ -153,7 +153,16 @@ function replaceFile(name, contents, mode = 0o644) {
   renameSync(next, path);
 }
 
+/** A clone with core.autocrlf has sources with CR LF, and no bash can read a client that is built from these. */
+function refuseCarriageReturns() {
+  const names = SOURCES.flatMap((source) => filesOf(at(source))).filter((name) => !/\.(png|svg)$/.test(name));
+  const name = names.find((each) => existsSync(each) && readFileSync(each).includes('\r\n'));
+  if (name === undefined) return;
+  throw new Error(`${relative(ROOT, name)} has CR LF line ends: clone again with git -c core.autocrlf=false clone`);
+}
+
 export async function build() {
+  refuseCarriageReturns();
   const { build: bundle } = await import('esbuild');
   const { name, version, license } = JSON.parse(readFileSync(at('package.json'), 'utf8'));
   const stamp = fingerprint();

@@ -120,13 +120,14 @@ has_everybody_confirmed() {
 
 # ---- finding sessions: in each place where one may be ----
 
-list_sessions() { # -> SESSIONS, folders of ours
+list_sessions() { # -> SESSIONS, folders of ours; FOREIGN: others have some, too
 	local place file
-	SESSIONS=()
+	SESSIONS=() FOREIGN=''
 	for place in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
 		list_files "$place/agentalk-session-"
 		for file in "${FILES[@]}"; do
-			[[ $file = *.env || " ${SESSIONS[*]} " = *" $file "* ]] || ! is_own_folder "$file" || SESSIONS[${#SESSIONS[@]}]=$file
+			[[ $file != *.env && " ${SESSIONS[*]} " != *" $file "* ]] || continue
+			if is_own_folder "$file"; then SESSIONS[${#SESSIONS[@]}]=$file; else FOREIGN=yes; fi
 		done
 	done
 }
@@ -149,7 +150,7 @@ cmd_sessions() {
 }
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
-	local session found='' left='' newest=-1
+	local session found='' left='' newest=-1 hint
 	if [[ $0 = */agentalk-session-*/agentalk.sh && -f ${0%/*}/session ]]; then
 		SESSION=${0%/*}
 		return
@@ -167,7 +168,11 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 		found=$session
 	done
 	found=${found:-$left} # of those that have left the newest: log shows what was said
-	[ -n "$found" ] || die "there is no session that was made here${1:+ by that name}" "$CALL sessions lists those of this machine"
+	if [ -z "$found" ]; then
+		hint="$CALL sessions lists those of this machine"
+		[ -z "$FOREIGN" ] || hint="$hint. Others there belong to other users: call as the user who made it, without sudo"
+		die "there is no session of yours that was made here${1:+ by that name}" "$hint"
+	fi
 	SESSION=$found
 }
 

@@ -1,5 +1,8 @@
 # ==== Part 2: the rules ====
 
+# This prints what looks like a program, a redirection or an eval from here on, and so nothing:
+# sed '1,/^# ==== Part 2/d; /^[[:space:]]*#/d' agentalk.sh | grep -E '`|[<>]\(|\$\([^(]|[<>]&[^2]|[<>][^ =(<>0-9$,&]|"\$RUN_|(^|[;&|({!]|then|else|do|if|while|until)[[:space:]]*((eval|exec|source|builtin|command|coproc|trap|cd|kill|\.) |/)'
+
 # ---- AES-256-GCM (NIST SP 800-38D), ids and keys ----
 
 is_hex() { [[ ${#1} -eq $2 && $1 != *[!0-9a-f]* ]]; } # TEXT LENGTH
@@ -14,8 +17,8 @@ is_base64() { # canonical (RFC 4648, 3.5): whole groups, padded, no bits beyond 
 
 write_signed() { write_body "$TMP.signed" "$1"; } # TEXT, then BODY: what is verified or hashed
 
-# GHASH (6.4) takes a table of the 16 multiples of H for each of the 32 digits of a block: u<place><digit> is the upper half
-# of a product, l<place><digit> the lower. The places are named 0 to 9 and a to v. They are local, where bash finds them fastest.
+# GHASH (6.4) takes a table of the 16 multiples of H for each of the 32 digits of a block: uPD is the upper half of a product
+# for place P and digit D, lPD the lower. The places are named 0 to 9 and a to v. They are local, where bash finds them fastest.
 # shellcheck disable=SC1102,SC2086 # names that end with a digit of y
 gcm_tag() { # H AAD, and BLOCKS: E(K, J0), then the ciphertext, as lines of 32 hex -> TAG
 	local p bit carry u8 u4 u2 u1 l8 l4 l2 l1 high=$((0x${1:0:16})) low=$((0x${1:16}))

@@ -14,7 +14,7 @@ set -f -o pipefail +o posix # no file patterns but in list_files
 
 # ---- programs, clock and randomness ----
 
-find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no other program is found
+find_programs() { # -> RUN_<program>, absolute paths; MISSING
 	local program path IFS=:
 	MISSING='' CALLERS_PATH=$PATH
 	for program in cat curl date mkdir mv od openssl rm sleep split stat tee wc; do
@@ -25,10 +25,10 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING. From here on no o
 		[[ $path || $program = stat ]] || MISSING="$MISSING $program"
 	done
 	# shellcheck disable=SC2123
-	PATH=/dev/null # not empty: that means the working folder
+	PATH=/dev/null
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never set, if there is one
+read_clock() { # -> NOW: Unix seconds; TICKS: of a clock that is never set, if there is one
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
@@ -36,7 +36,7 @@ read_clock() { # -> NOW: Unix seconds; TICKS: seconds of a clock that is never s
 	TICKS=${TICKS%%.*}
 }
 
-sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS, and a random part of one
+sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS and a part of one
 
 is_process() { kill -0 "$1"; } # PID
 
@@ -52,33 +52,32 @@ read_hex() { # BYTES of standard input -> HEX
 
 random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "use another machine"; } # BYTES -> HEX
 
-# ---- cryptography: openssl. Keys and passphrases reach it in its environment or in files, never as arguments ----
+# ---- cryptography: openssl. Keys reach it in its environment or in files ----
 
-read_output() { # standard input -> OUTPUT, its lines
-	local line
-	OUTPUT=()
-	while read -r line; do OUTPUT+=("$line"); done
+read_output() { # PROGRAM ARGUMENTS… -> OUTPUT, the lines that it prints
+	local IFS=$'\r\n'
+	OUTPUT=($(IFS=' '; "$@"))
 }
 
 hash_files() { # FILE… -> HASHES
-	read_output < <("$RUN_openssl" dgst -sha256 -r "$@")
+	read_output "$RUN_openssl" dgst -sha256 -r "$@"
 	HASHES=("${OUTPUT[@]#\\}") HASHES=("${HASHES[@]%% *}")
 	[ ${#HASHES[@]} -eq $# ]
 }
 
-aes_ctr() { # PASSPHRASE IV, standard input to standard output: AES-256-CTR, the key is the passphrase's SHA-256
+aes_ctr() { # PASSPHRASE IV, input to output: AES-256-CTR by the passphrase's SHA-256
 	AGENTALK_INTERNAL_PASS=$1 "$RUN_openssl" enc -aes-256-ctr -nosalt -md sha256 -pass env:AGENTALK_INTERNAL_PASS -iv "$2"
 }
 
 ZERO='\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' # a block
 
-seal_bytes() { # PASSPHRASE IV HEADERS: of a zero block, HEADERS and BODY -> BLOCKS, encrypted; CIPHERTEXT, without the first
+seal_bytes() { # PASSPHRASE IV HEADERS: of a zero block, HEADERS and BODY -> BLOCKS; CIPHERTEXT, without the first
 	{ printf %b%s "$ZERO" "$3" && print_body; } | aes_ctr "$1" "$2" >"$TMP.sealed" || die_disk
 	read_blocks "$TMP.sealed"
-	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed")
+	CIPHERTEXT=$({ read_hex 16 && "$RUN_openssl" base64 -A; } <"$TMP.sealed") && CIPHERTEXT=${CIPHERTEXT%$'\r'}
 }
 
-unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaintext lies in $TMP.opened, not looked at
+unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaintext, in $TMP.opened
 	{ printf %b "$ZERO" && printf %s "$3" | "$RUN_openssl" base64 -A -d; } >"$TMP.sealed" || die_disk
 	aes_ctr "$1" "$2" <"$TMP.sealed" >"$TMP.opened" || die_disk
 	read_blocks "$TMP.sealed"
@@ -88,7 +87,7 @@ unseal_bytes() { # PASSPHRASE IV CIPHERTEXT -> BLOCKS, as seal_bytes; the plaint
 read_opened() { { read_hex 16 && read_bytes; } <"$TMP.opened"; } # -> BYTES: the plaintext, once its tag is right
 
 read_blocks() { # FILE -> BLOCKS: its bytes as lines of 32 hex
-	read_output < <("$RUN_od" -An -v -tx1 <"$1")
+	read_output "$RUN_od" -An -v -tx1 <"$1"
 	BLOCKS=("${OUTPUT[@]//[!0-9a-f]/}")
 }
 
@@ -98,30 +97,31 @@ make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
 }
 
 ecdh() { # PRIVATE_FILE, and a public key in $TMP.pem -> HEX, the shared x-coordinate. Status 1: no point of the curve
-	read_hex 32 < <("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem")
+	HEX=$("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem" | { read_hex 32 && printf %s "$HEX"; })
 }
 
-ecdsa_sign() { # PRIVATE_FILE: what lies in $TMP.signed -> SIGNATURE, base64 DER
+ecdsa_sign() { # PRIVATE_FILE: of $TMP.signed -> SIGNATURE, base64 DER
 	SIGNATURE=$("$RUN_openssl" dgst -sha256 -sign "$1" "$TMP.signed" | "$RUN_openssl" base64 -A) && SIGNATURE=${SIGNATURE%$'\r'}
 }
 
-ecdsa_verify() { # SIGNATURE: of what lies in $TMP.signed, by the key in $TMP.pem
+ecdsa_verify() { # SIGNATURE: of $TMP.signed, by the key in $TMP.pem
 	printf %s "$1" | "$RUN_openssl" base64 -A -d >"$TMP.signature" || die_disk
 	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >/dev/null
 }
 
-# ---- the network: curl, to BRIDGE/channels/CHANNEL alone. Credentials go in by standard input ----
+# ---- the network: curl, to BRIDGE/channels/CHANNEL alone. ----
 
 run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl; what comes has at most so many KiB
+	local config="header=\"Authorization: Bearer $1\"" TMPDIR=$SESSION/tmp # for the here-string
+	[[ -z $TICKET || $1 != "$ACCESS" ]] || config+=$'\n'"header=\"Agentalk-Invite: $TICKET\""
 	ulimit -f "$3"
+	OPENSSL_CONF=$CURL_CONF
+	[ "$CURL_CONF" ] || unset OPENSSL_CONF
 	exec "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: -H 'Accept: text/plain' \
-		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- < <(
-			printf 'header = "Authorization: Bearer %s"\n' "$1"
-			[[ -z $TICKET || $1 != "$ACCESS" ]] || printf 'header = "Agentalk-Invite: %s"\n' "$TICKET"
-		)
+		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- <<<"$config" || exit 23
 }
 
-http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE; OUTPUT: its headers
+http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RESPONSE; HEAD, its headers
 	: >"$TMP.headers" && : >"$TMP.response" && printf %s "$4" >"$TMP.body" || die_disk
 	CURL_EXIT=0
 	STATUS=$(
@@ -129,14 +129,14 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 			${4:+-H 'Content-Type: application/json' --data-binary "@$TMP.body"} \
 			-D "$TMP.headers" -o "$TMP.response" -w '%{http_code}%{http_connect}' "$BRIDGE/channels/$CHANNEL$2"
 	) || CURL_EXIT=$?
-	read_output <"$TMP.headers"
+	IFS= read -r -d '' -n 65536 HEAD <"$TMP.headers"
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
-start_watch() { # PATH SECONDS: long polls of eight seconds over one connection, which ends soon after this process
+start_watch() { # PATH SECONDS: long polls of eight seconds over one connection
 	local n urls=()
 	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
-	exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
+	[ -e /dev/fd/0 ] && exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
 }
 
 read_watch() { # -> RESPONSE, the next answer up to its line `cursor`. Status 1: none came
@@ -162,13 +162,13 @@ transfer_pieces() { # put|get, FILE HASH…: pieces of a file -> STATUSES
 		arguments+=("$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH")
 		shift 2
 	done
-	read_output < <(run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}")
+	read_output run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
 	STATUSES=("${OUTPUT[@]}")
 }
 
 # ---- files: of the session's folder, and those that the user names ----
 
-read_bytes() { # [MAX]: standard input, not much more than MAX -> BYTES, the pieces between its NULs; BYTES_LENGTH
+read_bytes() { # [MAX]: standard input, little more than MAX -> BYTES, the pieces between NULs; BYTES_LENGTH
 	local piece='' n=0
 	BYTES=() BYTES_LENGTH=0
 	while IFS= read -r -d '' ${1:+-n "$1"} piece; do
@@ -191,7 +191,7 @@ read_file() { # FILE -> BYTES, BYTES_LENGTH. Status 1: it can't be read
 	[ -r "$1" ] && read_bytes <"$1"
 }
 
-read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: a terminal, or nothing comes
+read_input() { # MAX: standard input, whose first byte has five seconds -> BYTES. Status 1: nothing comes
 	local first
 	[ ! -t 0 ] && IFS= read -r -d '' -n 1 -t 5 first || return
 	read_bytes "$1"
@@ -203,9 +203,9 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
-write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, which others may write, too: not cut first
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, not cut first: others may write it
 
-write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: it is there, or it can't be written
+write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: not written
 
 append_file() { printf %s "$2" >>"$1"; } # FILE TEXT
 
@@ -225,17 +225,19 @@ list_files() { # BEGINNING -> FILES: those whose paths begin so
 absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
 
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
-	read_output < <("$RUN_wc" -c "$@")
-	SIZES=("${OUTPUT[@]%% *}") SIZE=${SIZES[0]:-}
+	read_output "$RUN_wc" -c -- "$@"
+	SIZES=()
+	for LINE in "${OUTPUT[@]}"; do set -- $LINE && SIZES+=("$1"); done
+	SIZE=${SIZES[0]:-}
 }
 
 file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
-	IDENTITY=$("$RUN_stat" -c %Z "$1" || "$RUN_stat" -f %c "$1") || IDENTITY=-
+	IDENTITY=$("$RUN_stat" -c %Z -- "$1" || "$RUN_stat" -f %c -- "$1") || IDENTITY=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
 
-hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext, which finish_hash waits for
+hash_pieces() { # PASSPHRASE PIECE…: begins to hash the plaintext
 	{ "$RUN_cat" "${@:2}" /dev/null | aes_ctr "$1" "$NULLS" | "$RUN_openssl" dgst -sha256 -r >"$TMP.hash"; } &
 }
 
@@ -250,7 +252,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 	file_sizes "$2"
 }
 
-# ---- waking the agent program that started us, by what it put into our environment: one fixed sentence ----
+# ---- waking the agent program that started us ----
 
 SENTENCE='agentalk: news has come. To read it, run: ./agentalk wait 0'
 
@@ -270,7 +272,7 @@ start_waker() { # ARGUMENTS…: this session's script, outliving this call
 
 # ---- the screen, and the end ----
 
-print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. If nobody reads it, this process ends
+print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Ends where nobody reads it
 
 print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
 
@@ -296,11 +298,12 @@ clean_up() {
 }
 
 start_part_1() {
-	export LC_ALL=C
+	CURL_CONF=${OPENSSL_CONF:-}
+	export LC_ALL=C OPENSSL_CONF=/dev/null # without the machine's settings, which curl has
 	exec 4>&2 2>/dev/null # errors are told in our own words
 	IFS=$' \t\n'
 	umask 077
-	unset CDPATH
+	unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL # or programs of Windows don't find our files
 	find_programs
 	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
 	read_clock

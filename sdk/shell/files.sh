@@ -17,7 +17,7 @@ encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with i
 		sanitize "$name" # a character may have been cut
 		name=${CLEAN%%"$REPLACEMENT"*}$ending
 	fi
-	case $name in '' | . | ..) name='file' ;; esac
+	case $name in . | .. | '') name='file' ;; esac
 	ENCODED=''
 	for ((i = 0; i < ${#name}; i++)); do
 		char=${name:i:1}
@@ -48,14 +48,18 @@ decode_name() { # ENCODED -> FILE_NAME. Status 1: it is malformed, or not safe i
 	case $FILE_NAME in . | ..) return 1 ;; esac
 }
 
-check_file() { # PATH -> SIZE; each fault has its own words
-	[ -n "$1" ] || die "which file?" "$CALL send_file PATH [NAME]"
-	[ "$1" != - ] || die "send_file takes a path, not standard input" "write it to a file first, or say it: $CALL say --file PATH"
+check_path() { # PATH -> SIZE; each fault has its own words
 	[ -e "$1" ] || die "there is no such file" "check the path; it is taken from the folder that you are in"
 	[ ! -d "$1" ] || die "that is a folder" "pack it into one file first, with tar or zip"
 	[ -f "$1" ] || die "that is a pipe or a device" "write its contents to a file first"
 	[ -r "$1" ] || die "that file can't be read by this user" "check its permissions"
 	file_sizes "$1" && is_decimal "$SIZE" || die "that file can't be read" "check the disk"
+}
+
+check_file() { # PATH -> SIZE
+	[ -n "$1" ] || die "which file?" "$CALL send_file PATH [NAME]"
+	[ "$1" != - ] || die "send_file takes a path, not standard input" "write it to a file first, or say it: $CALL say --file PATH"
+	check_path "$1"
 	[ "$BLOB_LIMIT" -gt 0 ] || die "this bridge takes no files" "say what matters as text"
 	((SIZE <= 104857600 && SIZE <= BLOB_LIMIT)) ||
 		die "a file has at most $((BLOB_LIMIT < 104857600 ? BLOB_LIMIT / 1048576 : 100)) MB here, this one has $(((SIZE + 1048575) / 1048576))" "split or compress it"

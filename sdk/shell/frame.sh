@@ -1,6 +1,6 @@
 # ---- frames and their checks (docs/protocol.md) ----
 
-is_decimal() { [[ ${#1} -le 15 && $1 = [0-9]* && $1 != *[!0-9]* && $1 != 0?* ]]; } # asked before arithmetic, where a[$(command)] runs
+is_decimal() { [[ ${#1} -le 15 && $1 = [0-9]* && $1 != *[!0-9]* && $1 != 0?* ]]; } # asked before arithmetic, where a name with a subscript can run a program
 
 is_name() { # of a participant
 	[[ ${#1} -le 32 && $1 =~ ^[a-z0-9][a-z0-9._-]*$ && $1 != *..* ]] || return
@@ -19,7 +19,7 @@ HEADERS='kind seq time sent received seen stored reach name size sha256 pub sign
 HEADER_LINE='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
 NUMBER='(0|[1-9][0-9]{0,14})'
 
-parse_frame() { # BYTES -> MSG_<header>; UNSIGNED: the headers without the signature, and the empty line; BODY, BODY_LENGTH
+parse_frame() { # BYTES -> MSG_… for each header; UNSIGNED: the headers without the signature, and the empty line; BODY, BODY_LENGTH
 	local line name names=' ' head=$'\n'${BYTES[0]:0:4097}
 	for name in $HEADERS; do printf -v "MSG_$name" %s ''; done
 	UNSIGNED=''

@@ -60,7 +60,7 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 
 add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key is wrong, or there are too many
 	local label=$MSG_name number=1 i last
-	((NOW - NEW_SINCE < 3600)) || NEW_SINCE=$NOW NEW_COUNT=0
+	((NOW - NEW_SINCE < 3600 && NOW >= NEW_SINCE)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
 	if ((NEW_COUNT > 100)); then
 		report too-many-sessions bridge
@@ -162,7 +162,7 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 	esac
 }
 
-start_window() { ((NOW - PRESENCE_SINCE < 600)) || PRESENCE_SINCE=$NOW PRESENCE_COUNT=0 REPORT_COUNT=0; }
+start_window() { ((NOW - PRESENCE_SINCE < 600 && NOW >= PRESENCE_SINCE)) || PRESENCE_SINCE=$NOW PRESENCE_COUNT=0 REPORT_COUNT=0; }
 
 add_presence() { # as add_record
 	start_window

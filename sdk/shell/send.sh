@@ -6,9 +6,7 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 	CODE=unreachable RETRY='' FIX=''
 	http_request "$2" "$3" "${5:-$TOKEN}" "${4:-}" "${6:-15}"
 	PROXY_STATUS=${STATUS:3} STATUS=${STATUS:0:3}
-	for line in "${OUTPUT[@]}"; do
-		[[ $line =~ ^[Rr]etry-[Aa]fter:\ ([0-9]{1,4})$'\r'?$ ]] && ((10#${BASH_REMATCH[1]} <= 3600)) && RETRY=$((10#${BASH_REMATCH[1]}))
-	done
+	[[ $HEAD =~ $'\n'[Rr]etry-[Aa]fter:\ ([0-9]{1,4})[$'\r\n'] ]] && ((10#${BASH_REMATCH[1]} <= 3600)) && RETRY=$((10#${BASH_REMATCH[1]}))
 	line=${RESPONSE:0:60}
 	case $CURL_EXIT:$STATUS in
 		0:2??)
@@ -45,6 +43,7 @@ describe_code() { # CODE STATUS -> WHY
 		not_invited) WHY="this bridge opens channels only for those who have its create secret: ask your user for it" ;;
 		no_channel | no_participant | other_epoch) WHY="the bridge has lost the channel" ;;
 		no_recipient) WHY="its recipient is not in the channel" ;;
+		not_found) WHY="no bridge is at $BRIDGE: the path is wrong" ;;
 		bad_token | wrong_key | no_token) WHY="the bridge no longer knows this session" ;;
 		'')
 			WHY="$BRIDGE answered with status $STATUS: it is no agentalk bridge, or a proxy before it is in trouble"
@@ -63,8 +62,10 @@ describe_curl() { # CURL_EXIT -> WHY
 		18 | 52 | 55 | 56) WHY="the connection to $BRIDGE broke" ;;
 		28) WHY="$BRIDGE did not answer in time" ;;
 		35) WHY="no TLS with $BRIDGE: is it https?" ;;
-		60 | 77) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE" ;;
-		23 | 26 | 27) WHY="curl can't read or write in $SESSION: is the disk full?" ;;
+		60) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE; is this machine's date right?" ;;
+		77) WHY="curl can't read the certificates to trust: ${CACERT:-install ca-certificates}" ;;
+		23 | 26 | 27) WHY="curl can't read or write in $SESSION: is the disk full, or ulimit -n too low?" ;;
+		12[4-9] | 1[3-9]?) WHY="curl crashed, can't run or was ended ($CURL_EXIT): one from snap can't read or write in $SESSION" ;;
 		*) WHY="curl ended with $CURL_EXIT (its manual says what that is)" ;;
 	esac
 	case $CURL_EXIT:$RUN_curl in

@@ -183,13 +183,15 @@ parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVIT
 				;;
 			--cacert)
 				CACERT=${1:-}
-				[ -r "$CACERT" ] || die "the file given with --cacert can't be read" "check its path"
+				[[ -f $CACERT && -r $CACERT ]] || die "--cacert takes a file, and this one can't be read" "check its path and permissions"
 				folder_of "$CACERT"
 				CACERT=$FOLDER/${CACERT##*/}
 				shift
 				;;
 			--invite-file)
 				INVITE_FILE=${1:-}
+				[[ $INVITE_FILE && ! -e $INVITE_FILE && ! -L $INVITE_FILE ]] || die "--invite-file takes the path of a new file" "take another path; nothing was opened"
+				folder_of "$INVITE_FILE" && [ -w "$FOLDER" ] || die "there is no such folder for --invite-file, or it can't be written" "take another path; nothing was opened"
 				shift
 				;;
 			--?*) die "there is no option ${argument%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
@@ -267,7 +269,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link" \
+		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
@@ -275,6 +277,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
+	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
@@ -290,14 +293,10 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 }
 
 publish_session() { # from here on the session is there
-	local run text key
+	local text key
 	folder_of "$0"
 	shell_quote "$SESSION/agentalk.sh"
 	CALL="bash $QUOTED"
-	shell_quote "$BASH"
-	run="$QUOTED --norc -p -c '$RUN_OWN' agentalk"
-	shell_quote "$SESSION"
-	run="$run $QUOTED"
 	read_file "$0" || die "this script can't be read" "fetch it again"
 	BODY=("${BYTES[@]}")
 	write_body "$SESSION/agentalk.sh" ''
@@ -313,17 +312,34 @@ publish_session() { # from here on the session is there
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
-	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL."$'\n'
-	for key in say dm wait listen who show log invite leave send_file; do text="${text}agentalk_$key() { $run $key \"\$@\"; }"$'\n'; done
+	describe_functions
 	write_new_file "$ENV_FILE" "$text" && return
 	[[ -e $ENV_FILE || -L $ENV_FILE ]] || die_disk
 	die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
-# What the functions of the .env file run: once the folder is gone, anybody could put another one in its place.
-# shellcheck disable=SC2016
-RUN_OWN='if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then exec "$BASH" -p "$1/agentalk.sh" "${@:2}"; fi
-printf "agentalk: error: %s\n" "the folder of this session is gone, or is not yours" >&2; exit 1'
+describe_functions() { # -> text, of the .env file. Once the folder is gone, anybody could put another one in its place
+	local folder script
+	shell_quote "$SESSION"
+	folder=$QUOTED
+	shell_quote "$SESSION/agentalk.sh"
+	script=$QUOTED
+	shell_quote "$BASH"
+	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL.
+agentalk_session() {
+	if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then
+		$QUOTED -p $script \"\$@\"
+	elif [ -e $folder ]; then
+		printf '%s\\n' 'agentalk: error: the folder of this session belongs to another user: call as the one who made it' >&2 && false
+	else
+		printf '%s\\n' 'agentalk: error: the folder of this session is gone' >&2 && false
+	fi
+}
+"
+	for key in say dm wait listen who show log invite leave send_file; do
+		text="${text}agentalk_$key() { agentalk_session $key \"\$@\"; }"$'\n'
+	done
+}
 
 hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	local exclude=$FOLDER/.git/info/exclude
@@ -358,7 +374,7 @@ welcome() {
 		if [ -n "$INVITE_FILE" ]; then
 			make_invite
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
-				die "can't write the invite to that file" "is it there already? The invite: $CALL invite"
+				die "can't write the invite to that file" "the channel is open all the same. The invite: $CALL invite"
 			print "agentalk: the line for the other agent is in $INVITE_FILE"
 			warn_of_local_bridge
 		else

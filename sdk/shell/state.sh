@@ -58,6 +58,7 @@ read_state() { # -> all of it, as of the newest commit
 		done
 		read_file "$SESSION/state/commit.$COMMIT.$WRITER" && [[ ${BYTES[0]} = *$'\nend' ]] && break
 	done
+	[ "$tries" -lt 100 ] || die_gone
 	[ "$tries" -lt 100 ] || die "the state of $SESSION is damaged" "leave it, and create or join with another session"
 	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
 		line=${file##*/commit.}
@@ -78,13 +79,13 @@ read_state() { # -> all of it, as of the newest commit
 	for line in "${i[@]}"; do finish "$line"; done
 }
 
-forget_changes() { # what belongs to the next commit: lines for `finish`, and files to remove after it
+forget_changes() { # what belongs to the next commit: lines for finish, and files to remove after it
 	NEW_RECORDS=() NEW_MOVES=() NEW_DIGESTS=() NEW_REMOVES=()
 }
 
 refresh_state() { [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || read_state; } # where nothing of it was changed since
 
-finish() { # LINE of a commit: `record N TEXT`, `move FROM TO` or `digest FILE SEQ HASH`. It may be done already
+finish() { # LINE of a commit: 'record N TEXT', 'move FROM TO' or 'digest FILE SEQ HASH'. It may be done already
 	local rest=${1#* }
 	local file=$SESSION/${rest%% *} text=${rest#* }
 	case $1 in
@@ -174,12 +175,15 @@ raise() { let "$1 = $1 < $2 ? $2 : $1, 1"; } # VARIABLE NUMBER: to at least that
 
 die_disk() {
 	[[ ! -e $SESSION/session || -e $SESSION/keys ]] || die_left
+	die_gone
 	die "can't write in $SESSION" "is the disk full or read-only? Make room and call again; nothing is lost or half-done"
 }
 
+die_gone() { [ -d "$SESSION" ] || die "the folder of this session is gone: $SESSION" "$CALL create, or join by the link again"; }
+
 die_left() { die "this session has left the channel" "what was said: $CALL log. A new one: $CALL create $BRIDGE"; }
 
-hold() { ((HELD += 1)); } # until `release` no signal but KILL ends this process
+hold() { ((HELD += 1)); } # until release no signal but KILL ends this process
 
 release() {
 	((HELD -= 1, 1))

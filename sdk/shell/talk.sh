@@ -5,9 +5,9 @@ read_text() { # WORDS… or --file PATH or - or nothing -> BODY
 	[ -z "$ONLY_WORDS" ] || source=words
 	if [ "$source" = --file ]; then
 		[ $# -eq 2 ] || die "--file takes one path" "$CALL say --file PATH"
-		[ -f "$2" ] && file_sizes "$2" && is_decimal "$SIZE" || die "there is no such file, or it can't be read" "check the path"
+		check_path "$2"
 		check_length "$SIZE"
-		read_file "$2" || die "that file can't be read by this user" "check its permissions"
+		read_file "$2"
 	elif [ "$source" = - ] && [ $# -le 1 ]; then
 		read_input $((LIMIT + 1)) || die "nothing to say" "$hint"
 	else
@@ -66,7 +66,6 @@ cmd_dm() {
 
 cmd_send_file() { # PATH [NAME]
 	local to='*' name=all size hash
-	case ${1:-} in -?*) set -- "./$1" "${@:2}" ;; esac # or it would be an option of wc
 	check_file "${1:-}"
 	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
 	encrypt_file "$1"
@@ -112,10 +111,13 @@ describe_hearers() { # HEARERS, lines of the bridge -> RECIPIENTS; NOBODY_LISTEN
 send_and_report() { # N: what the sender needs to know. Status 1: it was not sent
 	local status=0 r
 	ABSENTEES='' HEARERS=()
+	list_names
 	if send_queued "$N" 40; then
 		describe_hearers
 		if [[ $ABSENTEES = *" $N "* ]]; then
 			RECIPIENTS=", but it is not there now and gets it when it is back. Tell your user if that matters"
+		elif [[ ${#HEARERS[@]} -gt 0 && -z $RECIPIENTS && $NAMES ]]; then
+			RECIPIENTS=", but not back since the bridge lost the channel:$NAMES. It is said again to those who come back"
 		elif [ ${#HEARERS[@]} -gt 0 ] && [ -z "$RECIPIENTS" ]; then
 			RECIPIENTS=", but nobody else is in the channel: who joins is told that something was said before. Tell your user"
 		elif [ ${#HEARERS[@]} -gt 0 ] && [ -n "$NOBODY_LISTENS" ]; then

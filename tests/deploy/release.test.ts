@@ -1,8 +1,16 @@
 /** What is released: one file that runs alone, the same bytes from the same commit, small enough to be audited. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -22,6 +30,23 @@ test('the same commit builds the same bytes, wherever it lies', () => {
     return ['bridge.js', 'agentalk.sh'].map((name) => readFileSync(join(clone, 'dist', name)));
   });
   assert.deepEqual(files[0], files[1]);
+});
+
+test('a clone by Git for Windows builds the same client, and a source with CR LF is refused', () => {
+  const clone = join(makeFolder(), 'clone');
+  execFileSync('git', ['-c', 'core.autocrlf=true', 'clone', '-q', '-c', 'core.autocrlf=true', ROOT, clone]);
+  symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'));
+  const build = () => spawnSync(process.execPath, [join(clone, 'scripts', 'build.mjs')], { encoding: 'utf8' });
+  assert.equal(build().status, 0);
+  const client = () => readFileSync(join(clone, 'dist', 'agentalk.sh'), 'utf8');
+  const before = client();
+  assert.ok(!before.includes('\r'));
+  const source = join(clone, 'sdk', 'shell', 'frame.sh');
+  writeFileSync(source, readFileSync(source, 'utf8').replaceAll('\n', '\r\n'));
+  const refused = build();
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /Error: sdk\/shell\/frame\.sh has CR LF line ends: clone again/);
+  assert.equal(client(), before);
 });
 
 test('bridge.js runs alone in an empty folder, and requires nothing but node', async () => {

@@ -1,7 +1,8 @@
 /**
  * Agents at their shells: the real client, dist/agentalk.sh, run as an agent runs it. Each has a folder of its own, with
  * the client in it as `agentalk`. A call is `./agentalk COMMAND …`; an agent with a shell sources its session file there
- * instead. AGENTALK_TEST_BASH names another bash to run it all with.
+ * instead. AGENTALK_TEST_BASH names another bash to run it all with, AGENTALK_TEST_WINDOWS gives them
+ * openssl and curl as they are on Windows.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -21,6 +22,7 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { ROOT } from './root.ts';
+import { installWindowsPrograms } from './windows.ts';
 
 /** Where this process finds a program, whatever PATH the agents are given. */
 export function pathOf(program: string): string {
@@ -178,8 +180,18 @@ export class Running {
   }
 }
 
+/** A PATH on which openssl and curl are as on Windows. */
+export function windowsPath(): string {
+  const folder = makeFolder();
+  installWindowsPrograms(folder, pathOf);
+  return [folder, process.env['PATH']].join(delimiter);
+}
+
 /** What an agent's shell has in its environment: nothing of this process but its PATH. */
-const ENVIRONMENT = { PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8' };
+const ENVIRONMENT = {
+  PATH: process.env['AGENTALK_TEST_WINDOWS'] ? windowsPath() : (process.env['PATH'] ?? ''),
+  LANG: 'C.UTF-8',
+};
 
 export interface AgentOptions {
   /** Which of the folder's sessions; also its name in the channel. */

@@ -1,9 +1,11 @@
 /** scripts/lint-effects.mjs: part 2 of the client has no effects of its own, and the lint finds each kind of one. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { MAX_EFFECTS, PART_2, lintEffects } from '../../scripts/lint-effects.mjs';
-import { CLIENT } from '../lib/shell.ts';
+import { CLIENT, makeFolder } from '../lib/shell.ts';
 import { requirePrograms } from '../lib/require-programs.ts';
 
 const options = { skip: requirePrograms('shfmt') };
@@ -13,6 +15,41 @@ const lint = (rules: string, effects?: string) => lintEffects(script(rules, effe
 test('part 2 of the client has no effects, and part 1 is short', options, () => {
   assert.deepEqual(lintEffects(readFileSync(CLIENT, 'utf8')), []);
 });
+
+const VET = /^# (sed .* \| grep -E '.*')$/m;
+
+/** What the command prints that the script itself names, for a reader who has nothing else. */
+function vetted(text: string): string {
+  const folder = makeFolder();
+  writeFileSync(join(folder, 'agentalk.sh'), text);
+  const [, command = ''] = VET.exec(readFileSync(CLIENT, 'utf8')) ?? assert.fail('no command in the client');
+  return spawnSync('sh', ['-c', command], { cwd: folder, encoding: 'utf8' }).stdout;
+}
+
+test('the command in the script’s part 2 prints nothing of it', () => {
+  assert.equal(vetted(readFileSync(CLIENT, 'utf8')), '');
+});
+
+for (const code of [
+  '\teval "$x"',
+  'true && exec /bin/sh',
+  '. ./file',
+  'x=$(date)',
+  'x=`date`',
+  'print x >file',
+  'print x >>"$file"',
+  'done <file',
+  'print <(print x)',
+  'print x >&4',
+  '"$RUN_curl" -q x',
+  '\t/bin/rm -rf x',
+  'if command ls; then',
+]) {
+  test(`it prints ${code.trim()}`, () => {
+    const whole = `${readFileSync(CLIENT, 'utf8')}\n${code}\n`;
+    assert.equal(vetted(whole), `${code}\n`);
+  });
+}
 
 describe('finds in part 2', options, () => {
   const FORBIDDEN: readonly (readonly [what: string, code: string])[] = [
