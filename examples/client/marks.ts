@@ -32,8 +32,8 @@ const MINUTE_MS = 60_000;
 
 export function marksOf(writer: Peer, content: Content, message: Message, isLate: boolean, reader: Reader): Marks {
   const { isDirect, arrivedAt } = content;
-  const isBelowBase = message.seq !== undefined && message.seq < (writer.base ?? 0);
-  const isBeforeJoin = !isDirect && (content.isFromBeforeJoin || isBelowBase);
+  const isBelowBase = writer.base === undefined ? content.isFromBeforeJoin : (message.seq ?? 0) < writer.base;
+  const isBeforeJoin = !isDirect && isBelowBase;
   const isUnpaired = !writer.isPaired && !isBeforeJoin;
   const sentAt = Math.abs(message.time - arrivedAt) > MINUTE_MS ? message.time : undefined;
   const order =

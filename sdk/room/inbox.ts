@@ -274,7 +274,8 @@ function deliver(room: Room, session: Session, item: Incoming, isLate: boolean):
   }
   if (scope === 'broadcast' && session.firstShown === 0) session.firstShown = seq;
   const isDirect = scope === 'direct';
-  const isBeforeJoin = !isDirect && (item.isBeforeJoin || seq < session.base);
+  // The base is the sender's word; the index is the bridge's, and counts only as long as there is no other.
+  const isBeforeJoin = !isDirect && (session.base === 0 ? item.isBeforeJoin : seq < session.base);
   // In docs/protocol.md's table of marks the lower ones leave out those above them.
   const isUnpaired = !isBeforeJoin && !session.isPaired;
   const marks = isBeforeJoin || isUnpaired ? undefined : orderMarks(room, session, message);

@@ -5,6 +5,8 @@ import type { Room, Session } from './state.ts';
 import { colourOf } from './transcript-entry.ts';
 
 const RECENT_MS = 60_000;
+/** A program that can be woken says so again before this is over. */
+const REACH_LASTS_MS = 8 * 3_600_000;
 /** Of sessions that have left, only the last ones are listed. */
 const MAX_LEFT = 20;
 
@@ -54,11 +56,11 @@ function describeMember(session: Session): string {
 }
 
 /** Listening and away are the bridge's words; what a message does at that end is the session's own. */
-function describePresence({ isInChannel, isAway, reported, reach }: Session): string {
+function describePresence({ isInChannel, isAway, reported, reach, reachTime }: Session): string {
   if (!isInChannel) return 'left';
   if (isAway) return reported.seenAt === 0 ? 'away' : `away since ${formatTime(reported.seenAt)}`;
   if (reported.isListening) return reach === 'reads' ? 'looks elsewhere' : 'listening';
-  if (reach === 'wakes') return 'is woken by a message';
+  if (reach === 'wakes' && Date.now() - reachTime < REACH_LASTS_MS) return 'is woken by a message';
   if (reported.seenAt === 0 || Date.now() - reported.seenAt < RECENT_MS) return 'here';
   return `not listening since ${formatTime(reported.seenAt)}`;
 }

@@ -7,7 +7,7 @@
 
 # ==== Part 1: the effects ====
 
-# Start again without what the caller's shell has put into this one: functions, aliases, BASH_ENV.
+# Start again without functions, aliases and BASH_ENV of the caller's shell.
 [[ $- = *p* || ${1:-} = create || ${1:-} = join ]] || exec "$BASH" -p "$0" "$@"
 
 set -f -o pipefail +o posix # no file patterns but in list_files
@@ -56,7 +56,7 @@ random_hex() { read_hex "$1" </dev/urandom || die "/dev/urandom can't be read" "
 
 read_output() { # PROGRAM ARGUMENTS… -> OUTPUT, the lines that it prints
 	local IFS=$'\r\n'
-	OUTPUT=($(IFS=' '; "$@"))
+	OUTPUT=($(IFS=' ' && "$@"))
 }
 
 hash_files() { # FILE… -> HASHES
@@ -96,7 +96,7 @@ make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
 		PUBLIC=$("$RUN_openssl" pkey -in "$1" -pubout -outform DER | "$RUN_openssl" base64 -A) && PUBLIC=${PUBLIC%$'\r'}
 }
 
-ecdh() { # PRIVATE_FILE, and a public key in $TMP.pem -> HEX, the shared x-coordinate. Status 1: no point of the curve
+ecdh() { # PRIVATE_FILE, with $TMP.pem -> HEX, the shared x-coordinate. Status 1: no point of the curve
 	HEX=$("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem" | { read_hex 32 && printf %s "$HEX"; })
 }
 
@@ -109,13 +109,13 @@ ecdsa_verify() { # SIGNATURE: of $TMP.signed, by the key in $TMP.pem
 	"$RUN_openssl" dgst -sha256 -verify "$TMP.pem" -signature "$TMP.signature" "$TMP.signed" >/dev/null
 }
 
-# ---- the network: curl, to BRIDGE/channels/CHANNEL alone. ----
+# ---- the network: curl, to BRIDGE/channels/CHANNEL alone ----
 
-run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl; what comes has at most so many KiB
-	local config="header=\"Authorization: Bearer $1\"" TMPDIR=$SESSION/tmp # for the here-string
+run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl, for at most so many KiB
+	local config="header=\"Authorization: Bearer $1\""
 	[[ -z $TICKET || $1 != "$ACCESS" ]] || config+=$'\n'"header=\"Agentalk-Invite: $TICKET\""
 	ulimit -f "$3"
-	OPENSSL_CONF=$CURL_CONF
+	OPENSSL_CONF=$CURL_CONF TMPDIR=$SESSION/tmp # for the here-string
 	[ "$CURL_CONF" ] || unset OPENSSL_CONF
 	exec "$RUN_curl" -q -sS -K - --globoff --proto =http,https --max-time "$2" -H Expect: -H 'Accept: text/plain' \
 		${CACERT:+--cacert "$CACERT"} "${@:4}" 4>&- <<<"$config" || exit 23
@@ -227,12 +227,12 @@ absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	read_output "$RUN_wc" -c -- "$@"
 	SIZES=()
-	for LINE in "${OUTPUT[@]}"; do set -- $LINE && SIZES+=("$1"); done
+	for LINE in "${OUTPUT[@]}"; do LINE=${LINE#"${LINE%%[0-9]*}"} && SIZES+=("${LINE%% *}"); done
 	SIZE=${SIZES[0]:-}
 }
 
-file_identity() { # FILE -> IDENTITY: its time of change, which no copy has; - if unknown
-	IDENTITY=$("$RUN_stat" -c %Z -- "$1" || "$RUN_stat" -f %c -- "$1") || IDENTITY=-
+stat_files() { # GNU_FORMAT BSD_FORMAT FILE… -> FACTS, a line each; - if unknown
+	FACTS=$("$RUN_stat" -Lc "$1" -- "${@:3}" || "$RUN_stat" -Lf "$2" -- "${@:3}") || FACTS=-
 }
 
 split_encrypted() { aes_ctr "$2" "$NULLS" <"$1" | "$RUN_split" -b 1048576 -a 3 - "$3"; } # FILE PASSPHRASE BEGINNING: pieces
@@ -256,17 +256,17 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 
 SENTENCE='agentalk: news has come. To read it, run: ./agentalk wait 0'
 
-wake_claude() { # its session's inbox: a socket that has taken all when curl's time is over (28)
+wake_claude() { # its session's inbox, a socket; 28: it has taken all in time
 	printf '{"type":"auth","token":"%s"}\n{"type":"user","message":{"role":"user","content":"%s"}}\n' "$CLAUDE_CODE_MESSAGING_TOKEN" "$SENTENCE" |
 		"$RUN_curl" -q -s -m 2 --unix-socket "$CLAUDE_CODE_MESSAGING_SOCKET" telnet://localhost/ >/dev/null
 	[ $? -eq 28 ]
 }
 
-wake_codex() { PATH=$CALLERS_PATH "$1" queue --thread "$CODEX_THREAD_ID" --message "$SENTENCE" >/dev/null; } # PROGRAM
+wake_codex() { OPENSSL_CONF=$CURL_CONF PATH=$CALLERS_PATH "$1" queue --thread "$CODEX_THREAD_ID" --message "$SENTENCE" >/dev/null; } # PROGRAM
 
 start_waker() { # ARGUMENTS…: this session's script, outliving this call
 	set -m
-	PATH=$CALLERS_PATH "$BASH" -p "$SESSION/agentalk.sh" "$@" </dev/null >/dev/null 4>&- &
+	OPENSSL_CONF=$CURL_CONF PATH=$CALLERS_PATH "$BASH" -p "$SESSION/agentalk.sh" "$@" </dev/null >/dev/null 4>&- &
 	disown
 }
 
@@ -298,10 +298,9 @@ clean_up() {
 }
 
 start_part_1() {
-	CURL_CONF=${OPENSSL_CONF:-}
-	export LC_ALL=C OPENSSL_CONF=/dev/null # without the machine's settings, which curl has
 	exec 4>&2 2>/dev/null # errors are told in our own words
-	IFS=$' \t\n'
+	CURL_CONF=${OPENSSL_CONF:-} IFS=$' \t\n'
+	export LC_ALL=C OPENSSL_CONF=/dev/null # no settings of the machine, but for curl
 	umask 077
 	unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL # or programs of Windows don't find our files
 	find_programs

@@ -4,6 +4,7 @@
 # files/N-I: piece I; files/N-have: the pieces that are right.
 
 PIECE_BYTES=1048576
+MAX_FETCHED=419430400 # bytes of files that are fetched without being asked for
 
 encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with its ending, percent-encoded
 	local name=${1##*/} ending='' char i
@@ -67,11 +68,11 @@ check_file() { # PATH -> SIZE
 
 encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The same file again goes on where it was cut short
 	local source pieces facts
-	file_identity "$1"
-	source="$IDENTITY $SIZE $1"
+	stat_files %Z %c "$1" # its time of change
+	source="$FACTS $SIZE $1"
 	list_files "$SESSION/sent/"
 	for facts in "${FILES[@]}"; do
-		read_file "$facts/source" && [[ -n $IDENTITY && ${BYTES[0]} = "$source" && ! -e $facts/done ]] || continue
+		read_file "$facts/source" && [[ ${BYTES[0]} = "$source" && ! -e $facts/done ]] || continue
 		SENT_FOLDER=$facts
 		list_files "$facts/piece-"
 		read_file "$facts/body"
@@ -97,7 +98,7 @@ encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The s
 	printf -v source '%s\n' "$facts" "${HASHES[@]}"
 	[ ${#pieces[@]} -gt 0 ] || source=$facts$'\n'
 	write_file "$SENT_FOLDER/body" "$source"
-	write_file "$SENT_FOLDER/source" "$IDENTITY $SIZE $1"
+	write_file "$SENT_FOLDER/source" "$FACTS $SIZE $1"
 	write_file "$SENT_FOLDER/facts" "$SIZE"
 }
 
@@ -156,7 +157,7 @@ upload_some() { # FILE HASH…: in a first try all, else those that are not ther
 
 serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, of files that were sent to all or to it
 	local want sid folder hash hashes last
-	for want in $WANTED; do
+	for want in $WANTS; do
 		hashes=${want#*:} sid=${want%%:*}
 		list_files "$SESSION/sent/"
 		for folder in "${FILES[@]}"; do
@@ -173,7 +174,7 @@ serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, 
 			upload "$folder" "${last[@]}" || :
 		done
 	done
-	WANTED=''
+	WANTS=''
 }
 
 split_hashes() { # BODY -> LINES, each 64 hex and ended. Status 1: it has others
@@ -199,8 +200,11 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 		add_record badfile "$1" "$2" "$MESSAGES"
 		return
 	fi
+	local ask=ask # beyond these bounds only when the user asks: nobody fills the disk with files
+	((MSG_size > 16777216 || FETCHED + MSG_size > MAX_FETCHED)) || ask=- FETCHED=$((FETCHED + MSG_size))
+	[ "$ask" = - ] || { MARKS=${MARKS#-},ask && MARKS=${MARKS#,}; }
 	new_temp
-	write_file "$NEW_TEMP" "$MSG_size $MSG_sha256 $1 ${P_SID[PEER]} $MSG_name"$'\n'"${BODY[0]}"
+	write_file "$NEW_TEMP" "$MSG_size $MSG_sha256 $1 ${P_SID[PEER]} $MSG_name $ask"$'\n'"${BODY[0]}"
 	add_move "$NEW_TEMP" "files/$MESSAGES"
 	add_record coming "$1" "$2" "$3" "$MESSAGES" "$MSG_size" "$MSG_time" "$MARKS" "$MSG_name"
 }
@@ -228,14 +232,14 @@ was_asked() { # FILE: its sender, for pieces, in the last ten seconds
 	((TICKS - asked < SYNC_SECONDS && asked <= TICKS))
 }
 
-fetch_file() { # N. Above 16 MiB only when it was asked for
+fetch_file() { # N
 	local facts key hashes i todo pieces=() size start=$TICKS most=1 file=$SESSION/files/$1
 	read_file "$file" || return
 	split_lines "${BYTES[0]}"
 	# shellcheck disable=SC2206
 	facts=(${LINES[0]})
 	key=${LINES[1]} hashes=("${LINES[@]:2}") size=${facts[0]}
-	[[ $size -le 16777216 || -e $file-asked ]] || return 0
+	[[ ${facts[5]} != ask || -e $file-asked ]] || return 0
 	while :; do
 		todo=()
 		read_file "$file-have"

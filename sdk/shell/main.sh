@@ -9,21 +9,25 @@ on_exit() {
 	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
 }
 
+adapt_call() { [[ -z ${GEMINI_CLI:-} || $CALL != ./agentalk ]] || CALL='bash agentalk'; } # it asks each time for a ./path that it has read
+
 SPEED=1 # a test's build divides these timers by it
 
 main() {
 	local as='' command
 	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) WATCH_SECONDS=$((56 / SPEED > 8 ? 56 / SPEED : 8)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
-	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WAIT_SECONDS='' ACCESS='' SUM=''
+	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WANTS='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 PORTION=64 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
 	HELD=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
+	adapt_call
 	start_part_1
 	HAS_SECRET=''
 	! is_process "$PPID" || WATCHED=$PPID
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
 	[ $# -eq 0 ] || shift
+	case $command in help | --help | -h) ;; *) check_script ;; esac
 	case $command in
 		create | join)
 			[ -z "$MISSING" ] || die "this machine lacks$MISSING" "install it and call again; nothing was changed"
@@ -42,6 +46,29 @@ main() {
 		*) die "there is no command of that name" "$CALL help lists them" ;;
 	esac
 }
+
+# A program that asks its user once for ./agentalk runs from then on whatever is there.
+check_script() { # refuses to be a script that others can write or replace; nobody can reach the copy in the session's folder
+	local i words mode folder=. files=("$0")
+	[[ $0 != */agentalk-session-*/agentalk.sh ]] || return 0
+	[[ $0 != */* ]] || folder=${0%/*}/
+	[[ $0 != *.sh || ! -e ${0%.sh} ]] || files[1]=${0%.sh} # its launcher
+	stat_files '%a %u %g' '%Mp%Lp %u %g' "$folder" "${files[@]}"
+	split_lines "$FACTS"
+	for ((i = 0; i < ${#LINES[@]}; i++)); do
+		# shellcheck disable=SC2206
+		words=(${LINES[i]})
+		mode=000${words[0]}
+		case $i:${mode: -4} in
+			0:[1357]???) ;; # a folder such as /tmp, where nobody can replace the files of others
+			?:???[2367]) die_writable ;;
+			[12]:??[2367]?) [ "${words[1]}" = "${words[2]}" ] || die_writable ;; # its owner's own group has the same number
+		esac
+		[[ $i -eq 0 || ${words[1]} = "$EUID" || ${words[1]} = 0 ]] || die_writable
+	done
+}
+
+die_writable() { die "others on this machine can write the script that you run, or replace it" "in a folder that is yours alone: chmod 755 agentalk agentalk.sh"; }
 
 # A link holds a secret, and everybody on the machine can read arguments: start again with it in the environment instead.
 start() {

@@ -70,7 +70,7 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 	PEER=$PEERS
 	set_row "$PEER" 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
 	P_SID[PEER]=$2 P_ID[PEER]=$1 P_NAME[PEER]=$MSG_name P_KIND[PEER]=$MSG_kind P_STATE[PEER]=new P_MET[PEER]=$RECORDS
-	P_CARD[PEER]=- P_REACH[PEER]=- P_BASE[PEER]=- P_B_GAPS[PEER]=- P_D_GAPS[PEER]=- P_DUE[PEER]=- P_REPEATED[PEER]=- P_BYE[PEER]=-
+	P_CARD[PEER]=- P_REACH[PEER]=-:0 P_BASE[PEER]=- P_B_GAPS[PEER]=- P_D_GAPS[PEER]=- P_DUE[PEER]=- P_REPEATED[PEER]=- P_BYE[PEER]=-
 	P_FROM[PEER]=$((BROADCASTS + 1))
 	write_same "$SESSION/keys/$2" "$MSG_pub $MSG_sign"
 	if ! direct_key_of "$PEER"; then

@@ -236,7 +236,7 @@ on_paired() {
 
 on_headers() { # DIRECT: what a proved message says of its sender's numbers and of ours
 	local words own b=0 d=0
-	[ -z "$MSG_reach" ] || P_REACH[PEER]=$MSG_reach
+	[ -z "$MSG_reach" ] || ((MSG_time < ${P_REACH[PEER]#*:})) || P_REACH[PEER]=$MSG_reach:$MSG_time
 	if [ -n "$1" ]; then
 		# shellcheck disable=SC2206
 		words=($MSG_sent)
@@ -283,7 +283,7 @@ on_control() {
 			;;
 		ack) repeat_from "$PEER" ;;
 		want)
-			! check_want || WANTED="$WANTED ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
+			! check_want || WANTS="$WANTS ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
 			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
@@ -557,7 +557,7 @@ set_marks() { # INDEX SCOPE SEQ LATE
 	fi
 	case $rest in *",${SID:0:16} "*) rest=${rest#*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
 	[ -z "$4" ] || MARKS=$MARKS,late
-	if [[ $2 = B && ($1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH" || ${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]}) ]]; then
+	if [[ $2 = B && (${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]} || ${P_BASE[PEER]} = - && $1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH") ]]; then
 		MARKS="$MARKS,past"
 	elif [ "${P_PAIRED[PEER]}" = 0 ]; then
 		MARKS="$MARKS,unpaired"

@@ -95,7 +95,15 @@ describe_network() { # -> WHY, FIX: where this environment shows what is between
 		FIX="the way leads through the proxy of this environment; where none is needed, your user sets no_proxy=$host"
 	elif [[ -e $HOME/.curlrc && $CURL_EXIT != 0 ]]; then
 		FIX="the .curlrc of your home is not read here: a proxy in it must be in https_proxy, too, and a CA file is passed with --cacert"
+	elif [[ -n $NEW_SESSION && $CURL_EXIT = 7 ]] && is_local_bridge; then
+		port_of_bridge
+		FIX="$BRIDGE is this machine alone: if the bridge runs elsewhere, your user opens there: ssh -R $PORT:127.0.0.1:$PORT THIS_MACHINE"
 	fi
+}
+
+port_of_bridge() { # -> PORT
+	PORT=${BRIDGE##*:}
+	is_decimal "$PORT" || PORT=80
 }
 
 is_local_bridge() { [[ $BRIDGE =~ ^https?://(127\.|localhost|\[::1\]) ]]; }
@@ -236,7 +244,7 @@ is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed i
 	for ((i = 0; i < PEERS; i++)); do
 		case $OUT_TO in
 			'*')
-				[[ ${P_HAS_B[i]} -lt $OUT_SEQ ]] || confirmed=yes
+				[[ ${P_HAS_B[i]} -lt $OUT_SEQ || ${P_FROM[i]} -gt $OUT_SEQ ]] || confirmed=yes
 				[[ ${P_FROM[i]} -gt $OUT_SEQ || ${P_HAS_B[i]} -ge $OUT_SEQ ]] || ! is_present "$i" || lacks=yes
 				;;
 			"${P_SID[i]}") [[ ${P_HAS_D[i]} -lt $OUT_SEQ ]] || confirmed=yes ;;
@@ -264,7 +272,7 @@ rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct
 rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, goes out again: in a new epoch
 	local i count=0 low=$BROADCASTS most=0 has
 	for ((i = 0; i < PEERS; i++)); do
-		((most = P_HAS_B[i] > most ? P_HAS_B[i] : most))
+		((P_HAS_B[i] < P_FROM[i])) || ((most = P_HAS_B[i] > most ? P_HAS_B[i] : most)) # who came later confirms nothing before
 		has=$((P_HAS_B[i] >= P_FROM[i] ? P_HAS_B[i] : P_FROM[i] - 1))
 		! is_present "$i" || ((low = has < low ? has : low))
 		((count += P_SEQ[i] - P_HAS_D[i], 1))

@@ -5,7 +5,7 @@ is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is no session of ours
 	local line
 	is_own_folder "$SESSION" && [[ -O $SESSION/session && ! -L $SESSION/session ]] && read_file "$SESSION/session" || return
-	BRIDGE='' KEY='' NAME='' MADE='' FOLDER_OF_CALLS=''
+	BRIDGE='' KEY='' CHANNEL='' ACCESS='' NAME='' ID='' TOKEN='' TICKET='' CACERT='' LIMIT='' BLOB_LIMIT='' MADE='' FOLDER_OF_CALLS=''
 	split_lines "${BYTES[0]}"
 	for line in "${LINES[@]}"; do
 		case $line in
@@ -26,8 +26,14 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
 		esac
 	done
-	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && { [ -z "$KEY" ] || is_hex "$KEY" 64; } && [[ $CALL != *[[:cntrl:]]* ]]
+	adapt_call
+	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]] || return
+	[ -n "$KEY" ] || return 0 # it has left
+	is_hex "$KEY" 64 && is_hex "$ACCESS" 64 && is_hex "$TOKEN" 64 && is_hex "$CHANNEL" 32 && is_hex "$ID" 32 &&
+		is_decimal "$LIMIT" && is_decimal "$BLOB_LIMIT" && is_ticket "$TICKET"
 }
+
+is_ticket() { [[ $1 != *[!A-Za-z0-9_-]* ]]; } # a ticket, a create secret, or nothing
 
 is_bridge() { [[ $1 =~ ^https?://[]A-Za-z0-9._~:/%[-]+$ ]]; } # URL
 
@@ -40,8 +46,8 @@ open_session() { # COMMAND: of a session that is there
 	read_state
 	[ -n "$KEY" ] || return 0
 	[ -e "$SESSION/keys" ] || { erase_keys && die_left; } # where a call of leave was killed
-	file_identity "$SESSION/keys/identity"
-	OWN_IDENTITY=$IDENTITY
+	stat_files %Z %c "$SESSION/keys/identity"
+	OWN_IDENTITY=$FACTS
 	remove_stale
 }
 
@@ -132,16 +138,16 @@ make_state() { # commit 0
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
-	file_identity "$SESSION/keys/identity"
-	IDENTITY_WHEN_MADE=$IDENTITY
+	stat_files %Z %c "$SESSION/keys/identity"
+	IDENTITY_WHEN_MADE=$FACTS
 	for field in $STATE_FIELDS; do text="$text${!field} "; done
 	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
 	write_file "$SESSION/state/head.0.0" ''
 	read_state
 }
 
-parse_link() { # what a person pasted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]]/}
+parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
+	local text=${1//[[:space:]>]/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -279,7 +285,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
 	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
-	[[ $TICKET != *[!A-Za-z0-9_-]* ]] || die "the create secret in that URL is damaged" "ask for the URL again"
+	is_ticket "$TICKET" || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
 }
 
@@ -309,6 +315,7 @@ publish_session() { # from here on the session is there
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
 	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
 	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
+	adapt_call
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
@@ -361,9 +368,9 @@ cmd_invite() {
 }
 
 warn_of_local_bridge() {
-	local port=${BRIDGE##*:}
-	is_decimal "$port" || port=80
-	! is_local_bridge || print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $port:127.0.0.1:$port THAT_MACHINE"
+	is_local_bridge || return 0
+	port_of_bridge
+	print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
 }
 
 welcome() {

@@ -193,7 +193,7 @@ format_record() { # R
 				if [ "$type" = coming ]; then
 					decode_name "${words[12]}"
 					line="COMING $line: a file" name=$FILE_NAME
-					[ "$size" -le 16777216 ] || line="$line, fetched when you ask ($CALL show $number)"
+					[[ ,${words[11]}, != *,ask,* ]] || line="$line, fetched when you ask ($CALL show $number)"
 				else
 					format_words "$line" "$path" "$size"
 					return

@@ -13,9 +13,10 @@
 
 # SID: our own session. IDENTITY_WHEN_MADE: of keys/identity, by which a copy is recognised. AGAIN: up to this record
 # something may have been printed by a process that ended before it could note it. ASKED_AT: when the bridge last said how
-# far we have fetched. REACH: what others were told last of what a message does to our agent: listening, wakes or reads.
+# far we have fetched. REACH: what others were told last of what a message does to our agent: listening, wakes or
+# reads. FETCHED: bytes of files that were fetched without being asked for.
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
-	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER CHANNEL_OPEN REPORTED REACH'
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER FETCHED REPORTED REACH'
 
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
 # STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
@@ -45,6 +46,8 @@ get_row() { # PEER -> ROW
 	ROW="$ROW ${P_REPEATED[$1]} ${P_BYE[$1]} ${P_BYE_AT[$1]}"
 }
 
+ROW_SHAPE='^([0-9a-f]{32} ){2}[a-z0-9._-]+ [a-z0-9._~-]+ (agent|human) [0-9a-f-]+ [a-z]+( (-|-?[0-9][0-9a-f:,-]*|(listening|wakes|reads|-):[0-9]+|sync|ack|sync[+]ack)){36}$'
+
 read_state() { # -> all of it, as of the newest commit
 	local tries file line field n i
 	for ((tries = 0; tries < 100; tries++)); do
@@ -59,7 +62,7 @@ read_state() { # -> all of it, as of the newest commit
 		read_file "$SESSION/state/commit.$COMMIT.$WRITER" && [[ ${BYTES[0]} = *$'\nend' ]] && break
 	done
 	[ "$tries" -lt 100 ] || die_gone
-	[ "$tries" -lt 100 ] || die "the state of $SESSION is damaged" "leave it, and create or join with another session"
+	[ "$tries" -lt 100 ] || die_damaged
 	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
 		line=${file##*/commit.}
 		n=${line%%.*}
@@ -70,14 +73,24 @@ read_state() { # -> all of it, as of the newest commit
 	i=0
 	# shellcheck disable=SC2206
 	line=(${LINES[0]})
-	for field in $STATE_FIELDS; do printf -v "$field" %s "${line[i++]}"; done
+	for field in $STATE_FIELDS; do # no other word may get into arithmetic, where it would be evaluated
+		case $field in
+			SID | EPOCH | FIRST_EPOCH) is_hex "${line[i]:-}" 32 || [ "${line[i]:-}" = 0 ] || die_damaged ;;
+			REPORTED | REACH) ;;
+			*) [[ ${line[i]:-} && ${line[i]} != *[!0-9:-]* ]] || die_damaged ;;
+		esac
+		printf -v "$field" %s "${line[i++]}"
+	done
 	for ((n = 0; n < PEERS; n++)); do
+		[[ ${LINES[n + 1]:-} =~ $ROW_SHAPE ]] || die_damaged
 		# shellcheck disable=SC2086
 		set_row "$n" ${LINES[n + 1]}
 	done
 	i=("${LINES[@]:PEERS+1}")
 	for line in "${i[@]}"; do finish "$line"; done
 }
+
+die_damaged() { die "the state of $SESSION is damaged" "leave it, and create or join with another session"; }
 
 forget_changes() { # what belongs to the next commit: lines for finish, and files to remove after it
 	NEW_RECORDS=() NEW_MOVES=() NEW_DIGESTS=() NEW_REMOVES=()
@@ -88,6 +101,7 @@ refresh_state() { [ -e "$SESSION/state/head.$COMMIT.$WRITER" ] || read_state; } 
 finish() { # LINE of a commit: 'record N TEXT', 'move FROM TO' or 'digest FILE SEQ HASH'. It may be done already
 	local rest=${1#* }
 	local file=$SESSION/${rest%% *} text=${rest#* }
+	[[ ${rest%% *} != *..* && $text != *../* ]] || die_damaged # each stays in the session's folder
 	case $1 in
 		record\ *)
 			file=$SESSION/journal/${rest%% *}

@@ -169,22 +169,26 @@ describe('create', () => {
   });
 });
 
-test('say --file has a sentence of its own for each thing that is no file', { skip: requirePrograms('mkfifo') }, async () => {
-  const agent = new Agent({ name: 'laptop' });
-  await agent.create(bridge.url);
-  mkdirSync(join(agent.home, 'folder'));
-  spawnSync('mkfifo', [join(agent.home, 'pipe')]);
-  writeFileSync(join(agent.home, '-c'), 'a name like an option');
-  for (const [path, words] of [
-    ['none', /there is no such file/],
-    ['folder', /that is a folder/],
-    ['pipe', /that is a pipe or a device/],
-    ['/dev/zero', /that is a pipe or a device/],
-  ] as const) {
-    expectFailure(await agent.begin('say', '--file', path).ended, words);
-  }
-  assert.match((await agent.call('say', '--file', '-c')).stdout, /^agentalk: sent/);
-});
+test(
+  'say --file has a sentence of its own for each thing that is no file',
+  { skip: requirePrograms('mkfifo') },
+  async () => {
+    const agent = new Agent({ name: 'laptop' });
+    await agent.create(bridge.url);
+    mkdirSync(join(agent.home, 'folder'));
+    spawnSync('mkfifo', [join(agent.home, 'pipe')]);
+    writeFileSync(join(agent.home, '-c'), 'a name like an option');
+    for (const [path, words] of [
+      ['none', /there is no such file/],
+      ['folder', /that is a folder/],
+      ['pipe', /that is a pipe or a device/],
+      ['/dev/zero', /that is a pipe or a device/],
+    ] as const) {
+      expectFailure(await agent.begin('say', '--file', path).ended, words);
+    }
+    assert.match((await agent.call('say', '--file', '-c')).stdout, /^agentalk: sent/);
+  },
+);
 
 test('after a restart of the bridge, say names those who are not back yet', async () => {
   const first = await startBridge();

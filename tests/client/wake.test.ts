@@ -159,9 +159,12 @@ describe('listen --wake', { concurrency: true }, () => {
     const queued = join(laptop.home, 'queued');
     await server.call('say', 'the first words');
     await until('the first sentence', () => existsSync(queued));
-    await laptop.waitForOutput(/\| the first words/);
     await server.call('say', 'the second words');
+    await server.call('wait', '8');
     const one = `--thread\n${THREAD}\n--message\n${SENTENCE}\n`;
+    assert.equal(readFileSync(queued, 'utf8'), one, 'once until it is read');
+    await laptop.waitForOutput(/\| the first words/, /\| the second words/);
+    await server.call('say', 'the third words');
     await until('the second sentence', () => readFileSync(queued, 'utf8').length > one.length);
     assert.equal(readFileSync(queued, 'utf8'), one + one);
     assert.match((await laptop.run(['listen', '--wake'], {})).stdout, /wakes you already/);
@@ -192,5 +195,18 @@ describe('listen --wake', { concurrency: true }, () => {
     await listening.line(/can't be woken from here: waiting for 100 s/);
     await server.call('say', 'words');
     assert.match(expectSuccess(await listening.ended).stdout, /\| words/);
+  });
+
+  test('as a hook, it goes on with the sentence where a turn ends with unread news, once', async () => {
+    const { laptop, server } = await pairIn({});
+    const hook = async () => (await laptop.call('listen', '--hook')).stdout;
+    assert.equal(await hook(), '');
+    await server.call('say', 'words');
+    assert.deepEqual(JSON.parse(await hook()), { decision: 'block', reason: SENTENCE });
+    assert.equal(await hook(), '', 'else the turn would never end');
+    await laptop.waitForOutput(/\| words/);
+    assert.equal(await hook(), '');
+    await server.call('say', 'more words');
+    assert.match(await hook(), /block/);
   });
 });

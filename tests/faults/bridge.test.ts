@@ -6,6 +6,7 @@ import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Processes, until } from './processes.ts';
 import type { Bridge, Session } from './processes.ts';
+import { ExampleSession, withholding } from '../lib/example-session.ts';
 import { checkInbox, marksOf, readLog } from './session-reader.ts';
 
 const NAMES = ['ada', 'bob', 'cyd'];
@@ -86,6 +87,30 @@ describe('bridges', { concurrency: 4 }, () => {
     const joined = await bob.run(['join', link, '--name', 'bob']);
     const output = joined + (joined.includes('is anybody there?') ? '' : await bob.wait(5));
     assert.match(output, /#1 from ada to all.*said before you came[^]*is anybody there\?/);
+    await listener.kill();
+  });
+
+  test('words that a newcomer did not get are not taken for confirmed by it: after a restart they are there again', async (t) => {
+    const { processes, bridge } = await open(t);
+    const ada = processes.session('ada');
+    const opened = await ada.run(['create', bridge.url, '--name', 'ada']);
+    const link = /\S+\/c\/\S+#k=[0-9a-f]{64}/.exec(opened)?.[0] ?? assert.fail(opened);
+    await ada.say('is anybody there?');
+    const fetch = withholding(({ type, to }) => type === 'message' && to === '*');
+    const bob = await ExampleSession.join(link, { name: 'bob', fetch });
+    await ada.wait(2);
+    await bob.paired('ada');
+    // The base that ada named is above these words, so bob's mark is, too; but they were never there.
+    await bob.send('ada', 'ack', { headers: { received: '1 0 0' } });
+    await ada.wait(2);
+    await bridge.kill();
+    await bridge.start();
+    assert.match(await ada.wait(1), /^agentalk: RESUMED/m);
+    const listener = await ada.listening();
+    const cyd = processes.session('cyd');
+    const joined = await cyd.run(['join', link, '--name', 'cyd']);
+    const output = joined + (joined.includes('is anybody there?') ? '' : await cyd.wait(5));
+    assert.match(output, /is anybody there\?/);
     await listener.kill();
   });
 

@@ -168,13 +168,14 @@ function outgoing(seed: string, name: string, count: number): OutgoingMessage[] 
 }
 
 /** A file system of its own for one participant, which its processes alone see; it ends with the process that holds it. */
-async function smallDisk(processes: Processes, megabytes: number): Promise<Home> {
+async function smallDisk(processes: Processes, megabytes: number, tell: (line: string) => void): Promise<Home> {
   const path = join(processes.folder, 'disk');
   mkdirSync(path);
   const mount = `mount -t tmpfs -o size=${megabytes}m tmpfs '${path}' && echo mounted && exec sleep 100000`;
   const holder = processes.spawn('unshare', ['-m', 'sh', '-c', mount]);
   await holder.says('mounted', 10);
   const { pid } = holder;
+  void holder.ended.then((result) => tell(`the process that holds the small disk has ended: ${result}`));
   return { path, seen: `/proc/${pid}/root${path}`, inside: ['nsenter', '-t', String(pid), '-m'] };
 }
 
@@ -198,7 +199,7 @@ export async function chaos(options: ChaosOptions): Promise<Report> {
   try {
     const bridge = await processes.bridge();
     const faultProxy = await processes.faultProxy(bridge);
-    const homes = options.smallDisk ? { cyd: await smallDisk(processes, 64 + messages / 20) } : {};
+    const homes = options.smallDisk ? { cyd: await smallDisk(processes, 64 + messages / 20, tell) } : {};
     const cast = await processes.startSessions(NAMES, (name) => faultProxy.urlFor(name), homes);
     const speakers = cast.map((session) => {
       const count = Math.ceil(messages / NAMES.length);

@@ -62,8 +62,9 @@ export class Running {
     return this.child.pid ?? -1;
   }
 
-  /** To it alone, or to its whole group. */
+  /** To it alone, or to its whole group; nothing once it has ended, since its number may be another process's by then. */
   signal(signal: NodeJS.Signals, whom: 'it' | 'group' = 'group'): void {
+    if (this.result !== undefined) return;
     try {
       process.kill(whom === 'it' ? this.pid : -this.pid, signal);
     } catch {

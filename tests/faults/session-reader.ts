@@ -115,25 +115,34 @@ const movesOf = (unfinished: readonly string[]): ReadonlyMap<string, string> =>
   );
 
 function readInbox(folder: string, file: string, moves: ReadonlyMap<string, string>): Buffer {
-  const path = join(folder, 'inbox', file);
-  if (existsSync(path)) return readFileSync(path);
-  const from = moves.get(`inbox/${file}`) ?? assert.fail(`${path} is missing`);
-  return readFileSync(existsSync(join(folder, from)) ? join(folder, from) : path);
+  const from = moves.get(`inbox/${file}`);
+  return readMoved(join(folder, 'inbox', file), from === undefined ? undefined : join(folder, from));
+}
+
+/** A file that may be moved from `from` to `path` just now. */
+function readMoved(path: string, from: string | undefined): Buffer {
+  for (const each of from === undefined ? [] : [path, from]) {
+    try {
+      return readFileSync(each);
+    } catch {
+      // It is at the other path.
+    }
+  }
+  return readFileSync(path);
 }
 
 /** What we said, as entries of the type `said`, at the place of the record that was last then. Their words: to whom, number. */
 export function readOutbox(folder: string, last = Infinity): Entry[] {
   const moves = movesOf(readState(folder).unfinished);
-  const fileOf = (number: number) => {
-    const path = join(folder, 'outbox', String(number));
-    const from = moves.get(`outbox/${number}`);
-    return existsSync(path) || from === undefined ? path : join(folder, from);
-  };
   const names = numbers(join(folder, 'outbox'));
-  while (existsSync(fileOf(names.length + 1))) names.push(names.length + 1);
+  while (moves.has(`outbox/${names.length + 1}`)) names.push(names.length + 1);
   names.forEach((number, i) => assert.equal(number, i + 1, `${folder}: outbox/${i + 1} is missing`));
   return names.slice(-last).map((number) => {
-    const bytes = readFileSync(fileOf(number));
+    const from = moves.get(`outbox/${number}`);
+    const bytes = readMoved(
+      join(folder, 'outbox', String(number)),
+      from === undefined ? undefined : join(folder, from),
+    );
     const end = bytes.indexOf('\n');
     const [to = '', seq = '', , record = '', name = '', length = ''] = bytes
       .subarray(0, end)

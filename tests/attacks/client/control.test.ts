@@ -97,6 +97,31 @@ describe('a control message', { concurrency: 3 }, () => {
     fixture.check();
   });
 
+  test('says what a message does to its sender’s agent: not with an older word, and not for ever', async (t) => {
+    const fixture = await open(t, ['ada', 'zed', 'mallory', 'yan']);
+    const now = Date.now();
+    const words: Readonly<Record<string, readonly (readonly [reach: string, time: number])[]>> = {
+      mallory: [
+        ['wakes', now],
+        ['reads', now - 60_000],
+      ],
+      yan: [
+        ['wakes', now],
+        ['reads', now + 1],
+      ],
+      zed: [['wakes', now - 9 * 3_600_000]],
+    };
+    for (const [name, said] of Object.entries(words)) {
+      const member = fixture.member(name);
+      for (const [reach, time] of said) await member.control('bob', 'sync', { headers: { reach, time: String(time) } });
+    }
+    await fixture.sendMarker('ada');
+    const who = await fixture.call('who');
+    assert.match(who, /^agentalk: mallory .*a message wakes it/m);
+    assert.doesNotMatch(who, /^agentalk: (yan|zed|ada) .*wakes it/m);
+    fixture.check();
+  });
+
   test('with headers of other messages is taken without them', async (t) => {
     const fixture = await open(t);
     const mallory = fixture.member('mallory');

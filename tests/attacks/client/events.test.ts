@@ -51,9 +51,18 @@ describe('an event that was changed', { concurrency: 3 }, () => {
         });
       };
       rewriteEvents(fixture, (events) => events.flatMap((line) => (isMessage(line) ? [...bends(line), line] : [line])));
+      let bent = 0;
+      const rewrite = fixture.rewrite;
+      fixture.rewrite = (lines, asked) => {
+        const changed = rewrite(lines, asked);
+        bent += changed.length - lines.length;
+        return changed;
+      };
       await fixture.sendMarker();
       fixture.check();
       assert.deepEqual(fixture.tampered(), ['auth-failed ada']);
+      const counts = [...(await fixture.call('who')).matchAll(/^agentalk: (\d+) (?:times something|messages could)/gm)];
+      assert.deepEqual([bent, counts.reduce((sum, [, count]) => sum + Number(count), 0)], [16, 16]);
     });
 
   test('in its form is rejected: upper case, other lengths, other base64, nothing', async (t) => {

@@ -1,6 +1,6 @@
 /** Files of members and bridges that lie: about names, sizes, hashes and pieces. */
 import assert from 'node:assert/strict';
-import { createCipheriv, createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -8,6 +8,7 @@ import * as protocol from '../../../sdk/protocol.ts';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
 import { AttackFixture, MISSING_SECONDS } from './fixture.ts';
+import { makeFile } from './file.ts';
 import { sha256Hex } from './member.ts';
 import type { Changes, Member } from './member.ts';
 
@@ -17,23 +18,6 @@ after(() => bridge.stop());
 
 const { BROADCAST } = protocol;
 const open = (t: Parameters<typeof AttackFixture.open>[0]) => AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
-
-/** A file as its sender seals it: pieces, body and headers. */
-function makeFile(contents: Uint8Array) {
-  const secret = randomBytes(32).toString('hex');
-  const key = createHash('sha256').update(protocol.filePassphrase(secret)).digest();
-  const bytes = createCipheriv('aes-256-ctr', key, Buffer.alloc(16)).update(contents);
-  const pieces = Array.from({ length: Math.ceil(bytes.length / protocol.PIECE_BYTES) }, (_, i) =>
-    bytes.subarray(i * protocol.PIECE_BYTES, (i + 1) * protocol.PIECE_BYTES),
-  );
-  const body = [secret, ...pieces.map(sha256Hex)].map((line) => `${line}\n`).join('');
-  return {
-    secret,
-    pieces,
-    body,
-    headers: { name: 'a.txt', size: String(contents.length), sha256: sha256Hex(contents) },
-  };
-}
 
 const text = (words: string) => new TextEncoder().encode(words);
 

@@ -96,17 +96,19 @@ export class AttackFixture {
     this.honest();
   }
 
-  /** The members in one channel; then bob, paired with each. */
+  /** The members in one channel; then bob, paired with each. `prepare` comes before bob. */
   static async open(
     t: TestContext | undefined,
     bridge: string,
     names: readonly string[] = ['ada'],
     client?: string,
+    prepare: (fixture: AttackFixture) => void = () => {},
   ): Promise<AttackFixture> {
     const fixture = new AttackFixture(await FaultProxy.start(bridge), bridge);
     t?.after(() => fixture.close());
     if (client !== undefined) fixture.client = client;
     for (const name of names) await fixture.enter(name);
+    prepare(fixture);
     await fixture.call('join', fixture.linkOfBob, '--name', 'bob');
     for (const name of names) {
       await fixture.waitForEntry(new RegExp(`PAIRED with ${name}\\.`));
@@ -146,12 +148,12 @@ export class AttackFixture {
     return join(this.home, 'agentalk-session-bob');
   }
 
-  /** Starts a command of bob's. */
-  start(args: readonly string[], input: string | Uint8Array = ''): Running {
+  /** Starts a command of bob's, with a redirection of the shell's if one is given. */
+  start(args: readonly string[], input: string | Uint8Array = '', redirection = ''): Running {
     this.client ??= fastClient ??= makeClient();
     const own = join(this.session, 'agentalk.sh');
     const script = existsSync(own) && !['join', 'create'].includes(args[0] ?? '') ? own : this.client;
-    const code = `ulimit -v ${MEMORY_KIB} && exec "$@"`;
+    const code = `ulimit -v ${MEMORY_KIB} && exec "$@" ${redirection}`;
     const env = { PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8', HOME: this.home, AGENTALK_HOME: this.home };
     const running = new Running(BASH, ['-c', code, BASH, BASH, script, ...args], { env, cwd: this.home, input });
     this.#running.add(running);
@@ -220,11 +222,11 @@ export class AttackFixture {
   }
 
   /** What a member says next is shown, to all and to bob alone. All that came before has been dealt with by then. */
-  async sendMarker(name = 'ada'): Promise<void> {
+  async sendMarker(name = 'ada', seconds = 30): Promise<void> {
     const [first, second] = [++this.#markers, ++this.#markers];
     await this.member(name).say(`marker ${first}`);
     await this.member(name).dm('bob', `marker ${second}`);
-    await this.waitForEntry(new RegExp(`^  \\| marker ${second}$`, 'm'));
+    await this.waitForEntry(new RegExp(`^  \\| marker ${second}$`, 'm'), seconds);
   }
 
   /** The messages on bob's screen, or in another output. */

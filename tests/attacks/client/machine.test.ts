@@ -15,7 +15,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { FaultProxy } from '../../lib/fault-proxy.ts';
 import { startBridge } from '../../lib/bridge.ts';
@@ -259,15 +259,115 @@ describe('a folder that is not what it was', { skip }, () => {
       ['BRIDGE', 'file:///etc/passwd'],
       ['MADE', 'a[$(>ran)]'],
       ['CALL', '\u001b[2J'],
+      ['CHANNEL', '../x'],
+      ['ACCESS', 'x"'],
+      ['TOKEN', 'x" -o ran "'],
+      ['TICKET', 'x"'],
+      ['ID', 'x&y'],
+      ['LIMIT', 'a[$(>ran)]'],
+      ['BLOB_LIMIT', 'a[$(>ran)]'],
     ] as const) {
-      writeFileSync(path, session.replace(new RegExp(`^${field} .*`, 'm'), `${field} ${value}`));
-      for (const command of [['sessions'], ['who'], ['wait', '0']]) {
-        const { stdout, stderr } = await laptop.run(command);
+      const without = session.replace(new RegExp(`^${field} .*\n`, 'm'), '');
+      writeFileSync(path, `${without}${field} ${value}\n`);
+      for (const command of [['sessions'], ['who'], ['wait', '0'], ['say', '-'], ['send_file', 'agentalk']]) {
+        const { status, stdout, stderr } = await laptop.run(command, { input: 'x' });
+        if (field !== 'CALL' && command[0] !== 'sessions') assert.equal(status, 1, `${field} ${command.join(' ')}`);
         for (const line of (stdout + stderr).split('\n')) assert.match(line, LINE);
       }
     }
     assert.ok(!existsSync(join(laptop.home, 'ran')));
   });
+
+  test('what a session file has besides the known fields is ignored', async () => {
+    const laptop = new Agent({ name: 'laptop' });
+    await laptop.create(bridge.url);
+    const path = join(laptop.folder, 'session');
+    const names = [
+      'PATH',
+      'SESSION',
+      'TMP',
+      'RUN_curl',
+      'BASH_ENV',
+      'SID',
+      'IFS',
+      'LINES',
+      'x[$(>ran)]',
+      '$(>ran)',
+      '',
+    ];
+    const more = names.flatMap((name) => [`${name} /tmp/$(>ran)`, `${name}=x`, name]);
+    const session = readFileSync(path, 'utf8');
+    writeFileSync(path, `${more.join('\n')}\n${session}${more.join('\n')}\n\0\n`);
+    assert.match(expectSuccess(await laptop.run(['say', 'x'])).stdout, /^agentalk: sent/);
+    assert.match(expectSuccess(await laptop.run(['sessions'])).stdout, /^agentalk: laptop, made/);
+    assert.ok(!existsSync(join(laptop.home, 'ran')));
+  });
+
+  test('a state with code in its fields, or files elsewhere, is damaged: nothing of it runs or is moved', async () => {
+    const [laptop] = await pairedAgents();
+    const folder = join(laptop.folder, 'state');
+    const [head = ''] = readdirSync(folder).filter((name) => name.startsWith('head.'));
+    const path = join(folder, head.replace('head', 'commit'));
+    const state = readFileSync(path, 'utf8');
+    const [fields = '', row = '', ...rest] = state.split('\n');
+    const code = 'a[$(>ran)]';
+    const changed = (line: string) =>
+      line
+        .trim()
+        .split(' ')
+        .flatMap((word, i, words) => (word === code ? [] : [words.with(i, code).join(' ')]));
+    const victim = join(laptop.home, 'victim');
+    writeFileSync(victim, 'mine');
+    const states = [
+      ...changed(fields).map((line) => [line, row, ...rest]),
+      ...changed(row).map((line) => [fields, line, ...rest]),
+      [fields.trim().split(' ').slice(0, 5).join(' '), row, ...rest],
+      ...['record ../../victim x y', 'move session ../victim', 'move ../victim session', 'digest ../victim 1 x'].map(
+        (line) => [fields, row, line, ...rest],
+      ),
+    ];
+    const failed: string[] = [];
+    // Some words, such as the list of what was reported, are compared only: then the call goes on.
+    for (const [i, lines] of states.entries()) {
+      writeFileSync(path, lines.join('\n'));
+      const { stdout, stderr } = await laptop.run(i % 2 === 0 ? ['show', '1'] : ['log']);
+      for (const line of (stdout + stderr).split('\n')) assert.match(line, LINE);
+      if (/error: the state of .* is damaged/.test(stderr)) failed.push(lines.join('\n'));
+    }
+    assert.ok(failed.length >= states.length - 2, `${failed.length} of ${states.length}`);
+    assert.equal(readFileSync(victim, 'utf8'), 'mine');
+    for (const each of [laptop.home, laptop.folder]) assert.ok(!existsSync(join(each, 'ran')));
+    writeFileSync(path, state);
+    expectSuccess(await laptop.run(['say', 'x']));
+  });
+
+  for (const [what, corrupt] of [
+    ['writable by all', (path: string) => chmodSync(path, 0o757)],
+    ['writable by a group', (path: string) => (chownSync(path, 0, 50), chmodSync(path, 0o775))],
+    ['in a folder that all may write', (path: string) => chmodSync(dirname(path), 0o777)],
+    ['started by a launcher that all may write', (path: string) => chmodSync(path.slice(0, -3), 0o777)],
+    ['another user’s', (path: string) => chownSync(path, 12345, 12345)],
+  ] as const)
+    test(
+      `a client that is ${what} refuses to run, before and after it has a session`,
+      { skip: !isRoot && 'needs root' },
+      async () => {
+        const laptop = unprivileged('laptop');
+        const path = `${laptop.client}.sh`;
+        installClient(path);
+        chmodSync(path, 0o664); // as many a umask leaves it; root alone is in root's group
+        await laptop.create(bridge.url);
+        expectSuccess(await laptop.start(BASH, [path, 'say', 'x']).ended);
+        corrupt(path);
+        for (const args of [['wait', '0'], ['say', 'x'], ['sessions'], ['create', bridge.url], ['join', laptop.link]])
+          expectFailure(
+            await laptop.start(BASH, [path, ...args]).ended,
+            /others on this machine can write the script .*chmod 755/,
+          );
+        // The copy in the session's folder is nobody else's, wherever its caller is.
+        assert.match(expectSuccess(await laptop.shell('agentalk_say x').ended).stdout, /^agentalk: sent/);
+      },
+    );
 
   test('an exclude file of git that is a symlink is not written through', async () => {
     const laptop = new Agent({ name: 'laptop' });
