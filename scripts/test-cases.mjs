@@ -27,7 +27,7 @@ const names = readdirSync(FOLDER)
 
 /** A bridge for the cases about a machine; the others start their own. */
 async function startBridge() {
-  const child = spawn(process.execPath, [join(ROOT, 'dist', 'bridge.js'), '--port', '0', '--drain-window', '0']);
+  const child = spawn(process.execPath, [join(ROOT, 'dist', 'bridge.js'), '--port', '0', '--drain-delay', '0']);
   process.on('exit', () => child.kill());
   for await (const chunk of child.stdout) {
     const [, url] = /^listening on (\S+)$/m.exec(chunk.toString()) ?? [];

@@ -3,7 +3,7 @@
 #
 # Part 1, the effects, is every place that starts a program, reaches the network, touches a file, waits, or prints. Part 2,
 # the rules, is bash over these functions: no program, no redirection, no eval. It writes into one folder for each session
-# and the .env file beside it, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# and its .env file, sends to the one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 

@@ -252,7 +252,7 @@ fetch_file() { # N
 		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
 		read_clock
 		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
-		((most = most < 16 ? 4 * most : 64)) # so that a slow bridge holds up nothing for long
+		((most = TICKS - start > 1 ? 1 : most < 16 ? 16 : 64)) # so that a slow bridge holds up nothing for long
 	done
 	join_pieces "agentalk/1 file $key" "$TMP.file" "${pieces[@]}" || die_disk
 	decode_name "${facts[4]}"

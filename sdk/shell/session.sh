@@ -1,4 +1,4 @@
-# ---- sessions: make one, find one, begin anew ----
+# ---- sessions: make one, find one, begin again ----
 
 is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 
@@ -56,7 +56,7 @@ is_copy() { # a copy of this folder, or an older snapshot of it, must not seal u
 	[ -n "$IS_COPY" ] && ((NOW - STARTED_OVER >= 3600 || NOW < STARTED_OVER)) # that is only what others say: once an hour
 }
 
-check_copy() { # where this is a copy, it begins anew: new keys, the same name
+check_copy() { # where this is a copy, it begins again: new keys, the same name
 	local i unconfirmed=''
 	while is_copy; do
 		unconfirmed=$BROADCASTS
@@ -90,7 +90,7 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		# A control character in a path would make lines of its own, in our files and on the screen.
+		# A control character in a path would make separate lines, in our files and on the screen.
 		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
 			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
 			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :

@@ -84,7 +84,7 @@ cmd_send_file() { # PATH [NAME]
 	send_and_report
 }
 
-describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: nobody whom we know
+describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: nobody that we know
 	is_decimal "$3" && find_peer ID "$1" || return
 	format_age "$3"
 	PRESENCE="last seen $AGE"
@@ -132,7 +132,7 @@ send_and_report() { # N: what the sender needs to know. Status 1: it was not sen
 		read_record "$r" || continue
 		case $RECORD in msg\ * | coming\ * | file\ *) print "agentalk: you have messages that you have not read: $CALL wait shows them" && break ;; esac
 	done
-	((N % 60)) || print "agentalk: $N messages sent: tell your user how it stands"
+	((N % 60)) || print "agentalk: $N messages sent: give your user a status update"
 	[ -z "$WAIT_SECONDS" ] || cmd_wait "$WAIT_SECONDS"
 	return "$status"
 }

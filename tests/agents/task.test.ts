@@ -13,7 +13,7 @@ import { LONG_REPLY, MESSAGES, finish, joinBy, open, prepareProject, say, spoken
 import type { TaskOptions } from './task.ts';
 
 let bridge: TestBridge;
-before(async () => void (bridge = await startBridge(['--log-requests', 'yes'])));
+before(async () => void (bridge = await startBridge(['--log-requests'])));
 after(async () => {
   await bridge.stop();
   writeFileSync(join(RECORDS, 'bridge-task.txt'), bridge.logs());
@@ -71,10 +71,10 @@ const LATE = MESSAGES.slice(2);
 async function answerAll(peer: Peer, from: string): Promise<void> {
   for (let n = 1; n <= MESSAGES.length; n++) {
     const text = n === 5 ? `Reply 5\n${LONG_REPLY}` : `Reply ${n}`;
-    await peer.hears(new RegExp(`#${n} from ${from} `), 240);
+    await peer.waitForOutput(new RegExp(`#${n} from ${from} `), 240);
     await peer.run('say', text);
   }
-  await peer.hears(/FILE [^]*LEFT/, 120);
+  await peer.waitForOutput(/FILE [^]*LEFT/, 120);
 }
 
 for (const name of names()) {

@@ -10,7 +10,7 @@ import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { Agent, BASH, expectFailure, makeFolder, pair, pathOf, polling, unprivileged } from '../lib/shell.ts';
 
 let bridge: TestBridge;
@@ -18,7 +18,7 @@ before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
 const canMount = () => spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
-const skip = need('unshare', 'mount', 'mknod') || (!canMount() && 'needs a user who may mount');
+const skip = requirePrograms('unshare', 'mount', 'mknod') || (!canMount() && 'needs a user who may mount');
 const isRoot = process.getuid?.() === 0;
 
 /** A PATH that begins with these scripts. */
@@ -46,11 +46,11 @@ async function talk(odd: Agent): Promise<void> {
   await plain.call('say', 'to all');
   await plain.call('dm', odd.name, 'to you alone');
   await plain.call('send_file', 'data.bin');
-  const heard = await odd.hears(/\| to all$/m, /\| to you alone$/m, /FILE #3 from plain/);
+  const heard = await odd.waitForOutput(/\| to all$/m, /\| to you alone$/m, /FILE #3 from plain/);
   assert.doesNotMatch(heard, /TAMPERED|UNREADABLE|MALFORMED/);
   assert.deepEqual(readFileSync(join(odd.folder, 'inbox', '3-plain-data.bin')), data);
   await odd.call('say', 'an answer');
-  await plain.hears(/\| an answer$/m);
+  await plain.waitForOutput(/\| an answer$/m);
 }
 
 describe('a machine', () => {
@@ -86,11 +86,11 @@ exec '${pathOf('mv')}' "$@"`;
     await pair(bridge.url, odd, plain);
     writeFileSync(join(plain.home, 'a: what? really.txt'), 'its words');
     await plain.call('send_file', 'a: what? really.txt');
-    const heard = await odd.hears(/FILE #1 from plain, .*saved as:\n/);
+    const heard = await odd.waitForOutput(/FILE #1 from plain, .*saved as:\n/);
     assert.match(heard, /inbox\/1-plain-a__what__really\.txt$/m);
     assert.equal(readFileSync(join(odd.folder, 'inbox', '1-plain-a__what__really.txt'), 'utf8'), 'its words');
     await plain.call('say', 'go on');
-    await odd.hears(/\| go on$/m);
+    await odd.waitForOutput(/\| go on$/m);
   });
 
   const [fakeTime] = findFakeTime();
@@ -226,7 +226,7 @@ describe('create', () => {
 test('the script called with another shell than bash says so, and writes nothing', async () => {
   const agent = new Agent({ name: 'laptop' });
   for (const shell of ['sh', 'dash', 'zsh', 'ksh', 'busybox']) {
-    if (need(shell)) continue;
+    if (requirePrograms(shell)) continue;
     const args = [...(shell === 'busybox' ? ['sh'] : []), agent.client, 'create', bridge.url, '--name', 'laptop'];
     const { status, stdout, stderr } = await agent.start(shell, args).ended;
     if (stdout.includes('channel open')) continue; // sh is bash here
@@ -250,22 +250,26 @@ test('join takes a link from a file as PowerShell and Notepad write it', async (
   }
 });
 
-test('say --file has a sentence of its own for each thing that is no file', { skip: need('mkfifo') }, async () => {
-  const agent = new Agent({ name: 'laptop' });
-  await agent.create(bridge.url);
-  mkdirSync(join(agent.home, 'folder'));
-  spawnSync('mkfifo', [join(agent.home, 'pipe')]);
-  writeFileSync(join(agent.home, '-c'), 'a name like an option');
-  for (const [path, words] of [
-    ['none', /there is no such file/],
-    ['folder', /that is a folder/],
-    ['pipe', /that is a pipe or a device/],
-    ['/dev/zero', /that is a pipe or a device/],
-  ] as const) {
-    expectFailure(await agent.begin('say', '--file', path).ended, words);
-  }
-  assert.match((await agent.call('say', '--file', '-c')).stdout, /^agentalk: sent/);
-});
+test(
+  'say --file has a sentence of its own for each thing that is no file',
+  { skip: requirePrograms('mkfifo') },
+  async () => {
+    const agent = new Agent({ name: 'laptop' });
+    await agent.create(bridge.url);
+    mkdirSync(join(agent.home, 'folder'));
+    spawnSync('mkfifo', [join(agent.home, 'pipe')]);
+    writeFileSync(join(agent.home, '-c'), 'a name like an option');
+    for (const [path, words] of [
+      ['none', /there is no such file/],
+      ['folder', /that is a folder/],
+      ['pipe', /that is a pipe or a device/],
+      ['/dev/zero', /that is a pipe or a device/],
+    ] as const) {
+      expectFailure(await agent.begin('say', '--file', path).ended, words);
+    }
+    assert.match((await agent.call('say', '--file', '-c')).stdout, /^agentalk: sent/);
+  },
+);
 
 test('after a restart of the bridge, say names those who are not back yet', async () => {
   const first = await startBridge();
@@ -276,6 +280,6 @@ test('after a restart of the bridge, say names those who are not back yet', asyn
   const { stdout } = await laptop.call('say', 'are you there?');
   assert.match(stdout, /^agentalk: sent, but not back since the bridge lost the channel: server\. It is said again/m);
   assert.doesNotMatch(stdout, /nobody else is in the channel/);
-  await server.hears(/\| are you there\?$/m);
+  await server.waitForOutput(/\| are you there\?$/m);
   await second.stop();
 });

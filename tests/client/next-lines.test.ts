@@ -28,7 +28,7 @@ test('when the last peer has left, no wait says that nobody has come yet', async
   const other = new Agent({ name: 'other' });
   await pair(bridge.url, other, server);
   await server.call('leave');
-  await other.hears(/LEFT server/);
+  await other.waitForOutput(/LEFT server/);
   for (let n = 0; n < 2; n++) {
     const { stdout } = await other.call('wait', '0');
     assert.match(stdout, /nobody else is left\. If your task is done: \.\/agentalk leave/);

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { ROOT } from '../lib/root.ts';
 import { Agent, makeFolder, pathOf, until } from '../lib/shell.ts';
 
@@ -43,8 +43,8 @@ const canCable = () => {
   return isThere;
 };
 const skip =
-  need('ip', 'ssh', 'ssh-keygen', 'unshare') ||
-  need('/usr/sbin/sshd') ||
+  requirePrograms('ip', 'ssh', 'ssh-keygen', 'unshare') ||
+  requirePrograms('/usr/sbin/sshd') ||
   ((process.getuid?.() !== 0 || !canCable()) && 'needs root and network namespaces');
 
 const children: ChildProcess[] = [];
@@ -118,10 +118,10 @@ test('two machines and no server: the README’s ssh line, and both agents use 1
   ssh.stderr?.on('data', (chunk: Buffer) => (told += chunk.toString()));
   await until('the tunnel is open', answers).catch((error: unknown) => assert.fail(`${String(error)}\n${told}`));
 
-  await Promise.all([server.join(laptop.link), laptop.hears(/PAIRED with server/)]);
-  await server.hears(/laptop/);
+  await Promise.all([server.join(laptop.link), laptop.waitForOutput(/PAIRED with server/)]);
+  await server.waitForOutput(/laptop/);
   await laptop.call('say', 'Please run the integration suite.');
-  await server.hears(/\| Please run the integration suite\./);
+  await server.waitForOutput(/\| Please run the integration suite\./);
   await server.call('say', 'Suite green.');
-  await laptop.hears(/\| Suite green\./);
+  await laptop.waitForOutput(/\| Suite green\./);
 });

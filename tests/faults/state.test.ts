@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { Processes, until } from './processes.ts';
 import type { Home, Session } from './processes.ts';
 import { checkInbox, readLog, readState } from './session-reader.ts';
@@ -182,20 +182,25 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
     ada.instrument(code);
     bob.instrument(code);
     let output = '';
-    for (let at = 1; ; at++) {
+    // To all and to one the same step is another write: each of them meets each.
+    for (let at = 1, isDirect = false; ; isDirect = !isDirect, at += isDirect ? 0 : 1) {
       const env = { AGENTALK_FULL_AT: String(at) };
-      const text = `full at write ${at}`;
-      const saying = ada.start(at % 2 === 0 ? ['say', text] : ['dm', 'bob', text], '', { env });
+      const text = `full at write ${at}, ${isDirect ? 'direct' : 'to all'}`;
+      const words = isDirect ? ['dm', 'bob', text] : ['say', text];
+      const saying = ada.start(words, '', { env });
       const said = await saying.closed;
-      if (said !== 0) assert.match(saying.output, /error: can't write in .*\n.*disk full/);
+      if (said !== 0) {
+        assert.match(saying.output, /error: can't write in .*\n.*disk full/);
+        await pause(500); // a call removes its files after its end
+      }
       const isStored = readLog(ada.folder).some(({ type, body }) => type === 'said' && body?.toString() === text);
-      if (!isStored) await ada.run(at % 2 === 0 ? ['say', text] : ['dm', 'bob', text]);
+      if (!isStored) await ada.run(words);
       else await ada.wait(0);
       const waiting = bob.start(['wait', '2'], '', { env });
       const waited = await waiting.closed;
       if (waited !== 0) assert.match(waiting.output, /error: can't write in .*\n.*disk full/);
       output += waiting.output;
-      if (said === 0 && waited === 0) break;
+      if (said === 0 && waited === 0 && isDirect) break;
       output += await bob.wait(0);
     }
     output += await hears(
@@ -233,7 +238,7 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
   test(
     'calls in containers of their own, which do not see each other: each message is printed once',
     {
-      skip: need('unshare') || (process.getuid?.() !== 0 && 'needs root'),
+      skip: requirePrograms('unshare') || (process.getuid?.() !== 0 && 'needs root'),
     },
     async (t) => {
       const { ada, bob } = await open(t);
@@ -252,7 +257,7 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
   test(
     'a call in a container that is slow to print is not taken for one that has ended',
     {
-      skip: need('unshare') || (process.getuid?.() !== 0 && 'needs root'),
+      skip: requirePrograms('unshare') || (process.getuid?.() !== 0 && 'needs root'),
     },
     async (t) => {
       const { ada, bob } = await open(t);
@@ -274,7 +279,7 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
 
   test('a state whose head is gone, or whose commit is cut off, is told as damaged', async (t) => {
     const { processes, ada } = await open(t);
-    for (const spoil of [
+    for (const corrupt of [
       (folder: string) => readdirSync(folder).forEach((name) => name.startsWith('head.') && rmSync(join(folder, name))),
       (folder: string) =>
         readdirSync(folder).forEach((name) => {
@@ -283,9 +288,9 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
           writeFileSync(join(folder, name), bytes.subarray(0, bytes.length - 20));
         }),
     ]) {
-      const path = join(processes.folder, `spoilt${spoil.length}${Math.random()}`);
+      const path = join(processes.folder, `spoilt${corrupt.length}${Math.random()}`);
       cpSync(ada.home, path, { recursive: true });
-      spoil(join(path, 'agentalk-session-ada', 'state'));
+      corrupt(join(path, 'agentalk-session-ada', 'state'));
       const twin = processes.session('ada', { path, seen: path, inside: [] });
       assert.match(await twin.run(['wait', '0'], '', 1), /is damaged/);
       assert(existsSync(join(path, 'agentalk-session-ada', 'session')));
