@@ -146,7 +146,7 @@ make_state() { # commit 0
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]>]/}
+	local text=${1//[[:space:]$'\076']/} # \076: the mark of quoted mail
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
