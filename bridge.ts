@@ -1,27 +1,58 @@
 /**
- * The program: configuration in, server up, signals. What touches the process is here and in bridge/ops/.
+ * The entry point: configuration, composition of core and operator's side, start, signals.
  *
- * A blind relay: it holds ciphertext for a while and hands it on. Whatever it is told is a stranger's word, and it has
- * no secret of its own but the key of its certificate, if it has one.
+ * The bridge is a blind relay: it holds ciphertext for a while and passes it on. Everything that it receives comes from
+ * strangers, and its only secrets are the key of its certificate and the create secret, if it has them.
  */
 import { readFileSync } from 'node:fs';
-import { startBridge } from './bridge/server.ts';
-import { check } from './bridge/ops/check-config.ts';
-import { configure, help } from './bridge/ops/config.ts';
-import { announce, fail, logOf, obeySignals, print } from './bridge/ops/process.ts';
-import { vitals } from './bridge/ops/process-metrics.ts';
+import { createBridge } from './bridge/server.ts';
+import { checkConfig } from './bridge/ops/check-config.ts';
+import { parseConfig, renderHelp, type Config } from './bridge/ops/config.ts';
+import { loadCreateSecret } from './bridge/ops/create-secret.ts';
+import { createListeners } from './bridge/ops/listeners.ts';
+import type { Log } from './bridge/ops/logger.ts';
+import { createLoggerFor, exitWithError, handleSignals, print, printUrls } from './bridge/ops/process.ts';
+import { startProcessMetrics } from './bridge/ops/process-metrics.ts';
+import { renderMetrics } from './bridge/ops/prometheus.ts';
+import { createRequestLog } from './bridge/ops/request-log.ts';
 
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs
 
 async function main(args: string[]): Promise<void> {
-  if (args.includes('--help')) return print(help());
+  if (args.includes('--help')) return print(renderHelp());
   if (args.includes('--version')) return print(`${RELEASE}\n`);
-  const { config, isCheck } = configure(args, process.env);
-  if (isCheck) return print(check(config, process.env));
-  const log = logOf(config);
-  const bridge = await startBridge(config, readFileSync(__filename), log, vitals(RELEASE));
-  obeySignals(config, bridge, log); // before anybody can know that it is there
-  announce(config, bridge);
+  const { config, isCheck } = parseConfig(args, process.env);
+  if (isCheck) return print(checkConfig(config, process.env));
+  await start(config, createLoggerFor(config));
 }
 
-main(process.argv.slice(2)).catch(fail);
+async function start(config: Config, log: Log): Promise<void> {
+  const { proxies, limits } = config;
+  const isSeparate = config.metricsAddress !== undefined; // everyone who reaches that address may see the metrics
+  const processMetrics = startProcessMetrics(RELEASE);
+  const bridge = createBridge({
+    limits,
+    publicUrl: config.publicUrl,
+    basePath: config.basePath,
+    bundle: readFileSync(__filename),
+    clients: proxies,
+    requestLog: createRequestLog(config, log),
+    checkCreateSecret: loadCreateSecret(config.createSecretFile),
+    isHttps: (request) => config.tls !== undefined || proxies.isForwardedHttps(request),
+    servesOperatorRoutes: !isSeparate,
+    maySeeMetrics: (request) => isSeparate || config.hasPublicMetrics || proxies.isLocal(request),
+    renderMetrics: () =>
+      renderMetrics(bridge.metrics, bridge.gauges(), limits, listeners.expiresAt()) + processMetrics(),
+  });
+  const listeners = createListeners(config, bridge.handlePublic, bridge.handleOperator, log);
+  bridge.attach(listeners.publicServer);
+  const urls = await listeners.listen();
+  const stop = async () => {
+    bridge.beginShutdown();
+    await listeners.close();
+  };
+  handleSignals(config, { stop, reloadCertificate: listeners.reloadCertificate }, log); // before anybody knows the URL
+  printUrls(config, urls);
+}
+
+main(process.argv.slice(2)).catch(exitWithError);

@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { BASH, run, start } from '../scripts/child-processes.mjs';
 import { ciphertextOf, fetching, open, pollOf, sendOf, sleep } from './connection.mjs';
-import { cpuMsOfEnded, figuresOf, missing, takeTurns, until } from './measure.mjs';
+import { cpuMsOfEnded, figuresOf, missing, interleave, until } from './measure.mjs';
 import { CHARACTERS } from './servers.mjs';
 import { SIZES, atPlace, curlPost, must, pair, processesOf, somebodyWaits } from './shell-clients.mjs';
 
@@ -36,9 +36,9 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
   const { laptop } = await pair(place);
   const script =
     `printf %s "$1" | node -e "$2" | ${hasJq ? WITH_JQ : WITHOUT_JQ} | curl -q -sS -o /dev/null ` +
-    `-H 'Content-Type: application/json' -H 'Authorization: Bearer 0' -H Expect: --data-binary @- '${place.floor}/send'`;
+    `-H 'Content-Type: application/json' -H 'Authorization: Bearer 0' -H Expect: --data-binary @- '${place.baseline}/send'`;
   const command = [BASH, '-c', script, 'bench', text, SEALING];
-  const samples = await takeTurns(rounds, {
+  const samples = await interleave(rounds, {
     say: async () => (await laptop.call('agentalk_say "$1"', text)).ms,
     node: async () => (await must(BASH, command.slice(1))).ms,
     curl: curlPost(place, characters),
@@ -50,19 +50,19 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
     {
       name: `say ${size}`,
       workload:
-        'agentalk_say as above; beside: a bash that seals with node -e (AES-256-GCM), builds JSON with jq and posts it; no signature, no copy kept, no order',
+        'agentalk_say as above; baseline: a bash that seals with node -e (AES-256-GCM), builds JSON with jq and posts it; no signature, no copy kept, no order',
       unit: 'ms',
       ours: { ...samples.say, processes: await laptop.processesOf('agentalk_say "$1"', text) },
-      beside: { name, ...samples.node, processes },
-      ...(size === '1 KB' && { goal: { ratio: 0.5 } }),
+      baseline: { name, ...samples.node, processes },
+      ...(size === '1 KB' && { target: { ratio: 0.5 } }),
       note,
     },
     {
       name: `${name} ${size}`,
-      workload: `the same bash; beside: a bare curl`,
+      workload: `the same bash; baseline: a bare curl`,
       unit: 'ms',
       ours: { ...samples.node, processes },
-      beside: { name: 'curl POST', ...samples.curl, processes: 1 },
+      baseline: { name: 'curl POST', ...samples.curl, processes: 1 },
       note,
     },
   ];
@@ -191,39 +191,39 @@ async function curlToCurl(place, rounds) {
   const piped = piping && throughPiping(place, piping.url);
   /** @type {Record<string, () => Promise<number>>} */
   const timed = { ...ours, ...(piped && { piping: async () => latency(await piped()) }) };
-  const times = await takeTurns(rounds, timed);
+  const times = await interleave(rounds, timed);
   /** @type {Record<string, () => ReturnType<typeof rate>>} */
   const rated = { bridge: () => rate(bridged), ...(piped && { piping: () => rate(piped) }) };
-  const rates = await takeTurns(rounds, rated);
+  const rates = await interleave(rounds, rated);
   piping?.stop();
-  const beside = (/** @type {Record<string, import('./measure.mjs').Measured>} */ { piping: measured }) => ({
-    ...(piping && measured && { beside: { name: `piping-server ${piping.version}`, ...measured } }),
-    ...(why && { missing: `beside it, ${why}` }),
+  const baseline = (/** @type {Record<string, import('./measure.mjs').Measured>} */ { piping: measured }) => ({
+    ...(piping && measured && { baseline: { name: `piping-server ${piping.version}`, ...measured } }),
+    ...(why && { missing: `baseline: ${why}` }),
   });
   const bytes = 'what 1 KB of text is when it is sealed';
   const none = { samples: [] };
   return [
     {
       name: 'curl to curl',
-      workload: `${bytes}, through the bridge, from the start of one curl to the end of the other, which waits; beside: the same bytes through piping-server`,
+      workload: `${bytes}, through the bridge, from the start of one curl to the end of the other, which waits; baseline: the same bytes through piping-server`,
       unit: 'ms',
       ours: times['bridge'] ?? none,
-      ...beside(times),
+      ...baseline(times),
     },
     {
       name: 'curl to curl, rate',
       workload: `${bytes}, ${MESSAGES} messages one after the other, both curls started at the same time`,
       unit: '/s',
       ours: rates['bridge'] ?? none,
-      ...beside(rates),
+      ...baseline(rates),
     },
     {
       name: 'say to shown',
       workload:
-        'agentalk_say of 1 KB, from its start to the end of agentalk_wait on the other side: sealed, signed, verified, kept; beside: curl to curl',
+        'agentalk_say of 1 KB, from its start to the end of agentalk_wait on the other side: sealed, signed, verified, kept; baseline: curl to curl',
       unit: 'ms',
       ours: times['client'] ?? none,
-      ...beside(times),
+      ...baseline(times),
     },
   ];
 }

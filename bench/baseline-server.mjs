@@ -1,5 +1,5 @@
 /**
- * The floor under the bridge: what anybody would write with node:http who parses the same request and answers the same
+ * The baseline of the bridge: what anybody would write with node:http who parses the same request and answers the same
  * JSON, and keeps nothing. Also what bare curls talk to.
  *
  *     POST /…    parses the JSON body, answers as the bridge does to a message with one recipient

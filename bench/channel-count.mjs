@@ -2,7 +2,7 @@
 import { freemem } from 'node:os';
 import { startBridge } from '../scripts/child-processes.mjs';
 import { sleep } from './connection.mjs';
-import { cpuMsOfRunning, figuresOf, missing, takeTurns } from './measure.mjs';
+import { cpuMsOfRunning, figuresOf, missing, interleave } from './measure.mjs';
 import { startCrowd } from './servers.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
@@ -18,7 +18,7 @@ async function channels({ levels, rounds, seconds }) {
   const possible = levels.filter((level) => level * BYTES_PER_CHANNEL < freemem() / 2);
   const all = await Promise.all(
     possible.map(async (level) => {
-      const bridge = await startBridge('--max-channels', '1000000', '--max-total-bytes', '64g');
+      const bridge = await startBridge('--max-channels', '1000000', '--max-memory-bytes', '64g');
       const crowd = startCrowd(bridge.url);
       await crowd.ask('open', { count: level });
       return { level, bridge, crowd };
@@ -43,7 +43,7 @@ async function channels({ levels, rounds, seconds }) {
     return `${cpuMs.toFixed(0)} ms with ${level}`;
   });
   /** @type {Record<string, import('./measure.mjs').Measured>} */
-  const measured = await takeTurns(rounds, Object.fromEntries(contenders));
+  const measured = await interleave(rounds, Object.fromEntries(contenders));
   for (const { crowd, bridge } of all) {
     await crowd.stop();
     await bridge.stop();
@@ -56,8 +56,8 @@ async function channels({ levels, rounds, seconds }) {
       (name.includes('any') ? 'each time to any of the channels of two' : `to ${FEW} of the channels of two`),
     unit: /** @type {const} */ ('ms'),
     ours: { samples },
-    ...(name !== least && { beside: { name: least, samples: measured[least]?.samples ?? [] } }),
-    ...(name !== least && !name.includes('any') && { goal: { ratio: 1.2 } }),
+    ...(name !== least && { baseline: { name: least, samples: measured[least]?.samples ?? [] } }),
+    ...(name !== least && !name.includes('any') && { target: { ratio: 1.2 } }),
     note: `CPU in a second without messages: ${idle.join(', ')}`,
   }));
   const more = levels.filter((level) => !possible.includes(level));

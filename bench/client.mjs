@@ -1,10 +1,10 @@
-/** What an agent waits for: the real client as it is used, a fresh shell for each call, beside a bare curl. */
+/** What an agent waits for: the real client as it is used, a fresh shell for each call, compared with a bare curl. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BASH, CLIENT } from '../scripts/child-processes.mjs';
 import { sleep } from './connection.mjs';
-import { cpuMsOfEnded, cpuMsOfGroup, figuresOf, takeTurns } from './measure.mjs';
+import { cpuMsOfEnded, cpuMsOfGroup, figuresOf, interleave } from './measure.mjs';
 import { SIZES, atPlace, curlGet, curlPost, must, pair, somebodyWaits } from './shell-clients.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
@@ -17,25 +17,25 @@ const MiB = KiB * KiB;
 /** @param {Place} place @param {Size} size @param {number} rounds @returns {Promise<Figure>} */
 async function say(place, { size, text, characters }, rounds) {
   const { laptop } = await pair(place);
-  const samples = await takeTurns(rounds, {
+  const samples = await interleave(rounds, {
     say: async () => (await laptop.call('agentalk_say "$1"', text)).ms,
     curl: curlPost(place, characters),
   });
   const processes = await laptop.processesOf('agentalk_say "$1"', text);
   return {
     name: `say ${size}`,
-    workload: 'a new shell, session sourced, text signed, sealed, kept and sent; beside: the same bytes, sealed',
+    workload: 'a new shell, session sourced, text signed, sealed, kept and sent; baseline: the same bytes, sealed',
     unit: 'ms',
     ours: { ...samples.say, processes },
-    beside: { name: 'curl POST', ...samples.curl, processes: 1 },
-    ...(size === '1 KB' && { goal: { ratio: 8 } }),
+    baseline: { name: 'curl POST', ...samples.curl, processes: 1 },
+    ...(size === '1 KB' && { target: { ratio: 8 } }),
   };
 }
 
 /** @param {Place} place @param {Size} size @param {number} rounds @returns {Promise<Figure>} */
 async function dm(place, { size, text, characters }, rounds) {
   const { laptop } = await pair(place);
-  const samples = await takeTurns(rounds, {
+  const samples = await interleave(rounds, {
     dm: async () => (await laptop.call('agentalk_dm server "$1"', text)).ms,
     curl: curlPost(place, characters),
   });
@@ -45,14 +45,14 @@ async function dm(place, { size, text, characters }, rounds) {
     workload: 'the same to one, sealed for it alone',
     unit: 'ms',
     ours: { ...samples.dm, processes },
-    beside: { name: 'curl POST', ...samples.curl, processes: 1 },
+    baseline: { name: 'curl POST', ...samples.curl, processes: 1 },
   };
 }
 
 /** @param {Place} place @param {Size} size @param {number} rounds @returns {Promise<Figure>} */
 async function receive(place, { size, text, characters }, rounds) {
   const { laptop, server } = await pair(place);
-  const samples = await takeTurns(rounds, {
+  const samples = await interleave(rounds, {
     wait: async () => {
       await laptop.call('agentalk_say "$1"', text);
       const before = cpuMsOfEnded();
@@ -69,7 +69,7 @@ async function receive(place, { size, text, characters }, rounds) {
     workload: 'agentalk_wait with a message there: fetched, opened, verified, kept, shown',
     unit: 'ms',
     ours: { ...samples.wait, processes },
-    beside: { name: 'curl GET', ...samples.curl, processes: 1 },
+    baseline: { name: 'curl GET', ...samples.curl, processes: 1 },
   };
 }
 
@@ -77,7 +77,7 @@ async function receive(place, { size, text, characters }, rounds) {
 async function pairing(place, rounds) {
   /** @type {number[]} */
   const both = [];
-  const { join: ours } = await takeTurns(rounds, {
+  const { join: ours } = await interleave(rounds, {
     join: async () => {
       const { joinMs, bothMs } = await pair(place);
       both.push(bothMs);
@@ -92,7 +92,7 @@ async function pairing(place, rounds) {
         'from the start of join, while the other waits, to its PAIRED; CPU of both, create included; processes of join',
       unit: 'ms',
       ours: { ...ours, processes: counted?.processes },
-      goal: { value: 1000 },
+      target: { value: 1000 },
     },
     {
       name: '… on both sides',
@@ -128,15 +128,15 @@ async function file(place, megabytes, rounds) {
     },
     bare: barePipeline(place, path, size),
   };
-  const samples = await takeTurns(rounds, contenders, { isLong: true });
+  const samples = await interleave(rounds, contenders, { isLong: true });
   return [
     {
       name: `file of ${megabytes} MB`,
       workload: `${megabytes} MB of random bytes, sent, then received and compared; compared with openssl enc, curl -T, curl -o, openssl enc -d of the same bytes`,
       unit: 'ms',
       ours: samples.file,
-      beside: { name: 'openssl and curl', ...samples.bare, processes: 4 },
-      ...(megabytes > 1 && { goal: { ratio: 3 } }),
+      baseline: { name: 'openssl and curl', ...samples.bare, processes: 4 },
+      ...(megabytes > 1 && { target: { ratio: 3 } }),
     },
     {
       name: `… sent`,
@@ -154,12 +154,22 @@ async function file(place, megabytes, rounds) {
 }
 
 /** What the same bytes take without any protocol. */
-function barePipeline(/** @type {Place} */ { folder, floor }, /** @type {string} */ path, /** @type {number} */ size) {
-  const env = { PASS: 'agentalk/1 file 0', IN: path, OUT: join(folder, 'bare'), FLOOR: floor, SIZE: String(size) };
+function barePipeline(
+  /** @type {Place} */ { folder, baseline },
+  /** @type {string} */ path,
+  /** @type {number} */ size,
+) {
+  const env = {
+    PASS: 'agentalk/1 file 0',
+    IN: path,
+    OUT: join(folder, 'bare'),
+    BASELINE: baseline,
+    SIZE: String(size),
+  };
   const code =
     'aes() { openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:PASS -iv 00000000000000000000000000000000 "$@" 2>/dev/null; }; ' +
-    'aes -in "$IN" -out "$OUT.enc" && curl -q -sS -H Expect: -o /dev/null -T "$OUT.enc" "$FLOOR/put" && ' +
-    'curl -q -sS -o "$OUT.got" "$FLOOR/bytes/$SIZE" && aes -d -in "$OUT.got" -out "$OUT.dec"';
+    'aes -in "$IN" -out "$OUT.enc" && curl -q -sS -H Expect: -o /dev/null -T "$OUT.enc" "$BASELINE/put" && ' +
+    'curl -q -sS -o "$OUT.got" "$BASELINE/bytes/$SIZE" && aes -d -in "$OUT.got" -out "$OUT.dec"';
   return async () => (await must(BASH, ['-c', code], { env })).ms;
 }
 
@@ -182,7 +192,7 @@ async function seal({ folder }, rounds) {
   const bare =
     'openssl enc -aes-256-ctr -nosalt -md sha256 -pass env:PASS -iv 00000000000000000000000000000001 <"$IN" 2>/dev/null |' +
     ' openssl base64 -A >"$TMP.out"';
-  const samples = await takeTurns(rounds, {
+  const samples = await interleave(rounds, {
     seal: async () => (await must(BASH, ['-p', '-c', sealing], { env })).ms,
     openssl: async () => (await must(BASH, ['-c', bare], { env })).ms,
   });
@@ -191,8 +201,8 @@ async function seal({ folder }, rounds) {
     workload: 'a whole bash: the client read, AES-256-GCM, base64; compared with openssl alone, without a tag',
     unit: 'ms',
     ours: samples.seal,
-    beside: { name: 'openssl', ...samples.openssl },
-    goal: { value: 600 },
+    baseline: { name: 'openssl', ...samples.openssl },
+    target: { value: 600 },
   };
 }
 

@@ -105,7 +105,7 @@ const hash = (/** @type {string} */ label, /** @type {string} */ text) =>
   createHash('sha256').update(`agentalk/1 ${label} ${text}`).digest('hex');
 
 let nonces = 0;
-/** Sealed, as far as a bridge can tell: each with a nonce of its own. */
+/** Sealed, as far as a bridge can tell: each with a new nonce. */
 const sealed = (/** @type {string} */ ciphertext) =>
   `"nonce":"${(++nonces).toString(16).padStart(24, '0')}","ciphertext":"${ciphertext}","tag":"${'0'.repeat(32)}"`;
 /** As many characters of base64, a multiple of four. */

@@ -1,5 +1,5 @@
 /**
- * Very many channels and waiting polls, held by a process of its own: `node crowd.mjs URL`. It does what each line on
+ * Very many channels and waiting polls, held by a separate process: `node idle-load.mjs URL`. It does what each line on
  * standard input says, JSON with one of the names below, and answers with a line.
  */
 import { createInterface } from 'node:readline';
@@ -55,7 +55,7 @@ const COMMANDS = {
     }
   },
 
-  /** Polls of the floor, which never answers. */
+  /** Polls of the baseline, which never answers. */
   async hang({ count = 0 }) {
     for (const all = listeners.length + count; listeners.length < all;) {
       const connection = new Connection(url);

@@ -1,5 +1,5 @@
 /** How long a message is on its way, at a tenth, half and nine tenths of what the bridge can carry. */
-import { figuresOf, median, takeTurns } from './measure.mjs';
+import { figuresOf, median, interleave } from './measure.mjs';
 import { CHARACTERS, load, rateOf, withServers } from './servers.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
@@ -10,15 +10,15 @@ const QUANTILES = /** @type {const} */ ({ p50: 'p50', p99: 'p99', p999: 'p99.9' 
 
 /** @param {{rounds: number, seconds: number}} extent @returns {Promise<Figure[]>} */
 async function latency({ rounds, seconds }) {
-  return withServers(async (bridge, floor) => {
+  return withServers(async (bridge, baseline) => {
     const job = { connections: CHANNELS, characters: CHARACTERS, seconds };
-    const most = await takeTurns(rounds, {
+    const most = await interleave(rounds, {
       bridge: () => rateOf(load(bridge, { ...job, work: 'fanout', listeners: 1 })),
-      floor: () => rateOf(load(floor, { ...job, work: 'send', path: '/send' })),
+      baseline: () => rateOf(load(baseline, { ...job, work: 'send', path: '/send' })),
     });
 
     /** What each run said, by contender. @type {Record<string, Awaited<ReturnType<typeof load>>[]>} */
-    const runs = { floor: [] };
+    const runs = { baseline: [] };
     const pace = async (/** @type {string} */ name, /** @type {() => ReturnType<typeof load>} */ start) => {
       const result = await start();
       (runs[name] ??= []).push(result);
@@ -31,9 +31,9 @@ async function latency({ rounds, seconds }) {
       percent,
       () => pace(`${percent}`, () => load(bridge, { ...paced, rate: share(most.bridge, percent) })),
     ]);
-    const halfFloor = () => load(floor, { ...paced, path: '/send', rate: share(most.floor, 50) });
-    const contenders = { floor: () => pace('floor', halfFloor), ...Object.fromEntries(levels) };
-    await takeTurns(rounds, contenders, { isLong: true });
+    const halfBaseline = () => load(baseline, { ...paced, path: '/send', rate: share(most.baseline, 50) });
+    const contenders = { baseline: () => pace('baseline', halfBaseline), ...Object.fromEntries(levels) };
+    await interleave(rounds, contenders, { isLong: true });
 
     const samples = (/** @type {string} */ name, /** @type {keyof typeof QUANTILES} */ q) => ({
       samples: (runs[name] ?? []).map((result) => result[q]),
@@ -42,10 +42,10 @@ async function latency({ rounds, seconds }) {
     return [
       {
         name: 'most',
-        workload: `${spread}, the next when it is delivered; beside: answers to the same POSTs`,
+        workload: `${spread}, the next when it is delivered; baseline: answers to the same POSTs`,
         unit: '/s',
         ours: most.bridge,
-        beside: { name: 'bare node:http', ...most.floor },
+        baseline: { name: 'bare node:http', ...most.baseline },
       },
       ...LEVELS.flatMap((percent) =>
         Object.entries(QUANTILES).map(([q, name]) => {
@@ -54,11 +54,11 @@ async function latency({ rounds, seconds }) {
           const late = told.reduce((sum, { missing }) => sum + missing, 0);
           return {
             name: `${name} at ${percent} %`,
-            workload: `${spread}, at even intervals, from when it was due to its delivery; beside: POST to answer at half of the most`,
+            workload: `${spread}, at even intervals, from when it was due to its delivery; baseline: POST to answer at half of the most`,
             unit: /** @type {const} */ ('ms'),
             ours: samples(`${percent}`, key),
-            beside: { name: 'bare node:http', ...samples('floor', key) },
-            ...(name === 'p99' && percent === 50 && { goal: { ratio: 5 } }),
+            baseline: { name: 'bare node:http', ...samples('baseline', key) },
+            ...(name === 'p99' && percent === 50 && { target: { ratio: 5 } }),
             note:
               `${Math.round(share(most.bridge, percent))} messages/s, ${told[0]?.messages ?? 0} in each of ${rounds} rounds` +
               (late > 0 ? `; ${late} did not arrive within 10 s` : ''),

@@ -1,5 +1,5 @@
 /**
- * The load generator, a process of its own: `node load.mjs JSON` prints what it counted, as JSON.
+ * The load generator, a separate process: `node load.mjs JSON` prints what it counted, as JSON.
  *
  * send, get and fanout go as fast as the answers come; pace keeps to a rate, whatever the answers do.
  */
@@ -34,7 +34,7 @@ const listener = () => {
 
 const times = (/** @type {number} */ count, /** @type {() => any} */ make) => Array.from({ length: count }, make);
 
-/** One of two in a channel of its own; or, with `path`, nobody special. */
+/** One of two in a separate channel; or, with `path`, nobody special. */
 async function enter() {
   const connection = new Connection(url);
   const { room, members } =

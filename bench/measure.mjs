@@ -12,18 +12,18 @@ import { tidily } from '../scripts/child-processes.mjs';
  */
 
 /**
- * What was measured, on what work, and beside what.
+ * What was measured, on what work, and its baseline.
  *
  * @typedef {{
  *   name: string,
  *   workload: string,
  *   unit: Unit,
  *   ours: Measured,
- *   beside?: Measured & {name: string},
- *   goal?: {ratio?: number, value?: number},
+ *   baseline?: Measured & {name: string},
+ *   target?: {ratio?: number, value?: number},
  *   note?: string,
  *   missing?: string,
- * }} Figure `goal` is the least for rates, else the most; of the ratio ours to beside, or of ours. `missing` says why
+ * }} Figure `target` is the least for rates, else the most; of the ratio ours to baseline, or of ours. `missing` says why
  *   something could not be measured
  */
 
@@ -43,9 +43,9 @@ export const median = (/** @type {readonly number[]} */ samples) => quantile(sam
  *
  * @param {Figure} figure
  */
-export function ratioOf({ ours: { samples }, beside }) {
-  if (!beside) return undefined;
-  const others = beside.samples;
+export function ratioOf({ ours: { samples }, baseline }) {
+  if (!baseline) return undefined;
+  const others = baseline.samples;
   if (samples.length !== others.length) return median(samples) / median(others);
   return median(samples.map((sample, round) => sample / (others[round] ?? NaN)));
 }
@@ -82,7 +82,7 @@ export function missing(name, error) {
  *   sample; the CPU time is that of the processes that have ended meanwhile, if it does not say
  * @returns {Promise<Record<Name, Measured>>}
  */
-export async function takeTurns(rounds, contenders, { isLong = false } = {}) {
+export async function interleave(rounds, contenders, { isLong = false } = {}) {
   const names = /** @type {Name[]} */ (Object.keys(contenders));
   const all = new Map(names.map((name) => [name, { samples: /** @type {number[]} */ ([]), cpuMs: 0 }]));
   for (const name of isLong ? [] : names) await contenders[name]();
@@ -130,7 +130,7 @@ export function cpuMsOfGroup(/** @type {number | undefined} */ group) {
 export async function until(condition, seconds = 20) {
   const patience = Date.now() + seconds * 1000;
   while (!(await condition())) {
-    if (Date.now() > patience) throw new Error(`waited ${seconds} s in vain for: ${condition}`);
+    if (Date.now() > patience) throw new Error(`waited ${seconds} s without success for: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

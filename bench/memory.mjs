@@ -1,13 +1,13 @@
 /** What things take in the bridge's memory: by how much its resident size grows, without garbage, for very many of them. */
 import { figuresOf } from './measure.mjs';
-import { COLLECTING, memoryOf, startCollectingBridge, startCrowd, startFloor } from './servers.mjs';
+import { COLLECTING, memoryOf, startCollectingBridge, startCrowd, startBaseline } from './servers.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
 
 /** @param {{rounds: number, count: number, messages: number}} extent @returns {Promise<Figure[]>} */
 async function memory({ rounds, count, messages }) {
-  /** @type {Record<'empty' | 'channel' | 'poll' | 'message' | 'emptyFloor' | 'pollFloor', number[]>} */
-  const samples = { empty: [], channel: [], poll: [], message: [], emptyFloor: [], pollFloor: [] };
+  /** @type {Record<'empty' | 'channel' | 'poll' | 'message' | 'emptyBaseline' | 'pollBaseline', number[]>} */
+  const samples = { empty: [], channel: [], poll: [], message: [], emptyBaseline: [], pollBaseline: [] };
   for (let round = 0; round < rounds; round++) {
     const bridge = await startCollectingBridge();
     const crowd = startCrowd(bridge.url);
@@ -19,31 +19,31 @@ async function memory({ rounds, count, messages }) {
     await crowd.stop();
     await bridge.stop();
 
-    const floor = await startFloor(...COLLECTING);
-    const others = startCrowd(floor.url);
-    samples.emptyFloor.push(await memoryOf(floor));
-    samples.pollFloor.push(await growth(floor, others, 'hang', count));
+    const baseline = await startBaseline(...COLLECTING);
+    const others = startCrowd(baseline.url);
+    samples.emptyBaseline.push(await memoryOf(baseline));
+    samples.pollBaseline.push(await growth(baseline, others, 'hang', count));
     await others.stop();
-    await floor.stop();
+    await baseline.stop();
   }
   const how = 'resident size after a full garbage collection';
   const figure = (
     /** @type {string} */ name,
     /** @type {string} */ workload,
     /** @type {number[]} */ ours,
-    /** @type {number[] | undefined} */ beside = undefined,
+    /** @type {number[] | undefined} */ baseline = undefined,
   ) => ({
     ...{ name, workload: `${workload}; ${how}`, unit: /** @type {const} */ ('B'), ours: { samples: ours } },
-    ...(beside && { beside: { name: 'bare node:http', samples: beside } }),
+    ...(baseline && { baseline: { name: 'bare node:http', samples: baseline } }),
   });
   return [
-    figure('empty', 'a bridge that has just started', samples.empty, samples.emptyFloor),
+    figure('empty', 'a bridge that has just started', samples.empty, samples.emptyBaseline),
     figure('idle channel', `${count} more channels of two, nobody connected`, samples.channel),
     figure(
       'waiting poll',
-      `${count} polls more, connection included; beside: requests that are not answered`,
+      `${count} polls more, connection included; baseline: requests that are not answered`,
       samples.poll,
-      samples.pollFloor,
+      samples.pollBaseline,
     ),
     figure(
       'held message',
@@ -58,7 +58,7 @@ async function memory({ rounds, count, messages }) {
  *
  * @param {import('./servers.mjs').Server} server
  * @param {ReturnType<typeof startCrowd>} crowd
- * @param {string} name of crowd.mjs's commands
+ * @param {string} name of idle-load.mjs's commands
  * @param {number} count
  */
 async function growth(server, crowd, name, count) {

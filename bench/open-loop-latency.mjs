@@ -1,6 +1,6 @@
 /**
  * Messages that leave at even intervals, and how long each of them takes. Time counts from when a message was due, not
- * from when it could go out: a server that falls behind can't hide it by slowing down whoever measures.
+ * from when it could go out: a server that falls behind can't hide it by slowing down the measurement.
  */
 import { sleep } from './connection.mjs';
 import { quantile } from './measure.mjs';

@@ -1,12 +1,12 @@
 /** One bridge with more and more waiting polls: its memory, and how long a message takes to any one of them. */
 import { run, BASH } from '../scripts/child-processes.mjs';
-import { figuresOf, missing, takeTurns } from './measure.mjs';
+import { figuresOf, missing, interleave } from './measure.mjs';
 import { memoryOf, startCollectingBridge, startCrowd } from './servers.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
 
 const LEAST = 1000;
-/** What the bridge, and whoever polls, has open beside its polls. */
+/** What the bridge and its clients have open in addition to the polls. */
 const OTHER_FILES = 200;
 
 /** @param {{levels: number[], rounds: number, seconds: number}} extent @returns {Promise<Figure[]>} */
@@ -33,18 +33,24 @@ async function polls({ levels, rounds, seconds }) {
       times[name].push(told);
       return told.p50;
     };
-    await takeTurns(rounds, { many: () => timed('many'), few: () => timed('few') }, { isLong: true });
+    await interleave(rounds, { many: () => timed('many'), few: () => timed('few') }, { isLong: true });
     const polling = `${level} polls waiting, two in each channel; the bridge's resident size after a full garbage collection`;
     const sending = '200 messages of 1 KB each second, each to any of them, from when it was due to its delivery';
     figures.push(
-      { name: `${level}: memory`, workload: polling, unit: 'B', ours: { samples: [resident] }, goal: { value: 500e6 } },
+      {
+        name: `${level}: memory`,
+        workload: polling,
+        unit: 'B',
+        ours: { samples: [resident] },
+        target: { value: 500e6 },
+      },
       .../** @type {const} */ (['p50', 'p99']).map((q) => ({
         name: `${level}: ${q}`,
-        workload: `${sending}; beside: the same with ${LEAST} polls, in turns`,
+        workload: `${sending}; baseline: the same with ${LEAST} polls, in turns`,
         unit: /** @type {const} */ ('ms'),
         ours: { samples: times.many.map((told) => told[q]) },
-        beside: { name: `${LEAST} polls`, samples: times.few.map((told) => told[q]) },
-        ...(q === 'p50' && { goal: { ratio: 2 } }),
+        baseline: { name: `${LEAST} polls`, samples: times.few.map((told) => told[q]) },
+        ...(q === 'p50' && { target: { ratio: 2 } }),
       })),
     );
   }

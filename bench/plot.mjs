@@ -1,5 +1,5 @@
 /**
- * Figures as bars, drawn as SVG: ours in colour, what stands beside it in grey, a thin line over the middle half of the
+ * Figures as bars, drawn as SVG: ours in colour, the baseline in grey, a thin line over the IQR of the
  * samples. It brings its own background, and follows the reader's light or dark.
  */
 import { median, quantile } from './measure.mjs';
@@ -15,18 +15,18 @@ const AXES = { ms: 'time, less is better', '/s': 'for each second, more is bette
 const LOGARITHMIC = 30;
 
 const STYLE = `
-  .paper { fill: #fffdf7 } .ink { fill: #1c1f1e } .soft { fill: #595d58 } .ours { fill: #0a6657 } .beside { fill: #b9b4a5 }
+  .paper { fill: #fffdf7 } .ink { fill: #1c1f1e } .soft { fill: #595d58 } .ours { fill: #0a6657 } .baseline { fill: #b9b4a5 }
   .line { stroke: #d8d3c5 } .half { stroke: #1c1f1e } text { font: 12px system-ui, sans-serif } .title { font-weight: 600 }
   text { stroke: #fffdf7; stroke-width: 3px; paint-order: stroke; stroke-linejoin: round }
   @media (prefers-color-scheme: dark) {
-    .paper { fill: #1a1e21 } .ink { fill: #e8e5dc } .soft { fill: #a3a79f } .ours { fill: #62d2b7 } .beside { fill: #5a6164 }
+    .paper { fill: #1a1e21 } .ink { fill: #e8e5dc } .soft { fill: #a3a79f } .ours { fill: #62d2b7 } .baseline { fill: #5a6164 }
     .line { stroke: #343a3d } .half { stroke: #e8e5dc } text { stroke: #1a1e21 }
   }`;
 
-const LEGEND = ['ours', 'beside']
+const LEGEND = ['ours', 'baseline']
   .map((kind, i) => {
     const x = WIDTH - RIGHT + i * 80;
-    const words = ['agentalk', 'beside it'][i];
+    const words = ['agentalk', 'baseline'][i];
     return `<rect class="${kind}" x="${x}" y="18" width="10" height="10"/><text class="soft" x="${x + 15}" y="28">${words}</text>`;
   })
   .join('');
@@ -49,10 +49,10 @@ function powers(least, most) {
   return Array.from({ length: Math.max(1, high - low) + 1 }, (_, i) => 10 ** (low + i));
 }
 
-/** All figures of one unit, under a heading of their own. @param {Unit} unit @param {Figure[]} figures @param {number} top */
+/** All figures of one unit, under a separate heading. @param {Unit} unit @param {Figure[]} figures @param {number} top */
 function section(unit, figures, top) {
   const values = figures
-    .flatMap(({ ours, beside }) => [ours, ...(beside ? [beside] : [])])
+    .flatMap(({ ours, baseline }) => [ours, ...(baseline ? [baseline] : [])])
     .filter(({ samples }) => samples.length > 0)
     .map(({ samples }) => median(samples));
   const [least, most] = [Math.min(...values), Math.max(...values)];
@@ -64,10 +64,10 @@ function section(unit, figures, top) {
     return LEFT + Math.min(1, Math.max(0, share)) * (WIDTH - LEFT - RIGHT);
   };
   let y = top + HEAD;
-  const bars = figures.flatMap(({ name, ours, beside }) => {
+  const bars = figures.flatMap(({ name, ours, baseline }) => {
     const both = [
       { ...ours, kind: 'ours', name: '' },
-      { samples: [], ...beside, kind: 'beside' },
+      { samples: [], ...baseline, kind: 'baseline' },
     ].filter(({ samples }) => samples.length > 0);
     const middle = y + (both.length * BAR) / 2 + 4;
     const label = `<text class="ink" x="${LEFT - 8}" y="${round(middle)}" text-anchor="end">${escape(name)}</text>`;
@@ -100,8 +100,8 @@ function section(unit, figures, top) {
 const inWords = (/** @type {readonly Figure[]} */ figures) =>
   figures
     .filter(({ ours }) => ours.samples.length > 0)
-    .map(({ name, ours, beside, unit }) => {
-      const other = beside?.samples.length ? `, ${beside.name} ${quantity(median(beside.samples), unit)}` : '';
+    .map(({ name, ours, baseline, unit }) => {
+      const other = baseline?.samples.length ? `, ${baseline.name} ${quantity(median(baseline.samples), unit)}` : '';
       return `${name} ${quantity(median(ours.samples), unit)}${other}`;
     })
     .join('; ');

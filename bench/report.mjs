@@ -1,4 +1,4 @@
-/** performance.md and its plots, from the figures of one run. */
+/** results.md and its plots, from the figures of one run. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../scripts/child-processes.mjs';
@@ -18,15 +18,15 @@ const GROUPS = {
   polls: ['Waiting polls', 'Whether it matters to a message how many others wait.'],
   channels: ['Channels', 'Whether it matters to a message how many other channels there are.'],
   client: ['The client', 'What an agent waits for, a fresh shell for each call.'],
-  peers: ['Beside it', 'What else one could take for the same, in the same run.'],
+  peers: ['Alternatives', 'What else one could take for the same, in the same run.'],
 };
 
 /** The sentences that most readers come for. */
-function inShort(/** @type {Run['results']} */ results) {
+function summary(/** @type {Run['results']} */ results) {
   const find = (/** @type {string} */ group, /** @type {RegExp} */ name) =>
     results[group]?.findLast((figure) => name.test(figure.name) && figure.ours.samples.length > 0);
   const value = (/** @type {Figure} */ { ours, unit }) => `**${quantity(median(ours.samples), unit)}**`;
-  const other = (/** @type {Figure} */ { beside, unit }) => quantity(median(beside?.samples ?? []), unit);
+  const other = (/** @type {Figure} */ { baseline, unit }) => quantity(median(baseline?.samples ?? []), unit);
   const times = (/** @type {Figure} */ figure) => `${quantity(ratioOf(figure) ?? NaN, 'x').slice(0, -1)} times`;
   /** @type {[Figure | undefined, (figure: Figure) => string][]} */
   const sentences = [
@@ -67,7 +67,7 @@ function tableOf(figures) {
   const verdict = (/** @type {boolean | undefined} */ isMet) =>
     isMet === undefined ? '' : isMet ? ': met' : ': **missed**';
   const lines = rows.map(({ cells, isMet }) =>
-    line(cells.map((cell, i) => (heads[i] === 'goal' ? cell + verdict(isMet) : cell))),
+    line(cells.map((cell, i) => (heads[i] === 'target' ? cell + verdict(isMet) : cell))),
   );
   return [line(['what', ...heads.slice(1)]), line(heads.map(() => '---')), ...lines].join('\n');
 }
@@ -80,7 +80,7 @@ function workloads(figures) {
   return [...all].map(([about, names]) => `- **${names.join('; ')}**: ${about}`).join('\n');
 }
 
-/** @param {Run} run @param {string} folder @returns {Promise<string>} the file, whose plots are in images/ beside it */
+/** @param {Run} run @param {string} folder @returns {Promise<string>} the file, whose plots are in images/ next to it */
 export async function report({ machine, date, loads, isQuick, results }, folder) {
   const images = join(folder, 'images');
   mkdirSync(images, { recursive: true });
@@ -88,23 +88,24 @@ export async function report({ machine, date, loads, isQuick, results }, folder)
     const figures = results[name];
     if (!figures) return [];
     const drawing = plot(title, figures);
-    if (drawing) writeFileSync(join(images, `performance-${name}.svg`), drawing);
-    const image = drawing ? [`![The same as bars.](images/performance-${name}.svg)`] : [];
+    if (drawing) writeFileSync(join(images, `${name}.svg`), drawing);
+    const image = drawing ? [`![The same as bars.](images/${name}.svg)`] : [];
     return [`## ${title}`, question, ...image, tableOf(figures), workloads(figures)];
   });
   const text = [
     '# Performance',
-    'How near bridge and client are to their floors: a bare node:http handler that parses the same requests and answers ' +
-      'the same JSON, and a bare `curl` that carries the same bytes. What stands in one table was measured in one run in which the ' +
-      'contenders took turns, so that whatever else the machine did hit them alike. Figures are medians, with the ' +
-      'middle half of the n samples in brackets; a ratio is ours to what stands beside it, the median of the rounds; CPU is the processor time for ' +
-      'one of what the row counts. `npm run bench -- --report` makes this page, nothing here is written by hand.',
+    'Bridge and client, compared with a baseline. For the bridge that is a bare node:http handler that parses the same ' +
+      'requests and answers the same JSON; for the client it is a bare `curl` that carries the same bytes.',
+    'Each table was measured in one run in which the contenders took turns, so that other work of the machine hit all ' +
+      'of them alike. Figures are medians, with the interquartile range (IQR) of the n samples in brackets. A ratio is ' +
+      'ours to the baseline, the median of the rounds. CPU is the processor time for one of what the row counts. ' +
+      '`npm run bench -- --report` makes this page.',
     `${isQuick ? '**A shortened run (`--quick`)**, ' : 'Measured '}on ${date}, on ${machine}; load averages from before it to its end: ${loads.map((load) => load.toFixed(2)).join(', ')}. What is measured makes a load of about 1 to 2 by itself.`,
-    inShort(results).join('\n'),
+    summary(results).join('\n'),
     ...sections,
   ].join('\n\n');
   const { format, resolveConfig } = await import('prettier');
-  const path = join(folder, 'performance.md');
+  const path = join(folder, 'results.md');
   const style = await resolveConfig(join(ROOT, 'package.json'));
   writeFileSync(path, await format(text, { ...style, parser: 'markdown' }));
   return path;

@@ -1,10 +1,10 @@
 /**
- * How fast it is, and how near to the floor: medians and ratios within one run, in which the contenders take turns.
+ * How fast it is, and compared with a baseline: medians and ratios within one run, in which the contenders take turns.
  *
  *     npm run bench                       everything, about a quarter of an hour
  *     npm run bench -- client bridge      some groups: client, bridge, wrk, latency, memory, polls, channels, peers
  *     npm run bench -- --quick            fewer rounds, shorter ones, less of everything
- *     npm run bench -- --report           docs/performance.md with its plots, too
+ *     npm run bench -- --report           bench/results.md with its plots, too
  *     npm run bench -- --into FOLDER      the same, but there
  *     npm run bench -- --json FILE        the samples, too
  *     npm run bench -- --from FILE        nothing is measured: the samples of an earlier run
@@ -115,5 +115,5 @@ function readRun(/** @type {string} */ path) {
 
 const result = values.from === undefined ? await measure() : readRun(values.from);
 keep(result);
-const folder = values.into ?? (values.report ? join(ROOT, 'docs') : undefined);
+const folder = values.into ?? (values.report ? join(ROOT, 'bench') : undefined);
 if (folder !== undefined) console.log(`\n${await report(result, folder)}`);

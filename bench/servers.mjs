@@ -1,4 +1,4 @@
-/** The servers that are measured, and the load that is put on them; each a process of its own. */
+/** The servers that are measured, and the load that is put on them; each a separate process. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BRIDGE, run, start, startBridge, startServer } from '../scripts/child-processes.mjs';
@@ -11,22 +11,22 @@ export const program = (/** @type {string} */ name) => fileURLToPath(new URL(nam
 /** A text of 1 KB with its frame, sealed, in base64. */
 export const CHARACTERS = 1808;
 
-export const startFloor = (/** @type {string[]} */ ...options) =>
+export const startBaseline = (/** @type {string[]} */ ...options) =>
   startServer([...options, program('baseline-server.mjs')]);
 
 /**
  * Starts both servers and hands them to `work`.
  *
  * @template T
- * @param {(bridge: Server, floor: Server) => Promise<T>} work
+ * @param {(bridge: Server, baseline: Server) => Promise<T>} work
  * @param {string[]} flags of the bridge
  */
 export async function withServers(work, ...flags) {
-  const [bridge, floor] = await Promise.all([startBridge(...flags), startFloor()]);
+  const [bridge, baseline] = await Promise.all([startBridge(...flags), startBaseline()]);
   try {
-    return await work(bridge, floor);
+    return await work(bridge, baseline);
   } finally {
-    await Promise.all([bridge.stop(), floor.stop()]);
+    await Promise.all([bridge.stop(), baseline.stop()]);
   }
 }
 
@@ -49,7 +49,7 @@ export async function load({ url, pid }, job) {
   return { ...counted, cpuMs: (cpuMsOfRunning(pid) - before) / counted.done };
 }
 
-/** @param {ReturnType<typeof load>} loading @returns what takeTurns wants to know of it */
+/** @param {ReturnType<typeof load>} loading @returns what interleave wants to know of it */
 export async function rateOf(loading) {
   const { rate, cpuMs } = await loading;
   return { sample: rate, cpuMs };
@@ -58,7 +58,7 @@ export async function rateOf(loading) {
 /** What lets a server collect its garbage when it is told to: see memoryOf. */
 export const COLLECTING = ['--expose-gc', '--require', program('collect.cjs')];
 export const startCollectingBridge = (/** @type {string[]} */ ...flags) =>
-  startServer([...COLLECTING, BRIDGE, '--port', '0', '--drain-window', '0', ...flags]);
+  startServer([...COLLECTING, BRIDGE, '--port', '0', '--drain-delay', '0', ...flags]);
 
 /** Resident bytes of a server that was started with COLLECTING, without garbage. */
 export async function memoryOf(/** @type {Server} */ { pid, stderr }) {
@@ -69,7 +69,7 @@ export async function memoryOf(/** @type {Server} */ { pid, stderr }) {
   return told().at(-1) ?? NaN;
 }
 
-/** Very many, in a process of its own: what `ask` can do is in crowd.mjs. */
+/** Very many, in a separate process: what `ask` can do is in idle-load.mjs. */
 export function startCrowd(/** @type {string} */ url) {
   const child = start(process.execPath, [program('idle-load.mjs'), url]);
   let stderr = '';

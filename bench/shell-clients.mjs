@@ -1,19 +1,19 @@
-/** Two that use the real client as agents do, a fresh shell for each call, and the bare curl that stands beside them. */
+/** Two that use the real client as agents do, a fresh shell for each call, and the bare curl that they are compared with. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BASH, CLIENT, makeFolder, run, start, startBridge } from '../scripts/child-processes.mjs';
 import { until } from './measure.mjs';
-import { startFloor } from './servers.mjs';
+import { startBaseline } from './servers.mjs';
 
-/** @typedef {{folder: string, bridge: string, floor: string}} Place a folder, and the URLs of the servers */
+/** @typedef {{folder: string, bridge: string, baseline: string}} Place a folder, and the URLs of the servers */
 
 /** Gives `work` a place, and clears it up. @param {(place: Place) => AsyncGenerator<import('./measure.mjs').Figure>} work */
 export async function* atPlace(work) {
   const folder = makeFolder('bench');
-  const [bridge, floor] = await Promise.all([startBridge(), startFloor()]);
-  yield* work({ folder, bridge: bridge.url, floor: floor.url });
-  await Promise.all([bridge.stop(), floor.stop()]);
+  const [bridge, baseline] = await Promise.all([startBridge(), startBaseline()]);
+  yield* work({ folder, bridge: bridge.url, baseline: baseline.url });
+  await Promise.all([bridge.stop(), baseline.stop()]);
 }
 
 const KiB = 1024;
@@ -117,7 +117,7 @@ function watch(/** @type {ReturnType<typeof start>} */ child) {
 
 /** Until somebody's poll waits at this bridge. */
 export const somebodyWaits = (/** @type {string} */ bridge) =>
-  until(async () => /^agentalk_waiting_polls [1-9]/m.test(await (await fetch(`${bridge}/metrics`)).text()));
+  until(async () => /^agentalk_polls_pending [1-9]/m.test(await (await fetch(`${bridge}/metrics`)).text()));
 
 /**
  * Two that have paired.
@@ -142,15 +142,16 @@ export const curl = async (/** @type {string[]} */ ...args) =>
   (await must('curl', ['-q', '-sS', '-o', '/dev/null', ...args])).ms;
 
 /** A bare curl that posts a file: what is in it has so many characters when it is sealed. */
-export function curlPost(/** @type {Place} */ { folder, floor }, /** @type {number} */ characters) {
+export function curlPost(/** @type {Place} */ { folder, baseline }, /** @type {number} */ characters) {
   const file = join(folder, `post-${characters}.json`);
   const fields = { participant_id: '0'.repeat(32), to: '*', nonce: '0'.repeat(24), tag: '0'.repeat(32) };
   writeFileSync(file, JSON.stringify({ ...fields, ciphertext: 'A'.repeat(characters) }));
-  return () => curl('-X', 'POST', '-H', 'Content-Type: application/json', '--data-binary', `@${file}`, `${floor}/send`);
+  return () =>
+    curl('-X', 'POST', '-H', 'Content-Type: application/json', '--data-binary', `@${file}`, `${baseline}/send`);
 }
 
 /** A bare curl that fetches an event with as many characters. */
 export const curlGet =
-  (/** @type {Place} */ { floor }, /** @type {number} */ characters) =>
+  (/** @type {Place} */ { baseline }, /** @type {number} */ characters) =>
   () =>
-    curl(`${floor}/${characters}`);
+    curl(`${baseline}/${characters}`);

@@ -18,7 +18,7 @@ export function quantity(value, unit) {
   return `${digits(value)} ${unit}`;
 }
 
-/** The median, and the middle half of the samples. @param {readonly number[]} samples @param {Unit} unit */
+/** The median, and the IQR of the samples. @param {readonly number[]} samples @param {Unit} unit */
 function amount(samples, unit) {
   if (samples.length === 0) return '';
   const [low = '', middle = '', high = ''] = [0.25, 0.5, 0.75].map((q) => quantity(quantile(samples, q), unit));
@@ -28,27 +28,27 @@ function amount(samples, unit) {
 }
 
 /** CPU time: ours, and how many times that of the other. */
-function cpu(/** @type {Figure} */ { ours: { cpuMs = NaN }, beside }) {
+function cpu(/** @type {Figure} */ { ours: { cpuMs = NaN }, baseline }) {
   if (Number.isNaN(cpuMs)) return '';
-  return quantity(cpuMs, 'ms') + (beside?.cpuMs ? `, ${quantity(cpuMs / beside.cpuMs, 'x')}` : '');
+  return quantity(cpuMs, 'ms') + (baseline?.cpuMs ? `, ${quantity(cpuMs / baseline.cpuMs, 'x')}` : '');
 }
 
 /** How many processes and threads: ours, and those of the other. */
-function processes(/** @type {Figure} */ { ours, beside }) {
+function processes(/** @type {Figure} */ { ours, baseline }) {
   if (ours.processes === undefined) return '';
-  return `${ours.processes}${beside?.processes === undefined ? '' : `, beside ${beside.processes}`}`;
+  return `${ours.processes}${baseline?.processes === undefined ? '' : `, baseline ${baseline.processes}`}`;
 }
 
 /** @param {Figure} figure @returns {{text: string, isMet: boolean | undefined}} */
-function judge({ goal, unit, ...figure }) {
-  if (!goal) return { text: '', isMet: undefined };
-  const value = goal.ratio === undefined ? median(figure.ours.samples) : (ratioOf({ unit, ...figure }) ?? NaN);
-  const limit = goal.ratio ?? goal.value ?? NaN;
-  const text = `${unit === '/s' ? 'at least' : 'at most'} ${quantity(limit, goal.ratio === undefined ? unit : 'x')}`;
+function compareWithTarget({ target, unit, ...figure }) {
+  if (!target) return { text: '', isMet: undefined };
+  const value = target.ratio === undefined ? median(figure.ours.samples) : (ratioOf({ unit, ...figure }) ?? NaN);
+  const limit = target.ratio ?? target.value ?? NaN;
+  const text = `${unit === '/s' ? 'at least' : 'at most'} ${quantity(limit, target.ratio === undefined ? unit : 'x')}`;
   return { text, isMet: unit === '/s' ? value >= limit : value <= limit };
 }
 
-const COLUMNS = ['', 'median (middle half)', 'n', 'beside', 'ratio', 'CPU, ratio', 'processes and threads', 'goal'];
+const COLUMNS = ['', 'median (IQR)', 'n', 'baseline', 'ratio', 'CPU, ratio', 'processes and threads', 'target'];
 
 /**
  * Rows of cells; what no figure has is no column.
@@ -58,14 +58,14 @@ const COLUMNS = ['', 'median (middle half)', 'n', 'beside', 'ratio', 'CPU, ratio
  */
 export function tabulate(figures) {
   const rows = figures.map((figure) => {
-    const { name, ours, beside, unit, workload, note, missing } = figure;
+    const { name, ours, baseline, unit, workload, note, missing } = figure;
     const ratio = ratioOf(figure) ?? NaN;
-    const { text, isMet } = judge(figure);
+    const { text, isMet } = compareWithTarget(figure);
     const cells = [
       name,
       amount(ours.samples, unit),
       ours.samples.length > 0 ? String(ours.samples.length) : '',
-      beside ? `${beside.name} ${amount(beside.samples, unit)}`.trim() : '',
+      baseline ? `${baseline.name} ${amount(baseline.samples, unit)}`.trim() : '',
       Number.isNaN(ratio) ? '' : quantity(ratio, 'x'),
       cpu(figure),
       processes(figure),

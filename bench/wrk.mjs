@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, run } from '../scripts/child-processes.mjs';
 import { ciphertextOf, close, fetching, hex, open, pollOf, sendOf, textOf } from './connection.mjs';
-import { cpuMsOfRunning, figuresOf, missing, takeTurns } from './measure.mjs';
+import { cpuMsOfRunning, figuresOf, missing, interleave } from './measure.mjs';
 import { CHARACTERS, program, withServers } from './servers.mjs';
 
 /** @typedef {import('./connection.mjs').Channel} Channel */
@@ -48,10 +48,10 @@ async function wrk({ url, pid }, requests, { folder, seconds }) {
  *
  * @param {Extent} extent
  * @param {(channel: Channel, asks: Asks) => Promise<Request>} requestOf what wrk sends in a channel
- * @param {Request} toFloor what it sends to the floor
+ * @param {Request} toBaseline what it sends to the baseline
  */
-async function compare({ rounds, ...extent }, requestOf, toFloor) {
-  return withServers(async (bridge, floor) => {
+async function compare({ rounds, ...extent }, requestOf, toBaseline) {
+  return withServers(async (bridge, baseline) => {
     const asks = fetching(bridge.url);
     const inChannels = async () => {
       const channels = await Promise.all(Array.from({ length: CONNECTIONS }, () => open(asks, 2)));
@@ -60,8 +60,11 @@ async function compare({ rounds, ...extent }, requestOf, toFloor) {
       await Promise.all(channels.map((channel) => close(asks, channel)));
       return result;
     };
-    const samples = await takeTurns(rounds, { bridge: inChannels, floor: () => wrk(floor, [toFloor], extent) });
-    return { ours: samples.bridge, beside: { name: 'bare node:http', ...samples.floor } };
+    const samples = await interleave(rounds, {
+      bridge: inChannels,
+      baseline: () => wrk(baseline, [toBaseline], extent),
+    });
+    return { ours: samples.bridge, baseline: { name: 'bare node:http', ...samples.baseline } };
   });
 }
 
@@ -69,12 +72,12 @@ const message = (/** @type {Channel} */ { room, members: [sender = NOBODY] }) =>
 
 /** @param {Extent} extent @returns {Promise<Figure>} */
 async function send(extent) {
-  const toFloor = { ...message({ room: '', members: [] }), path: '/send' };
+  const toBaseline = { ...message({ room: '', members: [] }), path: '/send' };
   return {
     name: 'send',
     workload: `${BY_WRK}, 1 KB of text sealed to ${CHARACTERS} characters, a new nonce for each`,
     unit: '/s',
-    ...(await compare(extent, async (channel) => message(channel), toFloor)),
+    ...(await compare(extent, async (channel) => message(channel), toBaseline)),
   };
 }
 
@@ -86,7 +89,7 @@ async function poll(extent) {
   };
   return {
     name: 'poll',
-    workload: `${BY_WRK}, each poll finds the same message of 1 KB; beside: GETs of the same JSON`,
+    workload: `${BY_WRK}, each poll finds the same message of 1 KB; baseline: GETs of the same JSON`,
     unit: '/s',
     ...(await compare(extent, held, { method: 'GET', path: `/${CHARACTERS}` })),
   };

@@ -1,21 +1,21 @@
 /**
  * The blobs of a channel: pieces of files, encrypted by clients, each under the SHA-256 of its bytes. Every byte comes
- * from a stranger and is only counted, hashed, stored and handed out. No HTTP and no clock here.
+ * from a stranger and is only counted, hashed, stored and served. This module knows no HTTP and has no clock.
  *
- * A declared length takes nothing: memory is allocated and counted block by block, as bytes arrive. Answers share a
- * blob's blocks, so a blob that is evicted stays whole for whoever is being sent it.
+ * A declared length takes nothing: memory is allocated and counted block by block, as bytes arrive. Responses share a
+ * blob's blocks, so an evicted blob stays complete for clients that are receiving it.
  */
 import { createHash } from 'node:crypto';
 import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
-import { Refusal } from './errors.ts';
+import { ApiError } from './errors.ts';
 import type { BlobId, ParticipantId } from './ids.ts';
 import type { Item, Memory, Owner } from './memory.ts';
 
 export const MAX_BLOB_BYTES = 1_048_576; // docs/protocol.md, Blobs
-/** What a blob takes besides its bytes, about, so that the limits in bytes mean memory. */
+/** About how much memory a blob takes besides its bytes, so that the limits in bytes mean memory. */
 const OVERHEAD_BYTES = 512;
 
-/** Its memory is used again when the store and all answers have let go of it. */
+/** Its memory is used again when the store and all responses have released it. */
 export class Blob implements Item {
   #references = 1;
   older: Item | undefined;
@@ -34,14 +34,15 @@ export class Blob implements Item {
     this.store.evict(this);
   }
 
-  /** Returns what lets go of it, to be called once. */
+  /** Returns the function that releases it, to be called once. */
   share(): () => void {
     this.#references++;
     return () => this.release();
   }
 
   release(): void {
-    if (--this.#references === 0) giveBack(this.blocks);
+    this.#references--;
+    if (this.#references === 0) giveBack(this.blocks);
   }
 }
 
@@ -80,28 +81,28 @@ export class BlobStore {
   }
 
   /** Counts memory; at the limit, the participant that has most loses its oldest. Throws no_channel, bridge_full. */
-  take(source: Source, bytes: number): void {
-    if (this.#isClosed) throw new Refusal('no_channel');
+  reserve(source: Source, bytes: number): void {
+    if (this.#isClosed) throw new ApiError('no_channel');
     while (this.bytes + bytes > this.maxBytes) {
       const blob = this.#oldestOfLargest();
-      if (!blob) throw new Refusal('bridge_full');
+      if (!blob) throw new ApiError('bridge_full');
       blob.evict();
     }
-    this.memory.take(source.owner, bytes);
+    this.memory.reserve(source.owner, bytes);
     this.#count(source, bytes);
     if (!this.#isClosed) return;
-    this.giveBack(source, bytes); // this very channel had to make room
-    throw new Refusal('no_channel');
+    this.release(source, bytes); // this very channel was evicted to make room
+    throw new ApiError('no_channel');
   }
 
-  giveBack(source: Source, bytes: number): void {
+  release(source: Source, bytes: number): void {
     this.memory.add(source.owner, -bytes);
     this.#count(source, -bytes);
   }
 
   /** Stores bytes that are counted already. False, and they are no longer counted, if another upload was faster. */
   add(blob: Blob): boolean {
-    if (this.#isClosed) throw new Refusal('no_channel');
+    if (this.#isClosed) throw new ApiError('no_channel');
     const isNew = !this.#blobs.has(blob.id);
     if (isNew) {
       this.#blobs.set(blob.id, blob);
@@ -109,19 +110,19 @@ export class BlobStore {
       blob.source.owner.blobs.add(blob);
       this.totals.count++;
     } else {
-      this.giveBack(blob.source, blob.bytes + OVERHEAD_BYTES);
+      this.release(blob.source, blob.bytes + OVERHEAD_BYTES);
       blob.release();
     }
     return isNew;
   }
 
-  /** The one place where a blob is given up. */
+  /** The one place where a blob is removed. */
   evict(blob: Blob): void {
     this.#blobs.delete(blob.id);
     this.#holdings.get(blob.source.from)?.blobs.delete(blob);
     blob.source.owner.blobs.remove(blob);
     this.totals.count--;
-    this.giveBack(blob.source, blob.bytes + OVERHEAD_BYTES);
+    this.release(blob.source, blob.bytes + OVERHEAD_BYTES);
     blob.release();
   }
 
@@ -177,7 +178,7 @@ export class Upload {
       const position = this.#received % BLOCK_BYTES;
       const block = position === 0 ? this.#allocate() : this.#blocks.at(-1);
       const copied = block?.length ? chunk.copy(block, position, offset) : 0;
-      if (copied === 0) throw new Refusal('bad_request', 'Content-Length');
+      if (copied === 0) throw new ApiError('bad_request', 'Content-Length');
       this.#received += copied;
       offset += copied;
     }
@@ -187,7 +188,7 @@ export class Upload {
     const size = Math.min(BLOCK_BYTES, this.bytes - this.#received);
     const counted = size + (this.#counted === 0 ? OVERHEAD_BYTES : 0);
     const source = this.#source ?? { from: this.from, owner: this.store.memory.owner(this.address) };
-    this.store.take(source, counted);
+    this.store.reserve(source, counted);
     this.#source = source;
     this.#counted += counted;
     const block = takeBlock(size);
@@ -198,7 +199,7 @@ export class Upload {
   /** Whether the blob is new. Throws bad_request if it is not what its name says, no_channel. */
   complete(now: number): boolean {
     const isRight = this.#received === this.bytes && this.#hash.digest('hex') === this.id;
-    if (!isRight || !this.#source) throw new Refusal('bad_request', 'The SHA-256 of the body');
+    if (!isRight || !this.#source) throw new ApiError('bad_request', 'The SHA-256 of the body');
     const isNew = this.store.add(new Blob(this.id, now, this.#source, this.store, this.#blocks, this.bytes));
     this.#isOver = true;
     return isNew;
@@ -207,7 +208,7 @@ export class Upload {
   abort(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    if (this.#source) this.store.giveBack(this.#source, this.#counted);
+    if (this.#source) this.store.release(this.#source, this.#counted);
     giveBack(this.#blocks);
   }
 }

@@ -1,18 +1,19 @@
 /**
- * The channels: who is in them, the ordered log of each, who waits for more of it. It sees ids, ciphertext, sizes and
- * times, and never a key, a name or a message. No HTTP and no clock of its own: time and randomness are handed in.
+ * The channels: the participants of each, its ordered log of events, and the polls that wait for more of it. This module
+ * sees ids, ciphertext, sizes and times, and never a key, a name or a message. It knows no HTTP and has no clock: time
+ * and randomness are passed in.
  *
- * An event is visible to a participant if it is not its own and goes to everybody or to it. The log is a window over
- * the indices first..last; when a channel is full its oldest events go, unless a participant that is alive still has to
- * fetch them: then senders wait.
+ * An event is visible to a participant if it is from another one, and is a broadcast or for this participant. The log is
+ * a window over the indices firstIndex..lastIndex. A full channel evicts its oldest events, unless an active participant
+ * still has to fetch them: then sends fail.
  */
 import { BlobStore, Upload } from './blobs.ts';
-import { Refusal } from './errors.ts';
-import { EVERYBODY, hashToken, isTokenOf } from './ids.ts';
+import { ApiError } from './errors.ts';
+import { BROADCAST, hashToken, isTokenOf } from './ids.ts';
 import type { BlobId, ChannelId, ParticipantId, Recipient, TokenHash } from './ids.ts';
 import type { Limits } from './limits.ts';
-import { Memory, type Holding, type Item, type Owner } from './memory.ts';
-import { Shelf, isSame, type Block, type Kept } from './arena.ts';
+import { Memory, type OwnedChannel, type Item, type Owner } from './memory.ts';
+import { Arena, equalCiphertext, type Block, type StoredCiphertext } from './arena.ts';
 
 export class Event implements Item {
   older: Item | undefined;
@@ -25,7 +26,7 @@ export class Event implements Item {
     readonly at: number, // Unix milliseconds, like all times here
     readonly from: ParticipantId,
     readonly to: Recipient,
-    readonly kept: Kept | undefined, // a message, or the card of a join
+    readonly payload: StoredCiphertext | undefined, // a message, or the card of a join
     readonly reason: 'left' | 'expired' | undefined, // of a leave
   ) {}
 
@@ -35,156 +36,164 @@ export class Event implements Item {
   }
 }
 
-/** What a poll is given. The gap says that visible events after its `since` up to `gap` are no longer held. */
-export type Batch = { since: number; gap: number | undefined; events: readonly Event[]; cursor: number };
+/** The result of a poll. With a gap, visible events after `since` up to `gap` were evicted. */
+export type PollResult = { since: number; gap: number | undefined; events: readonly Event[]; cursor: number };
 
-/** A poll that waits; settled once, with what it waited for or the reason why that will not come. */
-export type Waiter = { readonly since: number; settle(outcome: Batch | Refusal): void };
+/** A poll that waits; resolved once, with its result or the error that ends it. */
+export type PendingPoll = { readonly since: number; resolve(outcome: PollResult | ApiError): void };
 
 export interface Participant {
   readonly id: ParticipantId;
   readonly tokenHash: TokenHash;
-  card: Kept;
-  joined: number; // the index of the join that brought its card
-  readonly waiters: Set<Waiter>;
-  polls: number; // that wait, or whose answer it has not read
-  uploads: number; // blobs that it is sending
-  fetched: number; // the highest `since` that it presented
-  next: number; // no event visible to it lies between `fetched` and this: what it still has to fetch starts here or later
-  lost: number; // the last event visible to it that is no longer held
-  seenAt: number; // when its last request began or, if that waited, ended
+  card: StoredCiphertext;
+  joinIndex: number; // the index of the join that brought its card
+  readonly pendingPolls: Set<PendingPoll>;
+  polls: number; // that are pending, or whose response it has not read
+  uploads: number; // blobs in progress
+  ackedIndex: number; // the highest `since` that it has sent
+  scanFrom: number; // no event between `ackedIndex` and this one is visible to it
+  lastEvictedIndex: number; // of the events visible to it
+  lastActiveAt: number; // when its last request began or, for a pending poll, ended
   isAway: boolean;
-  leaveAt: number; // when it leaves, unless it is heard of before
+  scheduledLeaveAt: number; // when it leaves, unless it sends a request before
 }
 
-// What things take beside their ciphertext, about, so that the limits in bytes mean memory.
+// About how much memory things take in addition to their ciphertext, so that the limits in bytes mean memory.
 const EVENT_BYTES = 512; // with nonce and tag
 const PARTICIPANT_BYTES = 1024;
 const CHANNEL_BYTES = 2048;
-const bytesOf = (kept: Kept | undefined) => (kept ? kept.end - kept.start : 0);
-const sizeOf = (kept: Kept | undefined) => EVENT_BYTES + bytesOf(kept);
-const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === EVERYBODY || to === id);
+const bytesOf = (payload: StoredCiphertext | undefined) => (payload ? payload.end - payload.start : 0);
+const sizeOf = (payload: StoredCiphertext | undefined) => EVENT_BYTES + bytesOf(payload);
+const isVisible = ({ from, to }: Event, { id }: Participant) => from !== id && (to === BROADCAST || to === id);
 
-export class Channel implements Holding {
+export class Channel implements OwnedChannel {
   readonly participants = new Map<ParticipantId, Participant>();
-  #log: (Event | undefined)[] = []; // the event of `index` is at `index - #base`; in by #push, out by #dropOldest
-  #base = 1;
-  readonly sent = new Map<string, Event>(); // the messages of the log by nonce; if two senders share one, the later
-  #first = 1;
-  last = 0;
+  #log: (Event | undefined)[] = []; // event `index` is at `index - #offset`; in by #append, out by evictOldest
+  #offset = 1;
+  readonly messagesByNonce = new Map<string, Event>(); // of the log; if two senders share a nonce, the later message
+  #firstIndex = 1;
+  lastIndex = 0;
   bytes = 0;
-  usedAt = 0;
-  #dueAt = 0; // before then time changes nothing
+  lastUsedAt = 0;
+  #nextDeadline = 0; // before then no timeout is due
   #polls = 0; // of all participants
   readonly blobs: BlobStore;
 
   constructor(
     readonly id: ChannelId,
     readonly epoch: string,
-    readonly house: Channels,
-    readonly owner: Owner, // of its memory: who opened it
-    readonly shelf: Shelf, // of its messages
+    readonly registry: ChannelRegistry,
+    readonly owner: Owner, // of its memory: the address that created it
+    readonly arena: Arena, // of its messages
   ) {
-    this.blobs = new BlobStore(house.limits.blobBytes, house.memory, house.blobs);
+    this.blobs = new BlobStore(registry.limits.blobBytes, registry.memory, registry.blobs);
   }
 
   get hasEvents(): boolean {
-    return this.#first <= this.last;
+    return this.#firstIndex <= this.lastIndex;
   }
 
   /**
-   * Lets a participant in, or finds it there when it comes back with its token. With another card it is another session
-   * of the same participant: the others are given that card. Throws name_taken, participants_full, channel_full, bridge_full.
+   * Adds a participant, or finds it when it comes back with its token. With another card it is another session of the
+   * same participant, and the others get that card. Throws name_taken, participants_full, channel_full, bridge_full.
    */
-  join(id: ParticipantId, token: string, card: Kept): Participant {
-    const { limits, now } = this.house;
-    if (this.participants.has(id)) return this.#joinAgain(this.enter(id, token, 'name_taken'), card);
-    if (this.participants.size >= limits.participants) throw new Refusal('participants_full');
-    this.house.use(this);
+  join(id: ParticipantId, token: string, card: StoredCiphertext): Participant {
+    const { limits, now } = this.registry;
+    if (this.participants.has(id)) return this.#joinAgain(this.authenticate(id, token, 'name_taken'), card);
+    if (this.participants.size >= limits.participants) throw new ApiError('participants_full');
+    this.registry.touch(this);
     this.#reserve(PARTICIPANT_BYTES + bytesOf(card) + sizeOf(card));
-    const cursors = { joined: this.last + 1, fetched: this.#first - 1, next: this.#first, lost: this.#first - 1 };
-    const presence = {
-      waiters: new Set<Waiter>(),
+    const participant: Participant = {
+      id,
+      tokenHash: hashToken(token),
+      card,
+      joinIndex: this.lastIndex + 1,
+      pendingPolls: new Set(),
       polls: 0,
       uploads: 0,
-      seenAt: now(),
+      ackedIndex: this.#firstIndex - 1,
+      scanFrom: this.#firstIndex,
+      lastEvictedIndex: this.#firstIndex - 1,
+      lastActiveAt: now(),
       isAway: false,
-      leaveAt: Infinity,
+      scheduledLeaveAt: Infinity,
     };
-    const participant: Participant = { id, tokenHash: hashToken(token), card, ...cursors, ...presence };
     this.participants.set(id, participant);
-    this.#push('join', id, EVERYBODY, card);
+    this.#append('join', id, BROADCAST, card);
     return participant;
   }
 
-  #joinAgain(participant: Participant, card: Kept): Participant {
-    if (isSame(participant.card, card)) return participant;
+  #joinAgain(participant: Participant, card: StoredCiphertext): Participant {
+    if (equalCiphertext(participant.card, card)) return participant;
     this.#reserve(Math.max(0, bytesOf(card) - bytesOf(participant.card)) + sizeOf(card));
-    this.house.count(this, Math.min(0, bytesOf(card) - bytesOf(participant.card)));
+    this.registry.addBytes(this, Math.min(0, bytesOf(card) - bytesOf(participant.card)));
     participant.card = card;
-    participant.joined = this.#push('join', participant.id, EVERYBODY, card).index;
+    participant.joinIndex = this.#append('join', participant.id, BROADCAST, card).index;
     return participant;
   }
 
-  /** The participant with this id and token; that it was heard of is noted. Throws no_participant, bad_token. */
-  enter(id: ParticipantId, token: string, otherwise: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
+  /** The participant with this id and token, which is active from now on. Throws no_participant, bad_token. */
+  authenticate(id: ParticipantId, token: string, wrongToken: 'bad_token' | 'name_taken' = 'bad_token'): Participant {
     const participant = this.participants.get(id);
-    if (!participant) throw new Refusal('no_participant');
-    if (!isTokenOf(participant.tokenHash, token)) throw new Refusal(otherwise);
-    participant.seenAt = this.house.use(this);
-    participant.leaveAt = Infinity;
-    if (participant.isAway) this.#announce('back', id);
+    if (!participant) throw new ApiError('no_participant');
+    if (!isTokenOf(participant.tokenHash, token)) throw new ApiError(wrongToken);
+    participant.lastActiveAt = this.registry.touch(this);
+    participant.scheduledLeaveAt = Infinity;
+    if (participant.isAway) this.#appendPresence('back', id);
     participant.isAway = false;
     return participant;
   }
 
-  /** Notes how far a participant has fetched. Throws bad_request for a cursor that no answer can have given. */
-  present(participant: Participant, since: number): void {
-    if (since > this.last) throw new Refusal('bad_request', 'since');
-    participant.fetched = Math.max(participant.fetched, since);
-    participant.next = Math.max(participant.next, since + 1);
+  /** Notes how far a participant has fetched. Throws bad_request for a cursor that no response can have had. */
+  acknowledge(participant: Participant, since: number): void {
+    if (since > this.lastIndex) throw new ApiError('bad_request', 'since');
+    participant.ackedIndex = Math.max(participant.ackedIndex, since);
+    participant.scanFrom = Math.max(participant.scanFrom, since + 1);
   }
 
   /**
-   * Appends a message, a draft on the shelf, or finds the one with the same nonce; returns its index.
+   * Appends a message, which is the last one written in the arena, or finds the one with the same nonce; returns its index.
    * Throws nonce_reused, no_recipient, channel_full, bridge_full.
    */
-  send({ id }: Participant, to: Recipient, draft: Kept): number {
-    const sent = this.sent.get(draft.nonce);
+  send({ id }: Participant, to: Recipient, message: StoredCiphertext): number {
+    const sent = this.messagesByNonce.get(message.nonce);
     if (sent?.from === id) {
-      if (sent.to !== to || !sent.kept || !isSame(sent.kept, draft)) throw new Refusal('nonce_reused');
+      const isSame = sent.to === to && sent.payload !== undefined && equalCiphertext(sent.payload, message);
+      if (!isSame) throw new ApiError('nonce_reused');
       return sent.index;
     }
-    const recipient = to === EVERYBODY ? to : this.participants.get(to)?.id;
-    if (recipient === undefined) throw new Refusal('no_recipient');
-    this.#reserve(sizeOf(draft));
-    this.sent.set(draft.nonce, this.#push('message', id, recipient, this.shelf.keep(draft)));
-    return this.last;
+    const recipient = to === BROADCAST ? to : this.participants.get(to)?.id;
+    if (recipient === undefined) throw new ApiError('no_recipient');
+    this.#reserve(sizeOf(message));
+    const event = this.#append('message', id, recipient, this.arena.commit(message));
+    this.messagesByNonce.set(message.nonce, event);
+    return event.index;
   }
 
-  /** The visible events after `since`, as many as fit into an answer. Each invisible event is passed over only once. */
-  read(participant: Participant, since: number): Batch {
-    const gap = since < participant.lost ? participant.lost : undefined;
+  /** The visible events after `since`, as many as fit into a response. Each invisible event is skipped only once. */
+  eventsAfter(participant: Participant, since: number): PollResult {
+    const gap = since < participant.lastEvictedIndex ? participant.lastEvictedIndex : undefined;
     const events: Event[] = [];
     let cursor = gap ?? since;
     let bytes = 0;
-    const start = Math.max(cursor + 1, this.#first, since >= participant.fetched ? participant.next : 0);
-    for (let index = start; index <= this.last && bytes < this.house.limits.answerBytes; index++) {
-      const event = this.#log[index - this.#base];
+    const start = Math.max(cursor + 1, this.#firstIndex, since >= participant.ackedIndex ? participant.scanFrom : 0);
+    for (let index = start; index <= this.lastIndex && bytes < this.registry.limits.pollResponseBytes; index++) {
+      const event = this.#log[index - this.#offset];
       if (!event || !isVisible(event, participant)) continue;
       events.push(event);
       cursor = index;
-      bytes += sizeOf(event.kept);
+      bytes += sizeOf(event.payload);
     }
-    if (since === participant.fetched) participant.next = events[0]?.index ?? this.last + 1;
+    if (since === participant.ackedIndex) participant.scanFrom = events[0]?.index ?? this.lastIndex + 1;
     return { since, gap, events, cursor };
   }
 
-  /** A poll is there, and counts until endPoll(): while it waits, and while its answer is not read. Throws too_many_polls. */
+  /** Counts a poll until endPoll(): while it is pending, and while its response is not read. Throws too_many_polls. */
   beginPoll(participant: Participant): void {
-    const { waitingPolls, channelPolls } = this.house.limits;
-    const isFull = participant.polls >= waitingPolls || this.#polls >= (channelPolls || Infinity);
-    if (isFull) throw new Refusal('too_many_polls');
+    const { pollsPerParticipant, pollsPerChannel } = this.registry.limits;
+    const maxPolls = pollsPerChannel || Infinity; // 0 is no limit
+    const isFull = participant.polls >= pollsPerParticipant || this.#polls >= maxPolls;
+    if (isFull) throw new ApiError('too_many_polls');
     participant.polls++;
     this.#polls++;
   }
@@ -194,38 +203,38 @@ export class Channel implements Holding {
     this.#polls--;
   }
 
-  wait({ waiters }: Participant, waiter: Waiter): void {
-    waiters.add(waiter);
+  addPendingPoll({ pendingPolls }: Participant, poll: PendingPoll): void {
+    pendingPolls.add(poll);
   }
 
-  /** The poll is over: its time is up, its client has gone, or it is being settled. False if it was over before. */
-  endWait(participant: Participant, waiter: Waiter): boolean {
-    if (!participant.waiters.delete(waiter)) return false;
-    participant.seenAt = this.house.now();
+  /** For a poll whose time is up, whose client has gone, or that is being resolved. False if it was removed before. */
+  removePendingPoll(participant: Participant, poll: PendingPoll): boolean {
+    if (!participant.pendingPolls.delete(poll)) return false;
+    participant.lastActiveAt = this.registry.now();
     return true;
   }
 
-  /** Settles waiting polls that get nothing: with the reason, or with their own cursor. */
-  release(participants: Iterable<Participant>, reason?: Refusal): void {
+  /** Resolves pending polls without events: with an error, or with their own cursor. */
+  resolvePendingPolls(participants: Iterable<Participant>, error?: ApiError): void {
     for (const participant of participants) {
-      for (const waiter of participant.waiters) {
-        this.endWait(participant, waiter);
-        waiter.settle(reason ?? { since: waiter.since, gap: undefined, events: [], cursor: waiter.since });
+      for (const poll of participant.pendingPolls) {
+        this.removePendingPoll(participant, poll);
+        poll.resolve(error ?? { since: poll.since, gap: undefined, events: [], cursor: poll.since });
       }
     }
   }
 
-  /** The blob is on its way: to be ended by endUpload(). Throws too_many_requests. */
+  /** Begins an upload, which endUpload() must end. Throws too_many_requests. */
   beginUpload(participant: Participant, id: BlobId, bytes: number, address: string): Upload {
-    if (participant.uploads >= this.house.limits.participantUploads) throw new Refusal('too_many_requests');
+    if (participant.uploads >= this.registry.limits.uploadsPerParticipant) throw new ApiError('too_many_requests');
     participant.uploads++;
     return new Upload(this.blobs, id, participant.id, address, bytes);
   }
 
   /** Whether the blob is new here. Throws bad_request, no_participant, no_channel. */
   completeUpload(participant: Participant, upload: Upload): boolean {
-    if (this.participants.get(participant.id) !== participant) throw new Refusal('no_participant');
-    return upload.complete(this.house.now());
+    if (this.participants.get(participant.id) !== participant) throw new ApiError('no_participant');
+    return upload.complete(this.registry.now());
   }
 
   endUpload(participant: Participant, upload: Upload): void {
@@ -233,122 +242,145 @@ export class Channel implements Holding {
     upload.abort();
   }
 
-  /** Now, or after so many seconds unless another request of its comes before. */
+  /** Now, or after so many seconds unless the participant sends another request before. */
   leave(participant: Participant, afterSeconds: number): void {
-    if (afterSeconds === 0) this.#remove(participant, 'left');
-    else [participant.leaveAt, this.#dueAt] = [this.house.now() + afterSeconds * 1000, 0];
+    if (afterSeconds === 0) {
+      this.#remove(participant, 'left');
+      return;
+    }
+    participant.scheduledLeaveAt = this.registry.now() + afterSeconds * 1000;
+    this.#nextDeadline = 0;
   }
 
-  /** What time alone brings about, if it is time. A waiting poll is a request that goes on; then the silence begins. */
+  /** Applies timeouts: away, expiry, scheduled leave. A participant with a pending poll is active. */
   sweep(now: number): void {
-    if (now < this.#dueAt) return; // of very many channels few have anything to be done
-    const [idleMs, awayMs] = [this.house.limits.idleSeconds * 1000, this.house.limits.awaySeconds * 1000];
-    this.#dueAt = this.usedAt + idleMs;
-    if (this.participants.size === 0 && now >= this.#dueAt) this.house.end(this);
-    for (const participant of this.participants.values()) {
-      const seenAt = participant.waiters.size > 0 ? now : participant.seenAt;
-      if (now >= participant.leaveAt) this.#remove(participant, 'left');
-      else if (now - seenAt >= idleMs) this.#remove(participant, 'expired');
-      else if (now - seenAt >= awayMs && !participant.isAway) {
-        participant.isAway = true;
-        this.#announce('away', participant.id);
-      } else this.#dueAt = Math.min(this.#dueAt, participant.leaveAt, seenAt + (participant.isAway ? idleMs : awayMs));
+    if (now < this.#nextDeadline) return; // most channels have nothing due
+    const expiryMs = this.registry.limits.expirySeconds * 1000;
+    this.#nextDeadline = this.lastUsedAt + expiryMs;
+    if (this.participants.size === 0 && now >= this.#nextDeadline) this.registry.delete(this);
+    for (const participant of this.participants.values()) this.#applyTimeouts(participant, now, expiryMs);
+  }
+
+  #applyTimeouts(participant: Participant, now: number, expiryMs: number): void {
+    const awayMs = this.registry.limits.awaySeconds * 1000;
+    const activeAt = participant.pendingPolls.size > 0 ? now : participant.lastActiveAt;
+    const inactiveMs = now - activeAt;
+    if (now >= participant.scheduledLeaveAt) {
+      this.#remove(participant, 'left');
+    } else if (inactiveMs >= expiryMs) {
+      this.#remove(participant, 'expired');
+    } else if (inactiveMs >= awayMs && !participant.isAway) {
+      participant.isAway = true;
+      this.#appendPresence('away', participant.id);
+    } else {
+      const nextTimeoutMs = participant.isAway ? expiryMs : awayMs;
+      this.#nextDeadline = Math.min(this.#nextDeadline, participant.scheduledLeaveAt, activeAt + nextTimeoutMs);
     }
   }
 
-  /** The one place where a participant goes; the last one takes the channel along. */
+  /** The one place where a participant is removed. The channel ends with its last one. */
   #remove(participant: Participant, reason: 'left' | 'expired'): void {
     this.participants.delete(participant.id);
-    this.release([participant], new Refusal('no_participant'));
-    this.house.count(this, -PARTICIPANT_BYTES - bytesOf(participant.card));
-    if (this.participants.size === 0) this.house.end(this);
-    else this.#announce('leave', participant.id, reason);
+    this.resolvePendingPolls([participant], new ApiError('no_participant'));
+    this.registry.addBytes(this, -PARTICIPANT_BYTES - bytesOf(participant.card));
+    if (this.participants.size === 0) this.registry.delete(this);
+    else this.#appendPresence('leave', participant.id, reason);
   }
 
-  /** Presence can't be refused. It may take a sixteenth more room than messages, and beyond that the oldest goes. */
-  #announce(type: Event['type'], from: ParticipantId, reason?: Event['reason']): void {
-    while (this.bytes + EVENT_BYTES > (this.house.limits.channelBytes * 17) / 16 && this.#first <= this.last) {
-      this.evictOldest();
-    }
-    this.house.memory.force(this.owner, EVENT_BYTES, this);
+  /** Presence events never fail. They may take a sixteenth more memory than messages; beyond that the oldest goes. */
+  #appendPresence(type: Event['type'], from: ParticipantId, reason?: Event['reason']): void {
+    const maxBytes = (this.registry.limits.channelBytes * 17) / 16;
+    while (this.bytes + EVENT_BYTES > maxBytes && this.hasEvents) this.evictOldest();
+    this.registry.memory.reserveAnyway(this.owner, EVENT_BYTES, this);
     this.bytes += EVENT_BYTES;
-    this.#push(type, from, EVERYBODY, undefined, reason);
+    this.#append(type, from, BROADCAST, undefined, reason);
   }
 
-  /** Makes room, and counts it. Throws channel_full if that would take from somebody who is alive; bridge_full. */
+  /** Makes room, and counts it. Throws channel_full if an active participant still has to fetch the oldest; bridge_full. */
   #reserve(bytes: number): void {
-    while (this.bytes + bytes > this.house.limits.channelBytes) {
-      if (!this.#dropFetchedOne()) throw new Refusal('channel_full');
+    while (this.bytes + bytes > this.registry.limits.channelBytes) {
+      if (!this.#evictAckedOne()) throw new ApiError('channel_full');
     }
-    this.house.memory.take(this.owner, bytes, this);
+    this.registry.memory.reserve(this.owner, bytes, this);
     this.bytes += bytes;
   }
 
-  #dropFetchedOne(): boolean {
-    const oldest = this.#log[this.#first - this.#base];
-    if (!oldest || this.#isAwaited(oldest)) return false;
+  #evictAckedOne(): boolean {
+    const oldest = this.#log[this.#firstIndex - this.#offset];
+    if (!oldest || this.#isUnacked(oldest)) return false;
     this.evictOldest();
     return true;
   }
 
-  dropFetched(bytes: number): boolean {
-    const enough = this.bytes - bytes;
-    if (!this.#dropFetchedOne()) return false;
-    while (this.bytes > enough && this.#dropFetchedOne());
-    return true;
+  evictAcked(bytes: number): boolean {
+    const targetBytes = this.bytes - bytes;
+    let isAnyEvicted = false;
+    while (this.bytes > targetBytes && this.#evictAckedOne()) isAnyEvicted = true;
+    return isAnyEvicted;
   }
 
-  isAlive(): boolean {
-    return [...this.participants.values()].some((participant) => this.#isAlive(participant));
+  isActive(): boolean {
+    return [...this.participants.values()].some((participant) => this.#isActive(participant));
   }
 
-  end(): void {
-    this.house.giveUp(this);
+  evict(): void {
+    this.registry.evict(this);
   }
 
-  #isAlive({ waiters, seenAt }: Participant): boolean {
-    return waiters.size > 0 || seenAt > this.house.now() - this.house.limits.liveSeconds * 1000;
+  #isActive({ pendingPolls, lastActiveAt }: Participant): boolean {
+    return pendingPolls.size > 0 || lastActiveAt > this.registry.now() - this.registry.limits.liveSeconds * 1000;
   }
 
-  #isAwaited(event: Event): boolean {
+  #isUnacked(event: Event): boolean {
     for (const participant of this.participants.values()) {
-      const isVisibleNext = event.index >= participant.next && isVisible(event, participant);
-      if (isVisibleNext && this.#isAlive(participant)) return true;
+      const isVisibleNext = event.index >= participant.scanFrom && isVisible(event, participant);
+      if (isVisibleNext && this.#isActive(participant)) return true;
     }
     return false;
   }
 
-  /** The one place where an event, and its nonce with it, is given up. */
+  /** The one place where an event, and its nonce with it, is removed. */
   evictOldest(): void {
-    const event = this.#log[this.#first - this.#base];
+    const event = this.#log[this.#firstIndex - this.#offset];
     if (!event) return;
-    this.#log[this.#first++ - this.#base] = undefined;
+    this.#log[this.#firstIndex - this.#offset] = undefined;
+    this.#firstIndex++;
     this.owner.events.remove(event);
-    if (this.#first > this.last) this.owner.hasEvents(this, false);
-    if (this.#first - this.#base > 64 + this.#log.length / 2) {
-      this.#log = this.#log.slice(this.#first - this.#base);
-      this.#base = this.#first;
+    if (!this.hasEvents) this.owner.setHasEvents(this, false);
+    if (this.#firstIndex - this.#offset > 64 + this.#log.length / 2) {
+      this.#log = this.#log.slice(this.#firstIndex - this.#offset);
+      this.#offset = this.#firstIndex;
     }
-    if (event.kept && event.type === 'message') this.shelf.drop(event.kept);
-    if (event.kept && this.sent.get(event.kept.nonce) === event) this.sent.delete(event.kept.nonce);
-    this.house.count(this, -sizeOf(event.kept));
+    if (event.payload && event.type === 'message') {
+      const { nonce } = event.payload;
+      this.arena.free(event.payload);
+      if (this.messagesByNonce.get(nonce) === event) this.messagesByNonce.delete(nonce);
+    }
+    this.registry.addBytes(this, -sizeOf(event.payload));
     for (const participant of this.participants.values()) {
-      if (isVisible(event, participant)) participant.lost = event.index;
+      if (isVisible(event, participant)) participant.lastEvictedIndex = event.index;
     }
   }
 
-  /** The one place where an event enters; whoever waits for it has it at once. */
-  #push(type: Event['type'], from: ParticipantId, to: Recipient, kept?: Kept, reason?: Event['reason']): Event {
-    if (this.#first > this.last) this.owner.hasEvents(this, true);
-    const event = new Event(this, type, ++this.last, this.house.now(), from, to, kept, reason);
+  /** The one place where an event is added. Resolves the pending polls that it is visible to. */
+  #append(
+    type: Event['type'],
+    from: ParticipantId,
+    to: Recipient,
+    payload?: StoredCiphertext,
+    reason?: Event['reason'],
+  ): Event {
+    if (!this.hasEvents) this.owner.setHasEvents(this, true);
+    this.lastIndex++;
+    const event = new Event(this, type, this.lastIndex, this.registry.now(), from, to, payload, reason);
     this.owner.events.add(event);
-    if (type !== 'message') this.#dueAt = 0; // somebody came, went or is back
+    if (type !== 'message') this.#nextDeadline = 0; // who is there has changed
     this.#log.push(event);
     for (const participant of this.participants.values()) {
-      if (participant.waiters.size === 0 || !isVisible(event, participant)) continue;
-      for (const waiter of participant.waiters) {
-        this.endWait(participant, waiter);
-        waiter.settle(this.read(participant, waiter.since));
+      if (participant.pendingPolls.size === 0 || !isVisible(event, participant)) continue;
+      for (const poll of participant.pendingPolls) {
+        this.removePendingPoll(participant, poll);
+        poll.resolve(this.eventsAfter(participant, poll.since));
       }
     }
     return event;
@@ -356,19 +388,19 @@ export class Channel implements Holding {
 }
 
 /** All channels. They share nothing but memory. */
-export class Channels {
+export class ChannelRegistry {
   readonly #channels = new Map<ChannelId, Channel>();
-  readonly spare: Block[] = []; // of what channels have given up
+  readonly freeBlocks: Block[] = []; // of all arenas
   readonly memory: Memory;
   readonly blobs = { count: 0, bytes: 0 };
-  givenUp = 0; // channels, so far
+  evictedCount = 0; // channels, so far
 
   constructor(
     readonly limits: Limits,
     readonly now: () => number,
     readonly randomHex: (bytes: number) => string,
   ) {
-    this.memory = new Memory(limits.totalBytes);
+    this.memory = new Memory(limits.memoryBytes);
   }
 
   has(id: ChannelId): boolean {
@@ -378,77 +410,84 @@ export class Channels {
   /** Throws no_channel. */
   get(id: ChannelId): Channel {
     const channel = this.#channels.get(id);
-    if (!channel) throw new Refusal('no_channel');
+    if (!channel) throw new ApiError('no_channel');
     return channel;
   }
 
-  /** Makes a channel, whose memory is that of the address, or finds it. Throws bridge_full. */
-  open(id: ChannelId, address: string): Channel {
+  /** Finds a channel, or creates it with its memory charged to the address. Throws bridge_full. */
+  getOrCreate(id: ChannelId, address: string): Channel {
     const known = this.#channels.get(id);
     if (known) {
-      this.use(known);
+      this.touch(known);
       return known;
     }
     const owner = this.memory.owner(address);
-    while (this.#channels.size >= this.limits.channels) this.memory.takePlace(owner);
-    const channel = new Channel(id, this.randomHex(16), this, owner, new Shelf(this.spare));
-    this.memory.take(owner, CHANNEL_BYTES);
+    while (this.#channels.size >= this.limits.channels) this.memory.reserveChannel(owner);
+    const channel = new Channel(id, this.randomHex(16), this, owner, new Arena(this.freeBlocks));
+    this.memory.reserve(owner, CHANNEL_BYTES);
     channel.bytes = CHANNEL_BYTES;
     this.#channels.set(id, channel);
-    this.use(channel);
+    this.touch(channel);
     return channel;
   }
 
-  /** To the second: what is used all the time is not moved each time. Returns the time. */
-  use(channel: Channel): number {
+  /** Notes that a channel is used, once a second at most. Returns the time. */
+  touch(channel: Channel): number {
     const now = this.now();
-    if (now - channel.usedAt < 1000) return now;
-    channel.usedAt = now;
-    channel.owner.use(channel, channel.hasEvents);
+    if (now - channel.lastUsedAt < 1000) return now;
+    channel.lastUsedAt = now;
+    channel.owner.touch(channel, channel.hasEvents);
     return now;
   }
 
-  count(channel: Channel, bytes: number): void {
+  addBytes(channel: Channel, bytes: number): void {
     channel.bytes += bytes;
     this.memory.add(channel.owner, bytes);
   }
 
-  /** Its memory or its place is needed. */
-  giveUp(channel: Channel): void {
-    this.givenUp++;
-    this.end(channel);
+  /** For a channel whose memory or place is needed. */
+  evict(channel: Channel): void {
+    this.evictedCount++;
+    this.delete(channel);
   }
 
   /** The one place where a channel ends: everybody left or expired, or its memory was needed. */
-  end(channel: Channel): void {
+  delete(channel: Channel): void {
     if (!this.#channels.delete(channel.id)) return;
     channel.blobs.close();
-    channel.release(channel.participants.values(), new Refusal('no_channel'));
+    channel.resolvePendingPolls(channel.participants.values(), new ApiError('no_channel'));
     channel.participants.clear();
     while (channel.hasEvents) channel.evictOldest();
-    channel.owner.drop(channel);
-    this.count(channel, -channel.bytes);
+    channel.owner.remove(channel);
+    this.addBytes(channel, -channel.bytes);
   }
 
   /** To be called about once a second. */
   sweep(): void {
     for (const channel of this.#channels.values()) channel.sweep(this.now());
-    this.spare.length -= Math.ceil(this.spare.length / 32); // what nobody needs is the system's again
+    this.freeBlocks.length -= Math.ceil(this.freeBlocks.length / 32); // the system gets back what is not needed
   }
 
-  /** Answers every waiting poll with nothing new, so that the process can end. */
-  release(): void {
-    for (const channel of this.#channels.values()) channel.release(channel.participants.values());
+  /** So that the process can end. */
+  resolveAllPendingPolls(): void {
+    for (const channel of this.#channels.values()) channel.resolvePendingPolls(channel.participants.values());
   }
 
   gauges() {
-    let [participants, waiting_polls] = [0, 0];
+    let participants = 0;
+    let pollsPending = 0;
     for (const channel of this.#channels.values()) {
       participants += channel.participants.size;
-      for (const { waiters } of channel.participants.values()) waiting_polls += waiters.size;
+      for (const { pendingPolls } of channel.participants.values()) pollsPending += pendingPolls.size;
     }
-    const { count: blobs, bytes: blob_bytes } = this.blobs;
-    const memory = { held_bytes: this.memory.bytes, blob_bytes, memory_owners: this.memory.owners };
-    return { channels: this.#channels.size, participants, waiting_polls, blobs, ...memory };
+    return {
+      channels: this.#channels.size,
+      participants,
+      polls_pending: pollsPending,
+      blobs: this.blobs.count,
+      blob_bytes: this.blobs.bytes,
+      channel_memory_bytes: this.memory.bytes,
+      memory_owners: this.memory.owners,
+    };
   }
 }

@@ -1,11 +1,11 @@
 /**
- * Every refusal of the bridge, once: its stable code, its status, what is wrong, what to do. The words are constant or
- * name a field of the protocol: nothing that a request brought is ever repeated.
+ * Every error of the bridge, once: its stable code, its status, what is wrong, what to do. The texts are constant or
+ * name a field of the protocol: nothing of a request is ever repeated.
  */
-type Words = readonly [status: number, message: string, hint: string, retryAfterSeconds?: number | undefined];
+type ErrorSpec = readonly [status: number, message: string, hint: string, retryAfterSeconds?: number | undefined];
 
-const REFUSALS = {
-  bad_request: [400, 'This request is malformed.', 'Mend it; the docs have the shape of each request.'],
+const API_ERRORS = {
+  bad_request: [400, 'This request is malformed.', 'See docs/protocol.md for the request format.'],
   no_token: [401, 'The Authorization header is missing.', 'Send "Authorization: Bearer" and the value.'],
   bad_token: [401, 'This is not the token of this participant.', 'Stop, and tell your user.'],
   no_participant: [401, 'This participant is not in the channel.', 'Join again, then repeat what was not accepted.'],
@@ -16,7 +16,7 @@ const REFUSALS = {
   no_recipient: [404, 'The recipient is not in the channel.', 'Ask who is there, and send it again when it is back.'],
   not_found: [404, 'There is nothing at this address.', 'GET /llms.txt tells what is here.'],
   method_not_allowed: [405, 'This method is not for this address.', 'The Allow header names those that are.'],
-  other_epoch: [409, 'The channel was opened anew since then.', 'Join again, then repeat what was not accepted.'],
+  other_epoch: [409, 'The channel was created again since then.', 'Join again, then repeat what was not accepted.'],
   name_taken: [409, 'Another participant has this name.', 'Take another name.'],
   nonce_reused: [409, 'This nonce was already used for something else.', 'Seal each message with a new nonce.'],
   too_large: [413, 'This is larger than the bridge accepts.', 'Send less at a time, or send it as a file.'],
@@ -35,25 +35,33 @@ const REFUSALS = {
   internal: [500, 'Something failed inside the bridge.', 'Try again; its operator finds the cause in the log.'],
   bridge_full: [503, 'The bridge has no room left.', 'Wait, then repeat the request.', 10],
   stopping: [503, 'The bridge is stopping.', 'Wait, then repeat the request.', 2],
-} as const satisfies Record<string, Words>;
+} as const satisfies Record<string, ErrorSpec>;
 
-export type Code = keyof typeof REFUSALS;
-export const CODES = Object.keys(REFUSALS);
+export type Code = keyof typeof API_ERRORS;
+export const CODES = Object.keys(API_ERRORS);
 
-/** An expected "no". `field` names what is wrong about the request, in words of ours. */
-export class Refusal extends Error {
+/** An error that docs/protocol.md has: it becomes a response. */
+export class ApiError extends Error {
   readonly code: Code;
-  readonly words: Words;
-  /** @param status another one than the code's own */
+  readonly status: number;
+  readonly hint: string;
+  readonly retryAfterSeconds: number | undefined;
+
+  /**
+   * @param field that is missing or malformed, as the protocol calls it: never text of the request
+   * @param status if not the code's usual one
+   */
   constructor(code: Code, field?: string, status?: number) {
-    super(field === undefined ? REFUSALS[code][1] : `${field} is missing or malformed.`);
-    const [usual, message, hint, retryAfterSeconds]: Words = REFUSALS[code];
+    const [usualStatus, message, hint, retryAfterSeconds]: ErrorSpec = API_ERRORS[code];
+    super(field === undefined ? message : `${field} is missing or malformed.`);
     this.code = code;
-    this.words = [status ?? usual, message, hint, retryAfterSeconds];
+    this.status = status ?? usualStatus;
+    this.hint = hint;
+    this.retryAfterSeconds = retryAfterSeconds;
   }
 
   /** The rest of a request did not come in time. */
-  static timeout(): Refusal {
-    return new Refusal('bad_request', 'The rest of the body', 408);
+  static timeout(): ApiError {
+    return new ApiError('bad_request', 'The rest of the body', 408);
   }
 }

@@ -1,35 +1,35 @@
 /**
- * What is HTTP about the bridge: reading a request strictly, the JSON and the text form, headers, refusals.
- * All that comes in is a stranger's, and nothing of it goes out again. Knows no channel.
+ * HTTP: reads requests strictly, writes responses in JSON and as text, with their headers. Everything in a request comes
+ * from a stranger, and nothing of it is repeated in a response. This module knows no channel.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
-import { Refusal } from './errors.ts';
+import { BLOCK_BYTES, freeChunk, giveBack, takeBlock } from './blocks.ts';
+import { ApiError } from './errors.ts';
 import type { Holder, InFlight } from './in-flight.ts';
 import { preferred } from './content-type.ts';
 
-export type Fields = Readonly<Record<string, unknown>>;
+export type JsonObject = Readonly<Record<string, unknown>>;
 export type Headers = readonly string[]; // name, value, name, value, …
 
-/** On each response: a page of the bridge loads nothing from anywhere, can't be framed and tells nobody its address. */
-export const headersOf = (type: string, caching = 'no-store'): Headers => [
+/** For each response: a page of the bridge loads nothing from anywhere, can't be framed and sends no Referer. */
+export const securityHeaders = (type: string, caching = 'no-store'): Headers => [
   ...['X-Content-Type-Options', 'nosniff', 'Referrer-Policy', 'no-referrer', 'X-Frame-Options', 'DENY'],
   ...['Content-Security-Policy', "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"],
   ...['Content-Type', type, 'Cache-Control', caching],
 ];
-export const TEXT = headersOf('text/plain; charset=utf-8');
-export const BYTES = headersOf('application/octet-stream');
-const JSON_HEADERS = headersOf('application/json');
+export const TEXT = securityHeaders('text/plain; charset=utf-8');
+export const BYTES = securityHeaders('application/octet-stream');
+const JSON_HEADERS = securityHeaders('application/json');
 
 /**
- * The answers of one turn of the event loop, to be written when all its requests have been read: whoever they go to is
- * then woken once for many and not for each, and a busy bridge answers half as many again.
+ * The responses of one turn of the event loop. They are written when all its requests have been read, so that a client
+ * process wakes up once for many of them. A busy bridge answers half as many requests again this way.
  */
-const ready: (() => void)[] = [];
-const writeAnswers = () => ready.splice(0).forEach((write) => write());
+const pendingWrites: (() => void)[] = [];
+const flushWrites = () => pendingWrites.splice(0).forEach((write) => write());
 
 const MAX_DISCARDED_BYTES = 2 * 1024 * 1024;
-/** Smaller answers are always made, and not counted: there is one for each connection, and the system takes it at once. */
+/** Smaller responses are not counted: a connection has one at a time, and the system's buffer takes it at once. */
 const SMALL_BYTES = 4 * 1024;
 
 /** Bytes, or a string of ASCII. */
@@ -38,20 +38,20 @@ export type Body = Part | readonly Part[];
 const partsOf = (body: Body): readonly Part[] => (typeof body === 'string' || Buffer.isBuffer(body) ? [body] : body);
 const lengthOf = (body: Body): number => partsOf(body).reduce((sum, { length }) => sum + length, 0);
 
-/** What all exchanges share. */
+/** What all requests share. */
 export interface Transport {
-  readonly stallMs: number;
+  readonly writeTimeoutMs: number;
   readonly inFlight: InFlight;
-  /** What counts as one client, and is limited as one. */
-  clientOf(request: IncomingMessage): string;
+  /** The address that counts as one client. */
+  clientAddress(request: IncomingMessage): string;
 }
 
-/** One request and its answer. */
-export class Exchange implements Holder {
+/** One request and its response. */
+export class RequestContext implements Holder {
   readonly path: string;
-  readonly #query: URLSearchParams | undefined;
+  readonly #query: string; // undecoded
   readonly wantsText: boolean;
-  isLast = false; // the connection ends with this answer
+  closeAfterResponse = false;
   #client: string | undefined;
   #heldBytes = 0;
 
@@ -63,36 +63,49 @@ export class Exchange implements Holder {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
-    if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
+    this.#query = mark < 0 ? '' : url.slice(mark + 1);
     this.wantsText = preferred(request.headers.accept ?? '', ['application/json', 'text/plain']) === 'text/plain';
   }
 
   /** The address that the request comes from, or of IPv6 its /64. */
   get client(): string {
-    return (this.#client ??= this.transport.clientOf(this.request));
+    this.#client ??= this.transport.clientAddress(this.request);
+    return this.#client;
   }
 
-  parameter(name: string): string | undefined {
-    return this.#query?.get(name) ?? undefined;
+  /** The first parameter of that name in the query, decoded. */
+  queryParam(name: string): string | undefined {
+    if (this.#query.includes('%') || this.#query.includes('+')) {
+      return new URLSearchParams(this.#query).get(name) ?? undefined;
+    }
+    for (let start = 0; start < this.#query.length;) {
+      const next = this.#query.indexOf('&', start);
+      const end = next < 0 ? this.#query.length : next;
+      const isNamed = this.#query.startsWith(name, start);
+      if (isNamed && start + name.length === end) return '';
+      if (isNamed && this.#query[start + name.length] === '=') return this.#query.slice(start + name.length + 1, end);
+      start = end + 1;
+    }
+    return undefined;
   }
 
   /** Throws no_token. */
-  bearer(): string {
+  bearerToken(): string {
     const { authorization = '' } = this.request.headers;
-    if (!/^bearer [!-~]+ *$/i.test(authorization)) throw new Refusal('no_token');
+    if (!/^bearer [!-~]+ *$/i.test(authorization)) throw new ApiError('no_token');
     return authorization.slice('Bearer '.length).trimEnd();
   }
 
   /** The length of the body as declared. Throws bad_request if none is, or it is 0. */
   contentLength(): number {
     const length = Number(this.request.headers['content-length'] ?? 0); // node has checked that it is a number
-    if (length === 0) throw new Refusal('bad_request', 'Content-Length');
+    if (length === 0) throw new ApiError('bad_request', 'Content-Length');
     return length;
   }
 
   /**
-   * Counts the memory that the exchange takes from now on, until another number is said or the answer has been read.
-   * To be called before it is taken. Throws too_many_requests, bridge_full.
+   * Counts the memory that this request takes from now on, until the next call or until its response was read. To be
+   * called before the memory is taken. Throws too_many_requests, bridge_full.
    */
   hold(bytes: number): void {
     if (bytes === this.#heldBytes || (this.#heldBytes === 0 && bytes <= SMALL_BYTES)) return;
@@ -102,36 +115,53 @@ export class Exchange implements Holder {
     this.#heldBytes = bytes;
   }
 
-  /** Its memory is needed: whoever it is for does not read it. */
+  /**
+   * Counts what node:http reads ahead of the body while the request waits for its turn on its connection.
+   * Throws too_many_requests, bridge_full.
+   */
+  holdWaitingBody(): void {
+    this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readJsonBody()
+  }
+
+  /** Ends the connection of a client that does not read: the memory is needed. */
   abandon(): void {
     this.#heldBytes = 0;
     this.request.socket.destroy();
   }
 
   /**
-   * Throws, before anything is written, what hold() does.
+   * Throws what hold() does, before anything is written.
    *
-   * @param headers its type and how it may be cached; that of the form asked for if left out
-   * @param heldBytes what can't be freed before it has been read, if that is not the whole body
+   * @param headers those of the form that the client asked for if left out
+   * @param heldBytes how much memory the body takes until it is read, if it shares some of it
    */
-  answer(status: number, body: Body, headers = this.wantsText ? TEXT : JSON_HEADERS, heldBytes = lengthOf(body)): void {
+  respond(
+    status: number,
+    body: Body,
+    headers = this.wantsText ? TEXT : JSON_HEADERS,
+    heldBytes = lengthOf(body),
+  ): void {
     const isHead = this.request.method === 'HEAD';
     const bytes = lengthOf(body);
     this.hold(isHead ? 0 : Math.min(heldBytes, bytes));
     const all = [...headers, 'Content-Length', String(bytes)];
-    if (this.isLast || this.#hasUnreadBody()) all.push('Connection', 'close');
+    if (this.closeAfterResponse || this.#hasUnreadBody()) all.push('Connection', 'close');
     this.response.writeHead(status, all);
     const write = () => {
       if (isHead) this.response.end();
       else this.#write(body);
-      if (this.response.writableLength > 0) this.request.socket.setTimeout(this.transport.stallMs); // until it reads on
+      if (this.response.writableLength > 0) this.request.socket.setTimeout(this.transport.writeTimeoutMs); // until it reads on
     };
-    if (ready.push(write) === 1) setImmediate(writeAnswers);
+    if (pendingWrites.push(write) === 1) setImmediate(flushWrites);
   }
 
   #write(body: Body): void {
     const { response } = this;
-    if (typeof body === 'string' && body.length <= BLOCK_BYTES) return void response.end(body, 'latin1');
+    const [first, second] = partsOf(body);
+    if (typeof first === 'string' && second === undefined && first.length <= BLOCK_BYTES) {
+      response.end(first, 'latin1');
+      return;
+    }
     const borrowed: Buffer[] = [];
     const blocks = blocksOf(body, borrowed);
     if (borrowed.length > 0) response.once('close', () => giveBack(borrowed));
@@ -140,8 +170,14 @@ export class Exchange implements Holder {
     const writeOn = (): void => {
       response.cork();
       let isTaken = true;
-      while (next < blocks.length && (isTaken || !isCopied)) isTaken = response.write(blocks[next++]);
-      if (next === blocks.length) return void response.end();
+      while (next < blocks.length && (isTaken || !isCopied)) {
+        isTaken = response.write(blocks[next]);
+        next++;
+      }
+      if (next === blocks.length) {
+        response.end();
+        return;
+      }
       response.once('drain', writeOn);
       response.uncork();
     };
@@ -149,29 +185,40 @@ export class Exchange implements Holder {
   }
 
   /**
-   * Whether the connection ends with the answer because there is more of the body. Of a PUT a short one is discarded as
-   * it comes: a connection that is closed before all of a blob was sent can lose the answer, too.
+   * Whether the connection must end with the response because more of the request's body would come. The rest of a PUT
+   * is discarded if it is short: a client whose connection closes while it sends a blob can lose the response.
    */
   #hasUnreadBody(): boolean {
-    const { complete, headers, method } = this.request;
+    const { complete, method } = this.request;
     if (complete) return false;
-    const maxBytes = method === 'PUT' ? MAX_DISCARDED_BYTES : 0;
-    return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > maxBytes;
+    return this.declaredBodyBytes() > (method === 'PUT' ? MAX_DISCARDED_BYTES : 0);
   }
 
-  refuse({ code, message, words: [status, , hint, retryAfterSeconds] }: Refusal, more: Headers = []): void {
+  /** To be called after the handler: a body that it does not read is discarded as it comes, and never stored. */
+  discardUnreadBody(): void {
+    const { request } = this;
+    if (this.declaredBodyBytes() > 0 && request.listenerCount('data') === 0) request.on('data', freeChunk);
+  }
+
+  /** Infinity if the request says that there is a body, but not how long it is. */
+  declaredBodyBytes(): number {
+    const { 'content-length': length = '0', 'transfer-encoding': coding } = this.request.headers;
+    return coding === undefined ? Number(length) : Infinity;
+  }
+
+  respondError({ code, status, message, hint, retryAfterSeconds }: ApiError, more: Headers = []): void {
     const headers = [...(this.wantsText ? TEXT : JSON_HEADERS), 'Agentalk-Error', code, ...more];
     if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
     if (status === 401) headers.push('WWW-Authenticate', 'Bearer');
     const json = JSON.stringify({ error: { code, message, hint } });
-    this.answer(status, this.wantsText ? `error ${code} ${message}\nhint ${hint}\n` : json, headers);
+    this.respond(status, this.wantsText ? `error ${code} ${message}\nhint ${hint}\n` : json, headers);
   }
 }
 
 /**
- * A body in pieces as they are written: Buffers are shared, strings become bytes.
+ * The pieces of a body to write: Buffers are shared, strings become bytes.
  *
- * @param borrowed is given the blocks that are to be given back when all has been written
+ * @param borrowed gets the blocks to give back when everything was written
  */
 function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
   const blocks: Buffer[] = [];
@@ -195,102 +242,180 @@ function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
 
 /**
  * Reads a JSON object. Only application/json: a web page elsewhere can't post that without asking first, and there is
- * no CORS here. Bytes are taken as Latin-1: all that is kept is ASCII, and checked. Throws not_json and too_large;
- * what goes wrong later, in `done` too, is given to `fail`.
+ * no CORS here. Bytes are taken as Latin-1: all that is stored is ASCII, and checked. Throws not_json and too_large;
+ * later errors, of `done` too, are passed to `fail`.
  */
-export function readFields(
-  exchange: Exchange,
+export function readJsonBody(
+  context: RequestContext,
   maxBytes: number,
   timeoutMs: number,
-  done: (fields: Fields) => void,
+  done: (fields: JsonObject) => void,
   fail: (error: unknown) => void,
 ): void {
-  const { 'content-type': type = '', 'content-length': length = '0' } = exchange.request.headers;
-  if (!/^application\/json *(;|$)/i.test(type)) throw new Refusal('not_json');
-  if (Number(length) > maxBytes) throw new Refusal('too_large');
-  if (Number(length) > SMALL_BYTES) exchange.transport.inFlight.check(exchange.client, 2 * Number(length));
-  let chunks: Buffer[] = [];
-  let size = 0;
-  const take = (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > maxBytes) throw new Refusal('too_large');
-    exchange.hold(2 * size); // it is copied when it is parsed
-    if (chunks.push(chunk) > 64) chunks = [Buffer.concat(chunks)]; // a byte at a time must not cost an object each
-  };
-  const end = () => {
-    exchange.hold(0);
-    done(parse((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('latin1')));
-  };
-  const stop = (error: unknown) => {
-    chunks = [];
-    exchange.hold(0);
-    fail(error);
-  };
-  readBody(exchange.request, timeoutMs, take, end, stop);
+  const { 'content-type': type = '', 'content-length': length = '0' } = context.request.headers;
+  if (!/^application\/json *(;|$)/i.test(type)) throw new ApiError('not_json');
+  if (Number(length) > maxBytes) throw new ApiError('too_large');
+  if (Number(length) > SMALL_BYTES) context.transport.inFlight.check(context.client, 2 * Number(length));
+  const body = new BodyBuffer(Number(length));
+  readBody(context.request, timeoutMs, {
+    take(chunk) {
+      if (body.bytes + chunk.length > maxBytes) throw new ApiError('too_large');
+      context.hold(2 * body.allocatedBytesWith(chunk)); // twice, because it is copied when it is parsed
+      body.append(chunk);
+    },
+    end() {
+      const text = body.toString();
+      body.release();
+      context.hold(0);
+      done(parse(text));
+    },
+    fail(error) {
+      body.release();
+      context.hold(0);
+      fail(error);
+    },
+    close: () => body.release(),
+  });
 }
 
-/**
- * Hands each chunk of a body to `take`, and calls `end` when all have come. What these throw is given to `fail`, and so
- * is a bad_request with status 408 after `timeoutMs`; then the rest is discarded. Nothing is called when the client goes.
- */
-export function readBody(
-  request: IncomingMessage,
-  timeoutMs: number,
-  take: (chunk: Buffer) => void,
-  end: () => void,
-  fail: (error: unknown) => void,
-): void {
+/** A body as it comes. One that comes in a single chunk is not copied; others are, into memory that is used again. */
+class BodyBuffer {
+  #whole: Buffer | undefined;
+  #small: Buffer | undefined;
+  readonly #blocks: Buffer[] = [];
+  bytes = 0;
+
+  /** @param declaredBytes 0 if the length is not known */
+  constructor(readonly declaredBytes: number) {}
+
+  /** How much memory it takes when this chunk is in it, too. */
+  allocatedBytesWith(chunk: Buffer): number {
+    const bytes = this.bytes + chunk.length;
+    if (bytes <= SMALL_BYTES || chunk.length === this.declaredBytes) return bytes;
+    return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+
+  append(chunk: Buffer): void {
+    if (chunk.length === this.declaredBytes) {
+      this.#whole = chunk;
+      this.bytes = chunk.length;
+      return;
+    }
+    if (this.bytes + chunk.length <= SMALL_BYTES) {
+      this.#small ??= Buffer.allocUnsafeSlow(SMALL_BYTES);
+      this.bytes += chunk.copy(this.#small, this.bytes);
+    } else {
+      this.#appendToBlocks(chunk);
+    }
+    freeChunk(chunk);
+  }
+
+  #appendToBlocks(chunk: Buffer): void {
+    if (this.#blocks.length === 0) this.#blocks.push(takeBlock());
+    if (this.#small) this.#small.copy(this.#blocks[0]!, 0, 0, this.bytes); // pushed in the line before
+    this.#small = undefined;
+    for (let offset = 0; offset < chunk.length;) {
+      const n = Math.floor(this.bytes / BLOCK_BYTES);
+      if (n === this.#blocks.length) this.#blocks.push(takeBlock());
+      const copied = chunk.copy(this.#blocks[n]!, this.bytes % BLOCK_BYTES, offset); // pushed in the line before
+      this.bytes += copied;
+      offset += copied;
+    }
+  }
+
+  toString(): string {
+    const single = this.#whole ?? this.#small;
+    if (single) return single.toString('latin1', 0, this.bytes);
+    let text = '';
+    for (const [n, block] of this.#blocks.entries()) {
+      text += block.toString('latin1', 0, Math.min(BLOCK_BYTES, this.bytes - n * BLOCK_BYTES));
+    }
+    return text;
+  }
+
+  /** Gives back its memory; it is empty afterwards. */
+  release(): void {
+    if (this.#whole && this.bytes > SMALL_BYTES) freeChunk(this.#whole);
+    this.#whole = undefined;
+    this.#small = undefined;
+    this.bytes = 0;
+    giveBack(this.#blocks.splice(0));
+  }
+}
+
+/** What reads a body. */
+export interface BodyReader {
+  /** Takes the next chunk, and frees it. */
+  take(chunk: Buffer): void;
+  /** All chunks have come. */
+  end(): void;
+  /** What take() or end() threw, or bad_request with status 408. The rest of the body is discarded. */
+  fail(error: unknown): void;
+  /** The request is over, or its client has gone. */
+  close(): void;
+}
+
+/** Gives the body of a request to a reader, for `timeoutMs` at most. */
+export function readBody(request: IncomingMessage, timeoutMs: number, reader: BodyReader): void {
   let isOver = false;
-  const attempt = (step: () => void) => {
-    if (isOver) return;
+  const fail = (error: unknown) => {
+    isOver = true;
+    clearTimeout(timer);
+    reader.fail(error);
+  };
+  const timer = setTimeout(() => fail(ApiError.timeout()), timeoutMs);
+  request.on('data', (chunk: Buffer) => {
+    if (isOver) {
+      freeChunk(chunk);
+      return;
+    }
     try {
-      step();
+      reader.take(chunk);
     } catch (error) {
-      stop();
       fail(error);
     }
-  };
-  const stop = () => {
-    isOver = true;
-    clearTimeout(timer);
-  };
-  const timer = setTimeout(() => {
-    attempt(() => {
-      throw Refusal.timeout();
-    });
-  }, timeoutMs);
-  request.on('data', (chunk: Buffer) => attempt(() => take(chunk)));
-  request.on('end', () => {
-    clearTimeout(timer);
-    attempt(end);
-    isOver = true;
   });
-  request.on('close', stop);
+  request.on('end', () => {
+    if (isOver) return;
+    isOver = true;
+    clearTimeout(timer);
+    try {
+      reader.end();
+    } catch (error) {
+      reader.fail(error);
+    }
+  });
+  request.on('close', () => {
+    isOver = true;
+    clearTimeout(timer);
+    reader.close();
+  });
 }
 
-function parse(text: string): Fields {
+function parse(text: string): JsonObject {
   try {
     const value: unknown = JSON.parse(text);
     if (isObject(value)) return value;
   } catch {
     // What is no JSON is no object either.
   }
-  throw new Refusal('bad_request', 'The JSON object');
+  throw new ApiError('bad_request', 'The JSON object');
 }
 
-export const isObject = (value: unknown): value is Fields =>
+export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A checked field of a body or a query. Throws bad_request with the field's name. */
-export function field<T>(name: string, value: unknown, isValid: (value: unknown) => value is T): T {
-  if (!isValid(value)) throw new Refusal('bad_request', name);
+export function requireField<T>(name: string, value: unknown, isValid: (value: unknown) => value is T): T {
+  if (!isValid(value)) throw new ApiError('bad_request', name);
   return value;
 }
 
 /** A whole number from 0, in JSON or as decimal digits; undefined where there is none. Throws bad_request. */
-export function count(name: string, value: unknown): number | undefined {
+export function parseCount(name: string, value: unknown): number | undefined {
   if (value === undefined) return undefined;
   const number = typeof value === 'string' && /^(0|[1-9][0-9]{0,14})$/.test(value) ? Number(value) : value;
-  if (typeof number !== 'number' || !Number.isSafeInteger(number) || number < 0) throw new Refusal('bad_request', name);
+  if (typeof number !== 'number' || !Number.isSafeInteger(number) || number < 0)
+    throw new ApiError('bad_request', name);
   return number;
 }

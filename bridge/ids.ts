@@ -1,7 +1,8 @@
 /**
- * The words that the bridge may hold, each a type of its own, and the only hashing that it does. Everything comes from
+ * The words that the bridge may hold, each a separate type, and the only hashing that it does. Everything comes from
  * strangers: a value has one of these types only after its check. Nothing here decrypts.
  */
+import * as crypto from 'node:crypto';
 import { createHash, timingSafeEqual } from 'node:crypto';
 
 declare const brand: unique symbol;
@@ -10,8 +11,8 @@ export type ChannelId = Branded<'ChannelId'>;
 export type ParticipantId = Branded<'ParticipantId'>;
 export type BlobId = Branded<'BlobId'>; // the SHA-256 of its bytes
 
-export const EVERYBODY = '*';
-export type Recipient = ParticipantId | typeof EVERYBODY;
+export const BROADCAST = '*';
+export type Recipient = ParticipantId | typeof BROADCAST;
 
 /** Lowercase hex of so many digits. */
 function isHex(value: unknown, digits: number): boolean {
@@ -29,7 +30,7 @@ export const isEpoch = (value: unknown): value is string => isHex(value, 32);
 export const isToken = (value: unknown): value is string => isHex(value, 64);
 export const isNonce = (value: unknown): value is string => isHex(value, 24);
 export const isTag = (value: unknown): value is string => isHex(value, 32);
-export const isRecipient = (value: unknown): value is Recipient => value === EVERYBODY || isHex(value, 32);
+export const isRecipient = (value: unknown): value is Recipient => value === BROADCAST || isHex(value, 32);
 
 /** What is stored of a token. */
 export type TokenHash = Buffer & { readonly [brand]: 'TokenHash' };
@@ -39,6 +40,13 @@ export const hashToken = (token: string): TokenHash => sha256(token) as TokenHas
 export const isTokenOf = (hash: TokenHash, bearer: string): boolean => timingSafeEqual(hash, sha256(bearer));
 
 /** A channel id commits to the access value (docs/protocol.md, Identities), so that no secret needs to be stored. */
-export const opens = (id: ChannelId, access: string): boolean =>
+export const isAccessTokenFor = (id: ChannelId, access: string): boolean =>
   timingSafeEqual(sha256('agentalk/1 channel ' + access).subarray(0, 16), Buffer.from(id, 'hex'));
-const sha256 = (text: string): Buffer => createHash('sha256').update(text, 'latin1').digest();
+
+/** Node 20.12 and later hash in one call, which takes half the time. All that is hashed here is ASCII. */
+const hashInOneCall = (crypto as { hash?: (algorithm: string, data: string, encoding: 'buffer') => Buffer }).hash;
+
+function sha256(text: string): Buffer {
+  if (hashInOneCall) return hashInOneCall('sha256', text, 'buffer');
+  return createHash('sha256').update(text).digest();
+}

@@ -1,10 +1,10 @@
 /**
- * Memory of requests and answers on their way: bytes that a client still sends, or has not read. It is counted for each
- * address and in all, and checked before it is taken, so that nobody makes the bridge grow by not reading.
+ * Memory of incomplete requests and unread responses. It is counted for each address and in all, and checked before it
+ * is taken, so that no client makes the bridge grow by not reading.
  */
-import { Refusal } from './errors.ts';
+import { ApiError } from './errors.ts';
 
-/** An exchange that holds memory. */
+/** A request that holds memory. */
 export interface Holder {
   /** Ends it: its memory is needed. */
   abandon(): void;
@@ -18,7 +18,7 @@ interface AddressUse {
 export class InFlight {
   readonly #byAddress = new Map<string, AddressUse>();
   bytes = 0;
-  abandoned = 0; // so far
+  abandonedCount = 0; // so far
 
   constructor(
     readonly maxBytes: number,
@@ -26,30 +26,30 @@ export class InFlight {
   ) {}
 
   /**
-   * From now on the holder has this much, 0 to forget it. Where there is no room in all, the address that holds most
-   * loses its oldest holder to one that holds less than half of that. Throws too_many_requests, bridge_full.
+   * Sets how much a holder has, 0 to forget it. When all memory is taken, the address that holds most loses its oldest
+   * holder to an address that holds less than half of that. Throws too_many_requests, bridge_full.
    */
   hold(address: string, holder: Holder, bytes: number): void {
     const more = bytes - (this.#byAddress.get(address)?.holders.get(holder) ?? 0);
-    if (more > 0) this.#makeRoom(address, more);
+    if (more > 0) this.#evictFor(address, more);
     this.#set(address, holder, bytes);
   }
 
   /** Throws too_many_requests if the address could not hold so much more now. */
   check(address: string, bytes: number): void {
     const own = this.#byAddress.get(address)?.bytes ?? 0;
-    if (own + bytes > this.maxBytesOfAddress) throw new Refusal('too_many_requests');
+    if (own + bytes > this.maxBytesOfAddress) throw new ApiError('too_many_requests');
   }
 
-  #makeRoom(address: string, bytes: number): void {
+  #evictFor(address: string, bytes: number): void {
     const own = this.#byAddress.get(address)?.bytes ?? 0;
     this.check(address, bytes);
     while (this.bytes + bytes > this.maxBytes) {
       const [largest, use] = this.#largest();
       const [oldest] = use?.holders.keys() ?? [];
-      if (!oldest || !use || 2 * (own + bytes) > use.bytes) throw new Refusal('bridge_full');
+      if (!oldest || !use || 2 * (own + bytes) > use.bytes) throw new ApiError('bridge_full');
       this.#set(largest, oldest, 0);
-      this.abandoned++;
+      this.abandonedCount++;
       oldest.abandon();
     }
   }

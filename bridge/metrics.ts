@@ -1,64 +1,76 @@
-/** What an operator may know: how many of what, never an id, an address or a name. bridge/ops/prometheus.ts writes it. */
+/** What is counted for the operator: how many of what, never an id, an address or a name. */
 
+/** Each metric without its prefix `agentalk_`, and its help. bridge/ops/prometheus.ts renders them. */
 export const FAMILIES = {
   channels: 'Channels now.',
   participants: 'Participants in all channels.',
-  waiting_polls: 'Polls that wait.',
+  polls_pending: 'Polls that wait for an event.',
   blobs: 'Blobs in all channels.',
-  blob_bytes: 'Memory that blobs count for, in agentalk_held_bytes, too.',
-  held_bytes: 'Memory that the channels count for.',
+  blob_bytes: 'Memory that blobs count for, included in agentalk_channel_memory_bytes.',
+  channel_memory_bytes: 'Memory that the channels count for.',
   memory_owners: 'Addresses that have some of this memory.',
-  inflight_bytes: 'Memory of answers not yet read and bodies not yet whole.',
+  inflight_bytes: 'Memory of responses not yet read and bodies not yet complete.',
   connections: 'Open connections.',
-  addresses: 'Addresses for which something counts.',
-  channels_given_up_total: 'Channels ended because their memory or their place was needed.',
+  rate_limited_addresses: 'Addresses for which something counts.',
+  channels_evicted_total: 'Channels ended because their memory or their place was needed.',
   messages_total: 'Messages accepted.',
   message_bytes_total: 'Ciphertext of messages accepted.',
-  answers_abandoned_total: 'Answers and bodies whose connection was ended because their memory was needed.',
+  answers_abandoned_total: 'Responses and bodies whose connection was ended because their memory was needed.',
   requests_total: 'Requests that found a route.',
-  refusals_total: 'Requests refused.',
-  connections_refused_total: 'Connections that brought no whole request, or one too many.',
+  request_errors_total: 'Requests answered with an error.',
+  connections_rejected_total: 'Connections that brought no complete request, or one too many.',
 };
 
-/** Upper bounds of the buckets in which ages are counted; what is older than all has one more. */
-export const AGES_MS = [1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 60_000, 600_000, 3_600_000];
-const newAges = () => ({ counts: [...AGES_MS, Infinity].map(() => 0), sumMs: 0 });
+/** A message is delivered to a poll that was pending when it came, or fetched by a later one. */
+export type DeliveryPath = 'immediate' | 'delayed';
+
+/** Upper bounds of the buckets of delivery latency; one more bucket has what is above all of them. */
+export const LATENCY_BOUNDS_MS = [1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 60_000, 600_000, 3_600_000];
+
+interface Histogram {
+  readonly counts: number[]; // by bucket
+  sumMs: number;
+}
+const newHistogram = (): Histogram => ({ counts: [...LATENCY_BOUNDS_MS, Infinity].map(() => 0), sumMs: 0 });
 
 export class Metrics {
-  /** By family and labels; labels come from the tables of routes and refusals, so there is an end to them. */
+  /** By family and labels. Labels come from the tables of routes and errors, so their number is bounded. */
   readonly counts = new Map<string, { value: number }>();
+  readonly deliveryLatency: Readonly<Record<DeliveryPath, Histogram>> = {
+    immediate: newHistogram(),
+    delayed: newHistogram(),
+  };
   readonly #messages = this.#counter('messages_total');
   readonly #bytes = this.#counter('message_bytes_total');
-  readonly ages = { waiting: newAges(), later: newAges() };
 
-  /** @param codes of refusals: each is there before its first time */
+  /** @param codes of errors: each is shown before it happens the first time */
   constructor(codes: readonly string[]) {
-    for (const code of codes) this.count(`refusals_total{code="${code}"}`, 0);
+    for (const code of codes) this.count(`request_errors_total{code="${code}"}`, 0);
   }
 
-  /** @param sample the family's name, with its labels if it has any */
-  count(sample: string, by = 1): void {
-    this.#counter(sample).value += by;
+  /** @param metricName the family's name, with its labels if it has any */
+  count(metricName: string, by = 1): void {
+    this.#counter(metricName).value += by;
   }
 
-  #counter(sample: string): { value: number } {
-    const known = this.counts.get(sample);
-    const counter = known ?? { value: 0 };
-    if (!known) this.counts.set(sample, counter);
+  #counter(metricName: string): { value: number } {
+    const known = this.counts.get(metricName);
+    if (known) return known;
+    const counter = { value: 0 };
+    this.counts.set(metricName, counter);
     return counter;
   }
 
-  /** A message was accepted, of so many bytes of ciphertext. */
-  accept(bytes: number): void {
+  messageAccepted(ciphertextBytes: number): void {
     this.#messages.value++;
-    this.#bytes.value += bytes;
+    this.#bytes.value += ciphertextBytes;
   }
 
-  /** A message was written into an answer, so many milliseconds after it had been accepted. */
-  deliver(poll: 'waiting' | 'later', ageMs: number): void {
-    const { counts } = this.ages[poll];
-    const bucket = AGES_MS.findIndex((most) => ageMs <= most);
-    counts[bucket < 0 ? AGES_MS.length : bucket]!++; // one for each age, and one for what is older
-    this.ages[poll].sumMs += Math.max(0, ageMs);
+  /** A message was written into a response, so many milliseconds after it was accepted. */
+  messageDelivered(path: DeliveryPath, latencyMs: number): void {
+    const { counts } = this.deliveryLatency[path];
+    const bucket = LATENCY_BOUNDS_MS.findIndex((bound) => latencyMs <= bound);
+    counts[bucket < 0 ? LATENCY_BOUNDS_MS.length : bucket]!++; // there is a count for each bound, and one more
+    this.deliveryLatency[path].sumMs += Math.max(0, latencyMs);
   }
 }

@@ -1,75 +1,100 @@
 /**
  * What one address may do (of IPv6 a /64), so that nobody crowds out the others. Loopback and trusted proxies have no
- * limits of their own; whom a trusted proxy speaks for has. An address for which nothing counts any more is forgotten.
+ * limits; the clients that a trusted proxy forwards for have. An address for which nothing counts is forgotten.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Config } from './ops/config.ts';
-import { Refusal } from './errors.ts';
+import type { ClientAddresses } from './dependencies.ts';
+import { ApiError } from './errors.ts';
+import type { Limits } from './limits.ts';
 
-/** What is counted up to its limit, and which share of the limit is given back each second, as to a bucket of tokens. */
-const SHARES = { Connections: 0, Polls: 0, Uploads: 0, Requests: 1 / 10, Joins: 1 / 10, Channels: 1 / 3600 };
-const REFUSALS = {
-  Connections: 'too_many_connections',
-  Polls: 'too_many_polls',
-  Uploads: 'too_many_requests',
-  Requests: 'too_many_requests',
-  Joins: 'too_many_joins',
-  Channels: 'too_many_channels',
+/** What is counted for each address: its limit, the share of it that each second gives back, and its error. */
+const KINDS = {
+  connections: { limit: 'connectionsPerIp', refillPerSecond: 0, error: 'too_many_connections' },
+  polls: { limit: 'pollsPerIp', refillPerSecond: 0, error: 'too_many_polls' },
+  uploads: { limit: 'uploadsPerIp', refillPerSecond: 0, error: 'too_many_requests' },
+  requests: { limit: 'requestRatePerIp', refillPerSecond: 1 / 10, error: 'too_many_requests' },
+  joins: { limit: 'joinRatePerIp', refillPerSecond: 1 / 10, error: 'too_many_joins' },
+  channels: { limit: 'channelRatePerIp', refillPerSecond: 1 / 3600, error: 'too_many_channels' },
 } as const;
-const COUNTED = Object.keys(SHARES) as (keyof Visitor)[];
-export type Visitor = Record<keyof typeof SHARES, number>;
-export type Visitors = ReturnType<typeof meet>;
+export type Kind = keyof typeof KINDS;
+const ALL_KINDS = Object.keys(KINDS) as Kind[];
 
-export function meet({ limits, proxies }: Config) {
-  const all = new Map<string, Visitor>(); // by address
-  let connections = 0;
-  const most = (what: keyof Visitor) => limits[`address${what}`] || Number.MAX_SAFE_INTEGER;
-  /** With TLS the socket that asks is not the one that was welcome: what both have is the address. */
-  const whoIs = (socket: Socket) => (proxies.isExempt(socket) ? undefined : find(socket.remoteAddress ?? ''));
+/** How much of each kind an address has used. */
+export type ClientUsage = Record<Kind, number>;
 
-  /** The one that has this address, or did not have one yet. */
-  function find(address: string): Visitor {
-    const key = proxies.network(address);
-    const visitor = all.get(key) ?? { Connections: 0, Polls: 0, Uploads: 0, Requests: 0, Joins: 0, Channels: 0 };
-    all.set(key, visitor);
-    return visitor;
-  }
+export class RateLimits {
+  readonly #byAddress = new Map<string, ClientUsage>();
+  #connections = 0;
 
-  /** Counts one more, with `until` for as long as that is open. Throws the refusal of what is counted. */
-  function count(visitor: Visitor | undefined, what: keyof Visitor, until?: ServerResponse): void {
-    if (!visitor) return;
-    if (visitor[what] + 1 > most(what)) throw new Refusal(REFUSALS[what]);
-    visitor[what]++;
-    until?.on('close', () => visitor[what]--);
-  }
+  constructor(
+    readonly limits: Limits,
+    readonly clients: ClientAddresses,
+  ) {}
 
-  /** A connection is there. Above the limit it is refused when it asks; far above it is closed at once. */
-  function welcome(socket: Socket): void {
-    const visitor = whoIs(socket);
-    connections++;
+  /** Counts a connection. Above the limit its requests are rejected; far above it the connection is closed at once. */
+  onConnection(socket: Socket): void {
+    const usage = this.#usageOf(socket);
+    this.#connections++;
+    if (usage) usage.connections++;
     socket.on('close', () => {
-      connections--;
-      if (visitor) visitor.Connections--;
+      this.#connections--;
+      if (usage) usage.connections--;
     });
-    if (visitor && ++visitor.Connections > 2 * most('Connections')) socket.destroy();
+    if (usage && usage.connections > 2 * this.#limitOf('connections')) socket.destroy();
   }
 
-  /** Who asks, if it has limits. Throws too_many_connections, too_many_requests. */
-  function ask(request: IncomingMessage): Visitor | undefined {
-    const origin = proxies.origin(request);
-    const visitor = origin === undefined ? whoIs(request.socket) : find(origin);
-    if (visitor && visitor.Connections > most('Connections')) throw new Refusal('too_many_connections');
-    count(visitor, 'Requests');
-    return visitor;
+  /** The usage of the client that sent a request; undefined if it has no limits. Throws too_many_connections, too_many_requests. */
+  onRequest(request: IncomingMessage): ClientUsage | undefined {
+    const forwarded = this.clients.forwardedAddress(request);
+    const usage = forwarded === undefined ? this.#usageOf(request.socket) : this.#getOrCreate(forwarded);
+    if (usage && usage.connections > this.#limitOf('connections')) throw new ApiError(KINDS.connections.error);
+    this.take(usage, 'requests');
+    return usage;
   }
 
-  /** To be called each second. More addresses than there may be connections are forgotten, whatever they did. */
-  function sweep(): void {
-    for (const [address, visitor] of all) {
-      for (const what of COUNTED) visitor[what] = Math.max(0, visitor[what] - SHARES[what] * most(what));
-      if (all.size > limits.connections || COUNTED.every((what) => visitor[what] === 0)) all.delete(address);
+  /**
+   * Counts one more. Throws the error of its kind at the limit.
+   *
+   * @param releaseOn the response whose end gives it back
+   */
+  take(usage: ClientUsage | undefined, kind: Kind, releaseOn?: ServerResponse): void {
+    if (!usage) return;
+    if (usage[kind] + 1 > this.#limitOf(kind)) throw new ApiError(KINDS[kind].error);
+    usage[kind]++;
+    releaseOn?.on('close', () => usage[kind]--);
+  }
+
+  /** To be called each second. Beyond as many addresses as connections are allowed, all are forgotten. */
+  sweep(): void {
+    for (const [address, usage] of this.#byAddress) {
+      for (const kind of ALL_KINDS) {
+        usage[kind] = Math.max(0, usage[kind] - KINDS[kind].refillPerSecond * this.#limitOf(kind));
+      }
+      const isUnused = ALL_KINDS.every((kind) => usage[kind] === 0);
+      if (isUnused || this.#byAddress.size > this.limits.connections) this.#byAddress.delete(address);
     }
   }
-  return { welcome, ask, count, sweep, gauges: () => ({ connections, addresses: all.size }) };
+
+  gauges() {
+    return { connections: this.#connections, rate_limited_addresses: this.#byAddress.size };
+  }
+
+  #limitOf(kind: Kind): number {
+    return this.limits[KINDS[kind].limit] || Number.MAX_SAFE_INTEGER; // 0 is no limit
+  }
+
+  /** With TLS, a request has another socket than its connection: both have the same address. */
+  #usageOf(socket: Socket): ClientUsage | undefined {
+    return this.clients.isUnlimited(socket) ? undefined : this.#getOrCreate(socket.remoteAddress ?? '');
+  }
+
+  #getOrCreate(address: string): ClientUsage {
+    const key = this.clients.rateLimitKey(address);
+    const known = this.#byAddress.get(key);
+    if (known) return known;
+    const usage = { connections: 0, polls: 0, uploads: 0, requests: 0, joins: 0, channels: 0 };
+    this.#byAddress.set(key, usage);
+    return usage;
+  }
 }

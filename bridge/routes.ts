@@ -1,44 +1,73 @@
-/** The table of routes, and for each the way from a checked request to a channel's method and back. */
-import type { IncomingMessage } from 'node:http';
-import type { Invitation } from './ops/invite.ts';
-import type { Journal } from './ops/request-log.ts';
+/** The table of routes, and a handler for each: from a checked request to a method of a channel, and its response. */
+import { Arena, type StoredCiphertext } from './arena.ts';
 import { MAX_BLOB_BYTES } from './blobs.ts';
-import type { Batch, Channels, Waiter } from './channels.ts';
-import { Refusal } from './errors.ts';
-import { JSON_FORM, TEXT_FORM, pollBytes, statusBytes } from './responses.ts';
-import { BYTES, Exchange, TEXT, count, field, headersOf, isObject, readBody, readFields } from './http.ts';
-import type { Fields, Headers } from './http.ts';
-import { isBlobId, isChannelId, isEpoch, isNonce, isParticipantId, isRecipient, isTag, isToken, opens } from './ids.ts';
-import type { BlobId, ChannelId } from './ids.ts';
-import { Shelf, type Kept } from './arena.ts';
-import { CARD_CHARACTERS, messageCharacters } from './limits.ts';
-import type { Metrics } from './metrics.ts';
-import type { Page } from './pages.ts';
-import type { Visitor, Visitors } from './rate-limits.ts';
+import { freeChunk } from './blocks.ts';
+import type { Channel, ChannelRegistry, Participant, PendingPoll, PollResult } from './channels.ts';
+import type { BridgeOptions } from './dependencies.ts';
+import { ApiError } from './errors.ts';
+import {
+  BYTES,
+  TEXT,
+  isObject,
+  parseCount,
+  readBody,
+  readJsonBody,
+  requireField,
+  securityHeaders,
+  type Headers,
+  type JsonObject,
+  type RequestContext,
+} from './http.ts';
+import {
+  isAccessTokenFor,
+  isBlobId,
+  isChannelId,
+  isEpoch,
+  isNonce,
+  isParticipantId,
+  isRecipient,
+  isTag,
+  isToken,
+  type BlobId,
+  type ChannelId,
+} from './ids.ts';
+import { MAX_CARD_BASE64, maxMessageBase64 } from './limits.ts';
+import type { DeliveryPath, Metrics } from './metrics.ts';
+import type { PageHandler } from './pages.ts';
+import type { ClientUsage, RateLimits } from './rate-limits.ts';
+import { JSON_RESPONSES, TEXT_RESPONSES, pollBytes, statusBytes, type Responses } from './responses.ts';
 
-type Handler = (exchange: Exchange, id: ChannelId, fields: Fields, visitor: Visitor | undefined) => void;
-type Row = readonly [method: string, pattern: string, handler: Handler];
-type Pages = Record<string, Page>;
+/** A request whose route was found, with what was learned on the way there. */
+interface RoutedRequest {
+  readonly context: RequestContext;
+  readonly id: ChannelId;
+  readonly fields: JsonObject; // of the body of a POST
+  readonly usage: ClientUsage | undefined; // of its address; undefined if that has no limits
+}
 
-/** The server's own side. */
-export type State = { isStopping: boolean; readonly visitors: Visitors; readonly journal: Journal } & {
-  readonly invitation: Invitation;
-  readonly hasMetrics: boolean; // what is the operator's is among what everybody may see
-  readonly maySeeMetrics: (request: IncomingMessage) => boolean;
-  readonly tell: () => string; // what /metrics says
-};
+type Handler = (request: RoutedRequest) => void;
+type Route = readonly [method: string, pattern: string, handler: Handler];
 
-/** The answers to any request, of visitors and of the operator. A proxy may have left `basePath` before the path. */
-export function routes(channels: Channels, pages: Pages, basePath: string, metrics: Metrics, state: State) {
-  const [{ limits }, { visitors, journal }] = [channels, state];
-  const maxCiphertext = messageCharacters(limits);
+/** The parts of the bridge that requests need. */
+export interface ServerContext extends BridgeOptions {
+  readonly channels: ChannelRegistry;
+  readonly rateLimits: RateLimits;
+  readonly metrics: Metrics;
+  readonly pages: Readonly<Record<string, PageHandler>>;
+  readonly state: { readonly isStopping: boolean };
+}
 
-  const operators: readonly Row[] = [
-    ['GET', '/health', (exchange) => exchange.answer(200, 'ok\n', TEXT)],
-    ['GET', '/ready', (exchange) => exchange.answer(200, 'ready\n', TEXT)],
-    ['GET', '/metrics', metricsPage],
+/** The response to any request, of the public and of the operator. A proxy may have left `basePath` before the path. */
+export function routes(server: ServerContext) {
+  const { basePath, channels, limits, metrics, rateLimits, requestLog, state } = server;
+  const maxCiphertext = maxMessageBase64(limits);
+
+  const operatorRoutes: readonly Route[] = [
+    ['GET', '/health', ({ context }) => context.respond(200, 'ok\n', TEXT)],
+    ['GET', '/ready', ({ context }) => context.respond(200, 'ready\n', TEXT)],
+    ['GET', '/metrics', showMetrics],
   ];
-  const everybodys: readonly Row[] = [
+  const publicRoutes: readonly Route[] = [
     ['PUT', '/channels/:id', create],
     ['GET', '/channels/:id', status],
     ['POST', '/channels/:id/join', join],
@@ -47,222 +76,283 @@ export function routes(channels: Channels, pages: Pages, basePath: string, metri
     ['POST', '/channels/:id/leave', leave],
     ['PUT', '/channels/:id/blobs/:sha256', putBlob],
     ['GET', '/channels/:id/blobs/:sha256', getBlob],
-    ...(state.hasMetrics ? operators : []),
-    ...Object.entries(pages).map(([path, page]) => ['GET', path, page] as const),
+    ...(server.servesOperatorRoutes ? operatorRoutes : []),
+    ...Object.entries(server.pages).map(([path, page]): Route => ['GET', path, ({ context, id }) => page(context, id)]),
   ];
 
-  function handle(rows: Rows, exchange: Exchange): void {
-    const { method = '', rawHeaders, httpVersion } = exchange.request;
-    const path = exchange.path.startsWith(basePath + '/') ? exchange.path.slice(basePath.length) : exchange.path;
-    const room = path.startsWith('/channels/') ? '/channels/' : path.startsWith('/c/') ? '/c/' : '';
-    const id = path.slice(room.length, room.length + 32);
-    const rest = path.slice(room.length + 32);
-    const pattern = room !== '' && isChannelId(id) ? `${room}:id${patternOf(rest)}` : path;
-    const methods = rows.get(pattern);
-    journal.request(exchange.request, exchange.response, methods ? pattern : '-');
-    const visitor = visitors.ask(exchange.request);
-    const hosts = rawHeaders.filter((word, i) => i % 2 === 0 && word.length === 4 && word.toLowerCase() === 'host');
-    if (hosts.length > 1 || (hosts.length === 0 && httpVersion === '1.1')) throw new Refusal('bad_request', 'Host');
-    if (!methods || exchange.path.includes(':')) throw new Refusal('not_found');
-    const row = methods.get(method);
-    if (!row) return refuse(exchange, new Refusal('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
-    metrics.count(row.sample);
-    if (state.isStopping && (room === '/channels/' || path === '/ready')) throw new Refusal('stopping');
-    if (row.handler === create || row.handler === join) visitors.count(visitor, 'Joins');
-    if (method !== 'POST') return row.handler(exchange, id as ChannelId, {}, visitor);
-    const done = (fields: Fields) => row.handler(exchange, id as ChannelId, fields, visitor);
-    const timeoutMs = limits.requestSeconds * 1000;
-    readFields(exchange, maxCiphertext + 4096, timeoutMs, done, (error) => refuse(exchange, error));
-  }
-
-  /** The one place where whatever went wrong becomes an answer. */
-  function refuse(exchange: Exchange, error: unknown, headers: Headers = []): void {
-    const refusal = error instanceof Refusal ? error : new Refusal('internal');
-    metrics.count(`refusals_total{code="${refusal.code}"}`);
-    const number = error === refusal ? [] : ['X-Request-Id', journal.error(error)];
-    if (refusal.words[0] === 408) exchange.isLast = true;
-    if (exchange.response.headersSent) exchange.response.destroy();
-    else exchange.refuse(refusal, [...headers, ...number]);
-  }
-
-  function create(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
-    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
-    const isNew = !channels.has(id);
-    const ticket = state.invitation(exchange.request.headers['agentalk-invite'], id);
-    if (isNew && ticket === undefined) throw new Refusal('not_invited');
-    if (isNew) visitors.count(visitor, 'Channels');
-    exchange.answer(
-      isNew ? 201 : 200,
-      formOf(exchange).opened(channels.open(id, exchange.client), isNew, limits, ticket),
+  function handle(table: RouteTable, context: RequestContext): void {
+    const { request, response } = context;
+    const path = context.path.startsWith(`${basePath}/`) ? context.path.slice(basePath.length) : context.path;
+    const { pattern, id, prefix } = splitPath(path);
+    const methods = table.get(pattern);
+    requestLog.request(request, response, methods ? pattern : '-');
+    const usage = rateLimits.onRequest(request);
+    checkHostHeader(context);
+    if (!methods || context.path.includes(':')) throw new ApiError('not_found');
+    const route = methods.get(request.method ?? '');
+    if (!route) {
+      respondError(context, new ApiError('method_not_allowed'), ['Allow', [...methods.keys()].join(', ')]);
+      return;
+    }
+    metrics.count(route.metricName);
+    if (state.isStopping && (prefix === '/channels/' || path === '/ready')) throw new ApiError('stopping');
+    if (route.handler === create || route.handler === join) rateLimits.take(usage, 'joins');
+    if (request.method !== 'POST') {
+      route.handler({ context, id, usage, fields: {} });
+      return;
+    }
+    readJsonBody(
+      context,
+      maxCiphertext + 4096,
+      limits.requestSeconds * 1000,
+      (fields) => route.handler({ context, id, usage, fields }),
+      (error) => respondError(context, error),
     );
   }
 
-  function join(exchange: Exchange, id: ChannelId, fields: Fields): void {
-    if (!opens(id, exchange.bearer())) throw new Refusal('wrong_key');
-    const participantId = field('participant_id', fields['participant_id'], isParticipantId);
-    const token = field('token', fields['token'], isToken);
-    const card = sealed(field('card', fields['card'], isObject), CARD_CHARACTERS, new Shelf(), 'card.');
+  /** The one place where an error becomes a response. */
+  function respondError(context: RequestContext, error: unknown, headers: Headers = []): void {
+    const isExpected = error instanceof ApiError;
+    const apiError = isExpected ? error : new ApiError('internal');
+    metrics.count(`request_errors_total{code="${apiError.code}"}`);
+    const idHeader = isExpected ? [] : ['X-Request-Id', requestLog.error(error)];
+    if (apiError.status === 408) context.closeAfterResponse = true;
+    if (context.response.headersSent) context.response.destroy();
+    else context.respondError(apiError, [...headers, ...idHeader]);
+  }
+
+  function create({ context, id, usage }: RoutedRequest): void {
+    if (!isAccessTokenFor(id, context.bearerToken())) throw new ApiError('wrong_key');
+    const isNew = !channels.has(id);
+    const ticket = server.checkCreateSecret(context.request.headers['agentalk-invite'], id);
+    if (isNew && ticket === undefined) throw new ApiError('not_invited');
+    if (isNew) rateLimits.take(usage, 'channels');
+    const channel = channels.getOrCreate(id, context.client);
+    context.respond(isNew ? 201 : 200, responsesFor(context).create(channel, isNew, limits, ticket));
+  }
+
+  function join({ context, id, fields }: RoutedRequest): void {
+    if (!isAccessTokenFor(id, context.bearerToken())) throw new ApiError('wrong_key');
+    const participantId = requireField('participant_id', fields['participant_id'], isParticipantId);
+    const token = requireField('token', fields['token'], isToken);
+    const card = parseSealed(requireField('card', fields['card'], isObject), MAX_CARD_BASE64, new Arena(), 'card.');
     const channel = channels.get(id);
     const isResumed = channel.participants.has(participantId);
     const participant = channel.join(participantId, token, card);
-    exchange.hold(statusBytes(channel));
-    exchange.answer(200, formOf(exchange).joined(channel, participant, isResumed));
+    context.hold(statusBytes(channel));
+    context.respond(200, responsesFor(context).join(channel, participant, isResumed));
   }
 
-  function send(exchange: Exchange, id: ChannelId, fields: Fields): void {
-    const { channel, participant } = enter(exchange, id, fields);
-    const to = field('to', fields['to'], isRecipient);
-    if (to === participant.id) throw new Refusal('bad_request', 'to');
-    const message = sealed(fields, maxCiphertext, channel.shelf);
-    const since = count('since', given(exchange, fields, 'since'));
-    if (since !== undefined) channel.present(participant, since);
-    const form = formOf(exchange);
-    const recipients = form.recipients(channel, participant, to); // who listens when it comes
-    const [before, index] = [channel.last, channel.send(participant, to, message)];
-    if (index > before) metrics.accept(message.ciphertextBytes);
-    exchange.answer(200, form.sent(channel, index, recipients));
+  function send({ context, id, fields }: RoutedRequest): void {
+    const { channel, participant } = authenticate(context, id, fields);
+    const to = requireField('to', fields['to'], isRecipient);
+    if (to === participant.id) throw new ApiError('bad_request', 'to');
+    const message = parseSealed(fields, maxCiphertext, channel.arena);
+    const since = parseCount('since', bodyOrQuery(context, fields, 'since'));
+    if (since !== undefined) channel.acknowledge(participant, since);
+    const responses = responsesFor(context);
+    const recipients = responses.recipients(channel, participant, to); // as they are before they get it
+    const lastIndexBefore = channel.lastIndex;
+    const index = channel.send(participant, to, message);
+    if (index > lastIndexBefore) metrics.messageAccepted(message.ciphertextBytes);
+    context.respond(200, responses.send(channel, index, recipients));
   }
 
-  function poll(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
-    const { channel, participant } = enter(exchange, id);
-    const since = count('since', exchange.parameter('since'));
-    if (since === undefined) throw new Refusal('bad_request', 'since');
-    const waitSeconds = Math.min(count('wait', exchange.parameter('wait')) ?? 0, limits.pollSeconds);
-    visitors.count(visitor, 'Polls', exchange.response);
+  function poll({ context, id, usage }: RoutedRequest): void {
+    const { response } = context;
+    const { channel, participant } = authenticate(context, id);
+    const since = parseCount('since', context.queryParam('since'));
+    if (since === undefined) throw new ApiError('bad_request', 'since');
+    const waitSeconds = Math.min(parseCount('wait', context.queryParam('wait')) ?? 0, limits.pollSeconds);
+    rateLimits.take(usage, 'polls', response);
     channel.beginPoll(participant);
-    exchange.response.on('close', () => channel.endPoll(participant));
-    channel.present(participant, since);
-    const answer = (batch: Batch, poll: 'waiting' | 'later' = 'waiting') => {
-      exchange.hold(pollBytes(batch));
-      for (const { type, at } of batch.events) if (type === 'message') metrics.deliver(poll, channels.now() - at);
-      exchange.answer(200, formOf(exchange).polled(channel, batch));
-    };
-    const batch = channel.read(participant, since);
-    if (batch.cursor > since || waitSeconds === 0) return answer(batch, 'later');
+    response.once('close', () => channel.endPoll(participant));
+    channel.acknowledge(participant, since);
+    const result = channel.eventsAfter(participant, since);
+    if (result.cursor > since || waitSeconds === 0) {
+      respondPoll(context, channel, result, 'delayed');
+      return;
+    }
 
-    const settle = (outcome: Batch | Refusal) => {
-      exchange.isLast = state.isStopping;
+    const resolve = (outcome: PollResult | ApiError) => {
+      context.closeAfterResponse = state.isStopping;
       try {
-        if (outcome instanceof Refusal) throw outcome;
-        answer(outcome);
+        if (outcome instanceof ApiError) throw outcome;
+        respondPoll(context, channel, outcome, 'immediate');
       } catch (error) {
-        refuse(exchange, error);
+        respondError(context, error);
       }
     };
-    const waiter: Waiter = { since, settle };
-    channel.wait(participant, waiter);
-    const timer = setTimeout(() => channel.endWait(participant, waiter) && settle(batch), waitSeconds * 1000);
-    exchange.response.on('close', () => {
+    const pendingPoll: PendingPoll = { since, resolve };
+    channel.addPendingPoll(participant, pendingPoll);
+    const timer = setTimeout(() => {
+      if (channel.removePendingPoll(participant, pendingPoll)) resolve(result);
+    }, waitSeconds * 1000);
+    response.on('close', () => {
       clearTimeout(timer);
-      channel.endWait(participant, waiter);
+      channel.removePendingPoll(participant, pendingPoll);
     });
   }
 
-  function status(exchange: Exchange, id: ChannelId): void {
-    const { channel } = enter(exchange, id);
-    exchange.hold(statusBytes(channel));
-    exchange.answer(200, formOf(exchange).status(channel));
+  function respondPoll(context: RequestContext, channel: Channel, result: PollResult, path: DeliveryPath): void {
+    context.hold(pollBytes(result));
+    for (const { type, at } of result.events) {
+      if (type === 'message') metrics.messageDelivered(path, channels.now() - at);
+    }
+    context.respond(200, responsesFor(context).poll(channel, result));
   }
 
-  function leave(exchange: Exchange, id: ChannelId, fields: Fields): void {
-    const { channel, participant } = enter(exchange, id, fields);
-    const afterSeconds = count('after_seconds', fields['after_seconds']) ?? 0;
-    if (afterSeconds > limits.leaveSeconds) throw new Refusal('bad_request', 'after_seconds');
+  function status({ context, id }: RoutedRequest): void {
+    const { channel } = authenticate(context, id);
+    context.hold(statusBytes(channel));
+    context.respond(200, responsesFor(context).status(channel));
+  }
+
+  function leave({ context, id, fields }: RoutedRequest): void {
+    const { channel, participant } = authenticate(context, id, fields);
+    const afterSeconds = parseCount('after_seconds', fields['after_seconds']) ?? 0;
+    if (afterSeconds > limits.leaveSeconds) throw new ApiError('bad_request', 'after_seconds');
     channel.leave(participant, afterSeconds);
-    exchange.answer(200, formOf(exchange).left(channel));
+    context.respond(200, responsesFor(context).leave(channel));
   }
 
-  function putBlob(exchange: Exchange, id: ChannelId, _: Fields, visitor: Visitor | undefined): void {
-    const { channel, participant } = enter(exchange, id);
-    const { 'content-type': type = 'application/octet-stream' } = exchange.request.headers;
-    if (!/^application\/octet-stream *(;|$)/i.test(type)) throw new Refusal('not_json');
-    const bytes = exchange.contentLength();
-    if (bytes > Math.min(MAX_BLOB_BYTES, limits.blobBytes)) throw new Refusal('too_large');
-    const blobId = blobOf(exchange);
+  function putBlob({ context, id, usage }: RoutedRequest): void {
+    const { channel, participant } = authenticate(context, id);
+    const { 'content-type': type = 'application/octet-stream' } = context.request.headers;
+    if (!/^application\/octet-stream *(;|$)/i.test(type)) throw new ApiError('not_json');
+    const bytes = context.contentLength();
+    if (bytes > Math.min(MAX_BLOB_BYTES, limits.blobBytes)) throw new ApiError('too_large');
+    const blobId = blobIdOf(context);
     const isThere = channel.blobs.get(blobId) !== undefined;
-    visitors.count(visitor, 'Uploads', exchange.response);
-    const upload = channel.beginUpload(participant, blobId, bytes, exchange.client);
-    exchange.response.on('close', () => channel.endUpload(participant, upload));
-    const done = () => {
-      const isNew = !isThere && channel.completeUpload(participant, upload);
-      exchange.answer(isNew ? 201 : 200, formOf(exchange).blob(channel));
-    };
-    const take = (chunk: Buffer) => {
-      if (!isThere) upload.write(chunk);
-    };
-    readBody(exchange.request, limits.blobSeconds * 1000, take, done, (error) => {
-      upload.abort();
-      refuse(exchange, error);
+    rateLimits.take(usage, 'uploads', context.response);
+    const upload = channel.beginUpload(participant, blobId, bytes, context.client);
+    readBody(context.request, limits.blobSeconds * 1000, {
+      take(chunk) {
+        if (!isThere) upload.write(chunk);
+        freeChunk(chunk);
+      },
+      end() {
+        const isNew = !isThere && channel.completeUpload(participant, upload);
+        context.respond(isNew ? 201 : 200, responsesFor(context).blob(channel));
+      },
+      fail(error) {
+        upload.abort();
+        respondError(context, error);
+      },
+      close: () => channel.endUpload(participant, upload),
     });
   }
 
-  function getBlob(exchange: Exchange, id: ChannelId): void {
-    const blob = enter(exchange, id).channel.blobs.get(blobOf(exchange));
-    if (!blob) throw new Refusal('no_blob');
-    exchange.hold(blob.bytes);
-    exchange.response.once('close', blob.share());
-    exchange.answer(200, blob.blocks, BYTES);
+  function getBlob({ context, id }: RoutedRequest): void {
+    const { channel } = authenticate(context, id);
+    const blob = channel.blobs.get(blobIdOf(context));
+    if (!blob) throw new ApiError('no_blob');
+    context.hold(blob.bytes);
+    context.response.once('close', blob.share());
+    context.respond(200, blob.blocks, BYTES);
   }
 
   /** The participant that asks. Throws, before anything counts, if it means another incarnation of the channel. */
-  function enter(exchange: Exchange, id: ChannelId, fields: Fields = {}) {
-    const token = exchange.bearer();
-    const participantId = field('participant_id', given(exchange, fields, 'participant_id'), isParticipantId);
-    const epoch = given(exchange, fields, 'epoch');
+  function authenticate(
+    context: RequestContext,
+    id: ChannelId,
+    fields: JsonObject = {},
+  ): { channel: Channel; participant: Participant } {
+    const token = context.bearerToken();
+    const participantId = requireField(
+      'participant_id',
+      bodyOrQuery(context, fields, 'participant_id'),
+      isParticipantId,
+    );
+    const epoch = bodyOrQuery(context, fields, 'epoch');
     const channel = channels.get(id);
-    if (epoch !== undefined && field('epoch', epoch, isEpoch) !== channel.epoch) throw new Refusal('other_epoch');
-    return { channel, participant: channel.enter(participantId, token) };
-  }
-
-  function metricsPage(exchange: Exchange): void {
-    if (!state.maySeeMetrics(exchange.request)) throw new Refusal('not_found');
-    exchange.answer(200, state.tell(), headersOf('text/plain; version=0.0.4'));
-  }
-
-  const answering = (rows: Rows) => (exchange: Exchange) => {
-    exchange.isLast = state.isStopping;
-    try {
-      handle(rows, exchange);
-    } catch (error) {
-      refuse(exchange, error);
+    if (epoch !== undefined && requireField('epoch', epoch, isEpoch) !== channel.epoch) {
+      throw new ApiError('other_epoch');
     }
+    return { channel, participant: channel.authenticate(participantId, token) };
+  }
+
+  function showMetrics({ context }: RoutedRequest): void {
+    if (!server.maySeeMetrics(context.request)) throw new ApiError('not_found');
+    context.respond(200, server.renderMetrics(), securityHeaders('text/plain; version=0.0.4'));
+  }
+
+  function withErrorHandling(table: RouteTable): (context: RequestContext) => void {
+    return (context) => {
+      context.closeAfterResponse = state.isStopping;
+      try {
+        handle(table, context);
+      } catch (error) {
+        respondError(context, error);
+      }
+    };
+  }
+
+  return {
+    handlePublic: withErrorHandling(buildRouteTable(publicRoutes)),
+    handleOperator: withErrorHandling(buildRouteTable(operatorRoutes)),
   };
-  return { visit: answering(rowsOf(everybodys)), operate: answering(rowsOf(operators)) };
 }
 
-type Rows = Map<string, Map<string, { handler: Handler; sample: string }>>; // by pattern, then by method
-function rowsOf(table: readonly Row[]): Rows {
-  const rows: Rows = new Map();
-  for (const [method, pattern, handler] of table) {
-    const methods = rows.get(pattern) ?? new Map();
+type RouteTable = Map<string, Map<string, { handler: Handler; metricName: string }>>; // by pattern, then by method
+
+function buildRouteTable(routes: readonly Route[]): RouteTable {
+  const table: RouteTable = new Map();
+  for (const [method, pattern, handler] of routes) {
+    const methods = table.get(pattern) ?? new Map();
     for (const each of method === 'GET' ? ['GET', 'HEAD'] : [method]) {
-      methods.set(each, { handler, sample: `requests_total{method="${each}",route="${pattern}"}` });
+      methods.set(each, { handler, metricName: `requests_total{method="${each}",route="${pattern}"}` });
     }
-    rows.set(pattern, methods);
+    table.set(pattern, methods);
   }
-  return rows;
+  return table;
 }
 
-/** What follows an id, as routes have it: no secret may be in it, since routes are logged and counted. */
+/**
+ * The pattern of a path without its base path. `id` is one only if the pattern has `:id`. Routes are logged and counted:
+ * nothing secret may be in a pattern that has a route.
+ */
+function splitPath(path: string): { pattern: string; id: ChannelId; prefix: string } {
+  let prefix = '';
+  if (path.startsWith('/channels/')) prefix = '/channels/';
+  else if (path.startsWith('/c/')) prefix = '/c/';
+  const id = path.slice(prefix.length, prefix.length + 32);
+  if (prefix === '' || !isChannelId(id)) return { pattern: path, id: id as ChannelId, prefix };
+  const rest = path.slice(prefix.length + 32);
+  return { pattern: `${prefix}:id${patternOf(rest)}`, id, prefix };
+}
+
 function patternOf(rest: string): string {
   if (rest.startsWith('/blobs/') && isBlobId(rest.slice('/blobs/'.length))) return '/blobs/:sha256';
   return /^\/?%(25)*23/.test(rest) ? '%23' : rest;
 }
-const blobOf = ({ path }: Exchange) => path.slice(path.lastIndexOf('/') + 1) as BlobId; // its route was found by it
 
-const formOf = ({ wantsText }: Exchange) => (wantsText ? TEXT_FORM : JSON_FORM);
+/** Throws bad_request for several, and where HTTP/1.1 wants one for none. */
+function checkHostHeader({ request: { rawHeaders, httpVersion } }: RequestContext): void {
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name?.length === 4 && name.toLowerCase() === 'host') hosts++;
+  }
+  if (hosts > 1 || (hosts === 0 && httpVersion === '1.1')) throw new ApiError('bad_request', 'Host');
+}
 
-/** From the body or else from the query. */
-const given = (exchange: Exchange, fields: Fields, name: string): unknown =>
-  fields[name] === undefined ? exchange.parameter(name) : fields[name];
+const blobIdOf = ({ path }: RequestContext) => path.slice(path.lastIndexOf('/') + 1) as BlobId; // checked by its route
 
-/** A draft on the shelf. Throws bad_request with the field's name, too_large. */
-function sealed(fields: Fields, maxCharacters: number, shelf: Shelf, prefix = ''): Kept {
-  const nonce = field(`${prefix}nonce`, fields['nonce'], isNonce);
-  const tag = field(`${prefix}tag`, fields['tag'], isTag);
+const responsesFor = ({ wantsText }: RequestContext): Responses => (wantsText ? TEXT_RESPONSES : JSON_RESPONSES);
+
+/** A field of the body, or else of the query. */
+function bodyOrQuery(context: RequestContext, fields: JsonObject, name: string): unknown {
+  return fields[name] === undefined ? context.queryParam(name) : fields[name];
+}
+
+/** Writes a sealed message or card into the arena, uncommitted. Throws bad_request with the field's name, too_large. */
+function parseSealed(fields: JsonObject, maxBase64: number, arena: Arena, prefix = ''): StoredCiphertext {
+  const nonce = requireField(`${prefix}nonce`, fields['nonce'], isNonce);
+  const tag = requireField(`${prefix}tag`, fields['tag'], isTag);
   const text = fields['ciphertext'];
-  if (typeof text === 'string' && text.length > maxCharacters) throw new Refusal('too_large');
-  const kept = typeof text === 'string' && shelf.draft(nonce, text, tag);
-  if (!kept) throw new Refusal('bad_request', `${prefix}ciphertext`);
-  return kept;
+  if (typeof text === 'string' && text.length > maxBase64) throw new ApiError('too_large');
+  const payload = typeof text === 'string' ? arena.write(nonce, text, tag) : undefined;
+  if (!payload) throw new ApiError('bad_request', `${prefix}ciphertext`);
+  return payload;
 }

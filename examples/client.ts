@@ -55,7 +55,7 @@ export class Client implements Context, Listener {
   readonly entries: Entry[] = [];
   readonly channel: string;
   readonly id: string;
-  readonly roomKey: Buffer;
+  readonly broadcastKey: Buffer;
   readonly bridge: Bridge;
   readonly now: () => number;
   readonly onEntry: ((entry: Entry) => void) | undefined;
@@ -96,7 +96,7 @@ export class Client implements Context, Listener {
     const access = crypto.accessToken(k);
     this.channel = crypto.channelId(access);
     this.id = crypto.participantId(k, name);
-    this.roomKey = crypto.aesKey(crypto.roomPassphrase(k));
+    this.broadcastKey = crypto.aesKey(crypto.broadcastPassphrase(k));
     const token = crypto.randomHex(32);
     const place = { url, channel: this.channel, access, participantId: this.id, token, invite };
     this.bridge = new Bridge(place, fetch);
@@ -222,7 +222,7 @@ export class Client implements Context, Listener {
     const frame = buildFrame(headers, body);
     if (peer !== undefined) return crypto.seal(peer.directKey, aad, frame);
     const signature = crypto.signFrame(this.session.ecdsa.private, this.session.sid, aad, frame);
-    return crypto.seal(this.roomKey, aad, buildFrame(headers, body, signature));
+    return crypto.seal(this.broadcastKey, aad, buildFrame(headers, body, signature));
   }
 
   /** Gives content its number, seals it and stores it. Nothing leaves before that. */

@@ -7,16 +7,21 @@ declare module '*.md' {
   const text: string;
   export default text;
 }
-declare module 'agentalk:docs' {
-  export type Heading = { readonly id: string; readonly html: string; readonly depth: number };
-  type Document = { readonly text: string; readonly title: string; readonly html: string };
-  const documents: Readonly<Record<string, Document & { readonly headings: readonly Heading[] }>>; // by file name
-  export default documents;
+declare module '*.css' {
+  const text: string;
+  export default text;
 }
-declare module 'agentalk:browser' {
-  export type View = { readonly html: string; readonly policy: string };
-  export const room: View;
-  export const start: View;
-  /** Of a document, with fields left open. */
-  export const frame: View;
+declare module '*.html' {
+  const text: string;
+  export default text;
+}
+/** A script for browsers, bundled from this module. */
+declare module '*.ts?browser' {
+  const text: string;
+  export default text;
+}
+/** The documents that bridges serve, by file name. */
+declare module 'agentalk:docs' {
+  const documents: Readonly<Record<string, string>>;
+  export default documents;
 }

@@ -1,13 +1,15 @@
 /**
- * Builds dist/: agentalk.sh joined from its parts, and bridge.js with everything in it. The same commit gives the same
- * bytes: nothing of the time, the machine or the folder goes in.
+ * Builds dist/: agentalk.sh joined from its parts, and bridge.js with everything in it, readable and with its comments.
+ * The same commit gives the same bytes: they depend on no time, machine or folder.
+ *
+ *     npm run build    also prints what takes how much of bridge.js
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { brotliCompressSync, constants as zlib } from 'node:zlib';
+import { publishedDocuments } from './documents.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...path) => join(ROOT, ...path);
@@ -31,17 +33,7 @@ const SHELL_PARTS = [
 ];
 
 /** What the result depends on. */
-const SOURCES = [
-  'bridge.ts',
-  'bridge',
-  'sdk',
-  'docs',
-  'package.json',
-  'package-lock.json',
-  'scripts/build.mjs',
-  'scripts/build-web-pages.mjs',
-  'scripts/render-markdown.mjs',
-];
+const SOURCES = ['bridge.ts', 'bridge', 'sdk', 'docs', 'package.json', 'package-lock.json', 'scripts/build.mjs'];
 
 function filesOf(path) {
   if (!existsSync(path)) return [];
@@ -92,57 +84,69 @@ function joinClient() {
   return parts.map((name) => readFileSync(at('sdk', 'shell', `${name}.sh`), 'utf8')).join('\n');
 }
 
-/** Comments are part of what is audited. esbuild keeps those that are marked as legal, so all are, for the time of it. */
+/** Keeps comments, which are part of what is audited: esbuild keeps those that are marked as legal, so all are. */
 const keepComments = {
   name: 'keep-comments',
   setup(build) {
-    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+    build.onLoad({ filter: /\.ts$/, namespace: 'file' }, ({ path }) => {
       const source = readFileSync(path, 'utf8');
       const contents = source.replace(/^( *)\/\/ /gm, '$1//! ').replace(/^( *)\/\*\*/gm, '$1/*!');
       return { contents, loader: 'ts' };
     });
   },
 };
-const asWritten = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
+const restoreComments = (code) => code.replace(/^( *)\/\/! /gm, '$1// ').replace(/^( *)\/\*!/gm, '$1/**');
 
-/** Two modules that are made here: the documents by file name, and the pages for browsers. */
-const documents = {
-  name: 'documents',
+/** A module that exports a text, as a template literal: its lines are lines of the bundle, too. */
+function textModule(text) {
+  const literal = text.replace(/[\\`]|\$(?=\{)/g, '\\$&');
+  return { contents: `export default \`${literal}\`;\n`, loader: 'js' };
+}
+
+/** Loads texts, scripts for browsers (`MODULE.ts?browser`), and the documents that bridges serve (`agentalk:docs`). */
+const texts = {
+  name: 'texts',
   setup(build) {
-    build.onResolve({ filter: /^agentalk:/ }, ({ path }) => ({ path, namespace: 'agentalk' }));
-    build.onLoad({ filter: /.*/, namespace: 'agentalk' }, async ({ path }) => {
-      if (path === 'agentalk:docs') return { contents: await packedDocuments(), loader: 'js' };
-      const { browserPages } = await import('./build-web-pages.mjs');
-      return { contents: await browserPages(ROOT), loader: 'js' };
+    build.onLoad({ filter: /\.(?:sh|md|css|html)$/ }, ({ path }) => textModule(readFileSync(path, 'utf8')));
+    build.onResolve({ filter: /\?browser$/ }, ({ path, resolveDir }) => ({
+      path: relative(ROOT, join(resolveDir, path.replace(/\?browser$/, ''))),
+      namespace: 'browser',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'browser' }, async ({ path }) => textModule(await browserScript(path)));
+    build.onResolve({ filter: /^agentalk:docs$/ }, () => ({ path: 'docs', namespace: 'agentalk' }));
+    build.onLoad({ filter: /.*/, namespace: 'agentalk' }, () => {
+      const names = publishedDocuments(ROOT);
+      const imports = names.map((name, i) => `import text${i} from './docs/${name}';`);
+      const entries = names.map((name, i) => `  '${name}': text${i},`);
+      const contents = [...imports, 'export default {', ...entries, '};', ''].join('\n');
+      return { contents, loader: 'js', resolveDir: ROOT };
     });
   },
 };
 
-/** Of use only beside the code that they speak of. */
-const UNSERVED = ['architecture.md', 'performance.md'];
-
-/**
- * Each document as it was written and as HTML, by file name. They are no code, and would be half of the file: so they
- * are packed. Each Node packs them into the same bytes: .ci/run builds with three.
- */
-async function packedDocuments() {
-  const { document } = await import('./render-markdown.mjs');
-  const names = readdirSync(at('docs')).filter((name) => name.endsWith('.md') && !UNSERVED.includes(name));
-  const all = names.sort().map((name) => {
-    const text = readFileSync(at('docs', name), 'utf8');
-    return [name, { text, ...document(text) }];
+/** A script for an inline element of a page: readable, and with its comments. */
+async function browserScript(path) {
+  const { build: bundle } = await import('esbuild');
+  const { outputFiles } = await bundle({
+    entryPoints: [at(path)],
+    bundle: true,
+    write: false,
+    absWorkingDir: ROOT,
+    target: 'es2022',
+    define: { 'globalThis.crypto': 'crypto' },
+    format: 'esm',
+    charset: 'utf8',
+    legalComments: 'inline',
+    plugins: [keepComments],
+    logLevel: 'warning',
   });
-  const packed = brotliCompressSync(JSON.stringify(Object.fromEntries(all)), { params: BROTLI });
-  return `import { brotliDecompressSync } from 'node:zlib';
-// docs/*.md and what scripts/render-markdown.mjs makes of them: base64 of JSON packed by Brotli.
-const packed = '${packed.toString('base64')}';
-export default JSON.parse(brotliDecompressSync(Buffer.from(packed, 'base64')).toString());
-`;
+  const code = restoreComments(outputFiles[0].text);
+  if (/<\/script|<!--/i.test(code)) throw new Error(`${path}: this script would end its element too early`);
+  return code;
 }
-const BROTLI = { [zlib.BROTLI_PARAM_QUALITY]: 11, [zlib.BROTLI_PARAM_MODE]: zlib.BROTLI_MODE_TEXT };
 
-/** Replaces a file at once: somebody may be running it. */
-function put(name, contents, mode = 0o644) {
+/** Replaces a file in one step, because it may be running. */
+function replaceFile(name, contents, mode = 0o644) {
   const path = at('dist', name);
   const next = `${path}.${process.pid}`;
   writeFileSync(next, contents, { mode });
@@ -165,10 +169,10 @@ export async function build() {
   const release = `${name} ${version} (${commit()})`;
   mkdirSync(at('dist'), { recursive: true });
   // bridge.js is CommonJS, so that it runs alone wherever it is copied; this says so next to our own package.json.
-  put('package.json', '{ "type": "commonjs" }\n');
-  put('agentalk.sh', joinClient(), 0o755);
-  put('agentalk', readFileSync(at('sdk', 'launcher.sh'), 'utf8'), 0o755);
-  const { outputFiles } = await bundle({
+  replaceFile('package.json', '{ "type": "commonjs" }\n');
+  replaceFile('agentalk.sh', joinClient(), 0o755);
+  replaceFile('agentalk', readFileSync(at('sdk', 'launcher.sh'), 'utf8'), 0o755);
+  const { outputFiles, metafile } = await bundle({
     entryPoints: [at('bridge.ts')],
     bundle: true,
     write: false,
@@ -178,16 +182,50 @@ export async function build() {
     format: 'cjs',
     charset: 'utf8',
     legalComments: 'inline',
-    loader: { '.sh': 'text', '.md': 'text' },
     define: { RELEASE: JSON.stringify(release) },
     banner: {
       js: `#!/usr/bin/env node\n// ${release}, ${license} licence. One file; needs Node 20 or later and nothing else.`,
     },
-    plugins: [keepComments, documents],
+    plugins: [keepComments, texts],
+    metafile: true,
     logLevel: 'warning',
   });
-  put('bridge.js', asWritten(outputFiles[0].text), 0o755);
-  put('.built-from', stamp);
+  replaceFile('bridge.js', restoreComments(outputFiles[0].text), 0o755);
+  const sizes = sizesOf(outputFiles[0].contents.length, metafile);
+  replaceFile('.sizes.json', `${JSON.stringify(Object.fromEntries(sizes), null, 2)}\n`);
+  replaceFile('.built-from', stamp);
+  return sizes;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await build();
+/** What a part of bridge.js is called, by the start of its sources' paths. The first that fits counts. */
+const PARTS = [
+  ['documents', 'docs/'],
+  ['script of the room', 'browser:sdk/room/'],
+  ['client, agentalk.sh', 'dist/agentalk.sh'],
+  ['bridge, the core', 'bridge/(?!ops/)'],
+  ['bridge, the operator’s side', 'bridge/ops/|bridge\\.ts'],
+  ['pages for browsers, without the room’s script', 'sdk/room/|sdk/web/|browser:sdk/web/'],
+  ['pages for agents, and the launcher', 'sdk/agent-pages/|sdk/launcher\\.sh'],
+];
+
+/** @returns {[part: string, bytes: number][]} the largest first, and the total last */
+function sizesOf(total, { outputs }) {
+  const sizes = new Map();
+  const [{ inputs }] = Object.values(outputs);
+  for (const [path, { bytesInOutput }] of Object.entries(inputs)) {
+    const [name] = PARTS.find(([, start]) => new RegExp(`^(?:${start})`).test(path)) ?? ['glue of the bundler'];
+    sizes.set(name, (sizes.get(name) ?? 0) + bytesInOutput);
+  }
+  const known = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+  const glue = 'glue of the bundler';
+  sizes.set(glue, (sizes.get(glue) ?? 0) + total - known);
+  return [...[...sizes].sort(([, a], [, b]) => b - a), ['in all', total]];
+}
+
+export function formatSizes(sizes) {
+  return sizes.map(([part, bytes]) => `${String(bytes).padStart(8)}  ${part}\n`).join('');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  console.log(`What takes how many bytes of bridge.js:\n${formatSizes(await build())}`);
+}

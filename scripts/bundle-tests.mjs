@@ -9,7 +9,7 @@ export const SOURCES = join(ROOT, 'tests');
 export const BUNDLES = join(ROOT, 'dist', 'tests');
 export const bundleOf = (/** @type {string} */ name) => name.replace(/\.ts$/, '.mjs');
 
-/** Each into a file of its own, with all that it imports from here. @param {string[]} names below tests */
+/** Each into a separate file, with all that it imports from here. @param {string[]} names below tests */
 export async function bundle(names) {
   mkdirSync(BUNDLES, { recursive: true });
   await build({

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { lintFiles } from './lint-bash32.mjs';
 import { lintEffects } from './lint-effects.mjs';
+import { formatFinding, lintWords } from './lint-words.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(ROOT);
@@ -68,10 +69,11 @@ const checks = {
   'shfmt, POSIX sh': () => (posix.length === 0 ? null : run('shfmt', '-d', '-ln', 'posix', '-i', '0', '-ci', ...posix)),
   shfmt: () => run('shfmt', '-d', '-ln', 'bash', '-i', '0', '-ci', ...parts, ...scripts),
   'bash 3.2': () => lintFiles(parts).join('\n') || null,
-  'effects of the client stand in its part 1': () => {
+  'effects of the client are in its part 1': () => {
     const findings = lintEffects(readFileSync(CLIENT, 'utf8'));
     return findings && (findings.join('\n') || null);
   },
+  words: () => lintWords(ROOT).map(formatFinding).join('\n') || null,
   formatting: () => tool('prettier', '--check', '--log-level', 'warn', '.'),
 };
 

@@ -25,7 +25,7 @@ process.on('exit', () => {
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
   process.on(signal, () => process.exit(128 + constants.signals[signal]));
 }
-process.stdout.on('error', () => process.exit(1)); // whoever read it has gone
+process.stdout.on('error', () => process.exit(1)); // its reader has gone
 
 /** @param {string} name what it is for @returns {string} a new folder */
 export function makeFolder(name) {
@@ -43,7 +43,7 @@ function environment(/** @type {NodeJS.ProcessEnv} */ more) {
 }
 
 /**
- * Starts a process at the head of a group of its own, so that it can be ended with all that it started.
+ * Starts a process as the leader of a new process group, so that it can be ended with all that it started.
  *
  * @param {string} program
  * @param {readonly string[]} args
@@ -136,4 +136,4 @@ export function startServer(args) {
 }
 
 /** @param {readonly string[]} flags */
-export const startBridge = (...flags) => startServer([BRIDGE, '--port', '0', '--drain-window', '0', ...flags]);
+export const startBridge = (...flags) => startServer([BRIDGE, '--port', '0', '--drain-delay', '0', ...flags]);

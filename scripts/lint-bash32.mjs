@@ -4,14 +4,14 @@
  *
  * node scripts/lint-bash32.mjs FILE…
  *
- * A use that stands behind a test of BASH_VERSINFO says so on its line: # bash 5 only, guarded
+ * A use that follows a test of BASH_VERSINFO says so on its line: # bash 5 only, guarded
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const GUARDED = /# bash [45] only, guarded/;
 
-/** A variable's name and perhaps a subscript, as it stands behind `${`. */
+/** A variable's name and perhaps a subscript, as it follows `${`. */
 const NAME = String.raw`\$\{[!#]?\w+(?:\[[^\]]*\])?`;
 /** `declare`, `local` and their like with an option among others. */
 const declaring = (options) =>

@@ -8,16 +8,16 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from './build.mjs';
+import { build, formatSizes } from './build.mjs';
 import { ROOT } from './child-processes.mjs';
 
 const at = (/** @type {string[]} */ ...path) => join(ROOT, ...path);
 const read = (/** @type {string} */ path) => readFileSync(at(path), 'utf8');
 
-await build();
+const sizes = await build();
 const [, release = ''] = /^\/\/ (\S+ \S+ \([^)]*\)),/m.exec(read('dist/bridge.js')) ?? [];
 if (/with changes|unreleased/.test(release)) {
-  console.error(`this is ${release}: commit first, so that whoever has the release finds its source`);
+  console.error(`this is ${release}: commit first, so that the release names its source`);
   process.exit(1);
 }
 
@@ -32,7 +32,7 @@ const names = ['bridge.js', 'agentalk.sh', 'agentalk', tarball, 'bridge.cdx.json
 const sums = names.map((name) => `${sha256(readFileSync(at('release', name)))}  ${name}\n`);
 writeFileSync(at('release', 'SHA256SUMS'), sums.join(''));
 
-console.log(`${release}\n\n${sums.join('')}\nWhat takes the room in bridge.js:\n${sizes()}`);
+console.log(`${release}\n\n${sums.join('')}\nWhat takes how many bytes of bridge.js:\n${formatSizes(sizes)}`);
 
 /** @param {Buffer} bytes */
 function sha256(bytes) {
@@ -68,24 +68,4 @@ function billOfMaterials() {
     }),
     dependencies: [{ ref: 'bridge', dependsOn: [] }],
   };
-}
-
-/** By part, from the comments with which the bundler begins each. */
-function sizes() {
-  /** @type {Map<string, number>} */
-  const parts = new Map();
-  let part = 'bridge.ts';
-  const nameOf = (/** @type {string} */ path) =>
-    /^(bridge|service|sdk\/\w+)\b/.exec(path)?.[1] ?? path.replace(/^(agentalk:)+/, '');
-  const labels = { browser: 'room and start page', docs: 'documents, packed', 'dist/agentalk.sh': 'agentalk.sh' };
-  for (const line of read('dist/bridge.js').split('\n')) {
-    const [, path] = /^\/\/ ((?:bridge|service|sdk|dist|agentalk:)\S*)$/.exec(line) ?? [];
-    if (path !== undefined) part = nameOf(path);
-    parts.set(part, (parts.get(part) ?? 0) + Buffer.byteLength(line) + 1);
-  }
-  const rows = [...parts].sort(([, a], [, b]) => b - a);
-  const total = rows.reduce((sum, [, bytes]) => sum + bytes, 0);
-  return [...rows, ['in all', total]]
-    .map(([name, bytes]) => `${String(bytes).padStart(8)}  ${/** @type {any} */ (labels)[name] ?? name}\n`)
-    .join('');
 }

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 
 /** Ends this program, with one line, where one of them is not there. */
-export function needTools(/** @type {readonly string[]} */ ...tools) {
+export function requirePrograms(/** @type {readonly string[]} */ ...tools) {
   const missing = tools.filter((tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).error !== undefined);
   if (missing.length === 0) return;
   console.error(`This machine lacks ${missing.join(', ')}: install that and call again. Nothing was done.`);

@@ -100,7 +100,7 @@ async function main() {
   );
   await sees(page, 'Can you run');
   await server.say(
-    'Applied on a branch of its own. 400 workers that came and went, heap in MB:\n\nbuild     before   after\nwithout      3.1    37.1\nwith         3.1     3.2\n\nThe leak is gone. There is no test of `stop()`, though.',
+    'Applied on a new branch. 400 workers that came and went, heap in MB:\n\nbuild     before   after\nwithout      3.1    37.1\nwith         3.1     3.2\n\nThe leak is gone. There is no test of `stop()`, though.',
   );
   await sees(page, 'The leak is gone');
   await server.dm('ada', 'For you alone: staging is at 91 % of its disk. That is not this change.');

@@ -77,7 +77,7 @@ function newestVersions() {
 }
 
 /**
- * Tests in a network namespace of their own, with an environment made here.
+ * Tests in a separate network namespace, with an environment made here.
  *
  * @param {string[]} names below tests
  * @param {Versions} versions

@@ -4,23 +4,30 @@
  * npm test                       all
  * npm test -- protocol bridge    those whose file name has one of these words
  * npm test -- --test-only        what starts with - goes to node
+ * npm run test:unit              tests/unit: pure, or against one bridge; under 20 seconds
+ * npm run test:unit -- --watch   again whenever a source changes
  *
  * AGENTALK_TEST_NO_SKIPS=1 takes a skipped test for a failure: nothing that CI should have shown may be left out.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, watch } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle-tests.mjs';
-import { needTools } from './require-programs.mjs';
+import { requirePrograms } from './require-programs.mjs';
 
 /** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
 const TIMEOUT_MS = 15 * 60_000;
 
-needTools('git', 'bash', 'curl', 'openssl');
+requirePrograms('git', 'bash', 'curl', 'openssl');
 const isTrue = (value) => value !== undefined && value !== '' && value !== '0';
 const options = process.argv.slice(2).filter((word) => word.startsWith('-'));
 const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
+
+if (options.includes('--watch')) {
+  await runOnChanges(process.argv.slice(2).filter((word) => word !== '--watch'));
+  process.exit();
+}
 
 const filesIn = (folder, ending) =>
   readdirSync(folder, { recursive: true, encoding: 'utf8' })
@@ -70,3 +77,21 @@ if (skipped.length > 0) {
 }
 if (signal) console.error(`the runner was ended by ${signal}`);
 process.exitCode = status !== 0 || (isStrict && skipped.length > 0) ? 1 : 0;
+
+/** Builds and runs the tests now and whenever a source changes, until this process is interrupted. */
+async function runOnChanges(args) {
+  let hasChanged = () => {};
+  for (const folder of ['bridge', 'sdk', 'docs', 'scripts', 'tests']) {
+    watch(folder, { recursive: true }, () => hasChanged());
+  }
+  for (;;) {
+    const changed = new Promise((resolve) => (hasChanged = resolve));
+    const command = `node scripts/setup.mjs && node scripts/test.mjs ${args.map((arg) => JSON.stringify(arg)).join(' ')}`;
+    const child = spawn('bash', ['-c', command], { stdio: 'inherit' });
+    await new Promise((resolve) => child.on('close', resolve));
+    console.log('\nwaiting for a change');
+    await changed;
+    // An editor writes several files, and each in several steps.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}

@@ -104,7 +104,7 @@ const channelOf = (k) => H(`agentalk/1 channel ${accessOf(k)}`).slice(0, 32);
 const idOf = (name, k = K) => H(`agentalk/1 participant ${k} ${name}`).slice(0, 32);
 const sidOf = ({ kind, name, pub, sign }, k = K) =>
   H(`agentalk/1 session ${k} ${kind} ${name} ${pub} ${sign}`).slice(0, 32);
-const roomPassphrase = (k) => `agentalk/1 room ${k}`;
+const broadcastPassphrase = (k) => `agentalk/1 room ${k}`;
 const directPassphrase = (sidA, sidB, x, k = K) => `agentalk/1 direct ${k} ${[sidA, sidB].sort().join(' ')} ${x}`;
 const filePassphrase = (f) => `agentalk/1 file ${f}`;
 
@@ -138,7 +138,7 @@ const carol = session('agent', 'carol', labelledPair('carol, ECDH'), labelledPai
 const adaAgain = session('agent', 'ada', labelledPair('ada again, ECDH'), ada.ecdsa);
 
 const CHANNEL = channelOf(K);
-const ROOM = roomPassphrase(K);
+const ROOM = broadcastPassphrase(K);
 const OTHER_K = flip(K);
 
 const aadOf = ({ channel = CHANNEL, from = ada.id, to = '*', type = 'message' } = {}) =>
@@ -239,7 +239,7 @@ const derivations = {
       k,
       access: accessOf(k),
       channel: channelOf(k),
-      room: { passphrase: roomPassphrase(k), aes: H(roomPassphrase(k)) },
+      room: { passphrase: broadcastPassphrase(k), aes: H(broadcastPassphrase(k)) },
       participants: NAMES.map((name) => ({ name, id: idOf(name, k) })),
     }),
   ),
@@ -802,7 +802,7 @@ const seals = {
     spoiltSeal('auth-failed', 'a ciphertext with a zero byte more', {
       ciphertext: Buffer.concat([Buffer.from(ciphertext, 'base64'), Buffer.alloc(1)]).toString('base64'),
     }),
-    misplaced('another key', { passphrase: roomPassphrase(OTHER_K) }),
+    misplaced('another key', { passphrase: broadcastPassphrase(OTHER_K) }),
     misplaced('another channel', { aad: aadOf({ channel: flip(CHANNEL) }) }),
     misplaced('another sender', { aad: aadOf({ from: bob.id }) }),
     misplaced('another recipient', { aad: aadOf({ to: bob.id }) }),
@@ -906,7 +906,9 @@ const cards = {
     // A reader takes the additional data that a card must have, not the sealer's.
     badCard('auth-failed', 'sealed as a message', cardFrame(), { type: 'message' }),
     badCard('auth-failed', 'sealed for one', cardFrame(), { to: bob.id }),
-    badCard('auth-failed', "sealed with another channel's key", cardFrame(), { passphrase: roomPassphrase(OTHER_K) }),
+    badCard('auth-failed', "sealed with another channel's key", cardFrame(), {
+      passphrase: broadcastPassphrase(OTHER_K),
+    }),
   ],
 };
 

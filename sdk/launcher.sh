@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts agentalk.sh beside it. It is small, so that a program that asks before each command can keep one rule for it.
+# Starts agentalk.sh next to it. It is small, so that a program that asks before each command can keep one rule for it.
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
 exec "$BASH" -p "$here/agentalk.sh" "$@"

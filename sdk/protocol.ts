@@ -115,7 +115,7 @@ export async function deriveSessionId(channelKey: string, { kind, name, pub, sig
   return (await labelledHash(`session ${channelKey} ${kind} ${name} ${pub} ${sign}`)).slice(0, 32);
 }
 
-/** The room key seals cards and broadcasts; its AES key is the SHA-256 of this. */
+/** The broadcast key seals cards and broadcasts; its AES key is the SHA-256 of this. */
 export function broadcastPassphrase(channelKey: string): string {
   assertChannelKey(channelKey);
   return `${PROTOCOL} room ${channelKey}`;
@@ -379,16 +379,16 @@ export async function checkCard(
   return ok({ ...card, participantId: from, sid: await deriveSessionId(channelKey, card) });
 }
 
-/** Unseals a card with the room key and checks it; or why it is rejected. */
+/** Unseals a card with the broadcast key and checks it; or why it is rejected. */
 export async function unsealCard(
   channelKey: string,
-  roomKey: CryptoKey,
+  broadcastKey: CryptoKey,
   channelId: string,
   from: string,
   ownId: string,
   sealed: Sealed,
 ): Promise<Result<Session>> {
-  const bytes = await unseal(roomKey, additionalData(channelId, from, BROADCAST, 'card'), sealed);
+  const bytes = await unseal(broadcastKey, additionalData(channelId, from, BROADCAST, 'card'), sealed);
   if (!bytes.ok) return bytes;
   const frame = parseFrame(bytes.value);
   return frame.ok ? checkCard(channelKey, from, ownId, frame.value) : frame;
@@ -404,12 +404,12 @@ export const MAX_SESSIONS_TRIED = 8;
 
 /** The session that proves a broadcast, and its frame. `sessions` are those of `from`, the newest first. */
 export async function proveBroadcast<S extends Proof>(
-  roomKey: CryptoKey,
+  broadcastKey: CryptoKey,
   aad: Bytes,
   sealed: Sealed,
   sessions: readonly S[],
 ): Promise<Result<{ readonly session: S; readonly frame: Frame }>> {
-  const bytes = await unseal(roomKey, aad, sealed);
+  const bytes = await unseal(broadcastKey, aad, sealed);
   if (!bytes.ok) return bytes;
   const frame = parseFrame(bytes.value);
   if (!frame.ok) return frame;

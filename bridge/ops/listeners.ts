@@ -1,4 +1,4 @@
-/** The servers: one for everybody, with TLS where there is a certificate, and where it is wanted one for the operator. */
+/** The servers: one for the public, with TLS if there is a certificate, and perhaps one for the operator. */
 import { createServer } from 'node:http';
 import type { RequestListener, Server, ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -6,61 +6,63 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from './config.ts';
 import { listen } from './bind.ts';
 import type { Log } from './logger.ts';
-import { readPair, renewPair } from './tls.ts';
+import { loadCertificate, reloadCertificate } from './tls.ts';
 
-export interface Doors {
-  readonly front: Server;
-  /** Where they are, once both are open. Throws Advice. */
-  open(): Promise<Urls>;
+export interface Listeners {
+  readonly publicServer: Server;
+  /** Resolves with the URLs once all servers listen. Throws StartupError. */
+  listen(): Promise<BoundUrls>;
   /** Reads the certificate again, if there is one. */
-  renew(): void;
-  /** When the certificate in use ends, Unix milliseconds. */
+  reloadCertificate(): void;
+  /** When the certificate in use expires, Unix milliseconds. */
   expiresAt(): number | undefined;
-  /** After drainSeconds, in which what watches can see that it will happen; within stopSeconds more. */
+  /** Closes after drainSeconds, in which load balancers see that it is not ready, and within shutdownTimeoutSeconds. */
   close(): Promise<void>;
 }
 
-export interface Urls {
+export interface BoundUrls {
   readonly url: string;
   readonly metricsUrl: string | undefined;
 }
 
-/** Throws Advice for a certificate that can't be used. */
-export function makeDoors(
+/** Throws StartupError for a certificate that can't be used. */
+export function createListeners(
   { address, metricsAddress, tls, limits }: Config,
-  visit: RequestListener,
-  operate: RequestListener,
+  handlePublic: RequestListener,
+  handleOperator: RequestListener,
   log: Log,
-): Doors {
-  let pair = tls && readPair(tls);
+): Listeners {
+  let certificate = tls && loadCertificate(tls);
   const headersTimeout = limits.headersSeconds * 1000;
   const options: ServerOptions = {
     maxHeaderSize: limits.headerBytes,
     headersTimeout,
     requestTimeout: Math.max(limits.requestSeconds, limits.blobSeconds) * 1000, // bridge/http.ts is more exact
     keepAliveTimeout: limits.keepAliveSeconds * 1000,
-    requireHostHeader: false, // bridge/routes.ts sees to it
+    requireHostHeader: false, // bridge/routes.ts checks it
     connectionsCheckingInterval: 2000, // how often node looks at headersTimeout and requestTimeout
   };
-  const secure = pair && createTlsServer({ ...options, ...pair, handshakeTimeout: headersTimeout }, visit);
-  const front = secure ?? createServer(options, visit);
-  const side = createServer(options, operate);
+  const tlsServer =
+    certificate && createTlsServer({ ...options, ...certificate, handshakeTimeout: headersTimeout }, handlePublic);
+  const publicServer = tlsServer ?? createServer(options, handlePublic);
+  const operatorServer = createServer(options, handleOperator);
   return {
-    front,
-    async open() {
-      // In this order: who reads that the bridge listens may ask for its metrics.
-      const metricsUrl = metricsAddress && (await listen(side, metricsAddress));
-      return { metricsUrl, url: await listen(front, address, secure ? 'https' : 'http') };
+    publicServer,
+    async listen() {
+      // In this order: a program that reads that the bridge listens may ask for its metrics.
+      const metricsUrl = metricsAddress && (await listen(operatorServer, metricsAddress));
+      const url = await listen(publicServer, address, tlsServer ? 'https' : 'http');
+      return { metricsUrl, url };
     },
-    renew() {
-      if (secure && tls && pair) pair = renewPair(secure, tls, pair, log);
+    reloadCertificate() {
+      if (tlsServer && tls && certificate) certificate = reloadCertificate(tlsServer, tls, certificate, log);
     },
-    expiresAt: () => pair?.expiresAt,
+    expiresAt: () => certificate?.expiresAt,
     async close() {
       await delay(limits.drainSeconds * 1000);
-      const closed = new Promise((resolve) => front.close(resolve));
-      await Promise.race([closed, delay(limits.stopSeconds * 1000)]); // for answers that are on their way
-      for (const server of [front, side]) {
+      const closed = new Promise((resolve) => publicServer.close(resolve));
+      await Promise.race([closed, delay(limits.shutdownTimeoutSeconds * 1000)]); // for the last responses
+      for (const server of [publicServer, operatorServer]) {
         server.close();
         server.closeAllConnections();
       }

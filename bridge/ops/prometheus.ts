@@ -1,59 +1,61 @@
 /** What was counted, as Prometheus text (exposition format 0.0.4). It is ASCII. */
-import { AGES_MS, FAMILIES } from '../metrics.ts';
+import { FAMILIES, LATENCY_BOUNDS_MS, type Metrics } from '../metrics.ts';
 import type { Limits } from '../limits.ts';
-import type { Metrics } from '../metrics.ts';
 
+type MetricType = 'gauge' | 'counter' | 'histogram';
 export type Samples = Readonly<Record<string, number>>; // by name and labels
 
-const DELIVERY =
-  'Age of a message, from accepted to written into the answer of a poll, by whether the poll waited or came later.';
+/** What the operator has set, in addition to what is measured. */
+const SETTINGS = {
+  channels_limit: 'Most channels at a time: --max-channels.',
+  channel_memory_limit_bytes: 'Most memory that channels may count for: --max-memory-bytes.',
+  connections_limit: 'Most connections at a time: --max-connections.',
+  tls_certificate_expiry_timestamp_seconds: 'When the certificate in use expires, Unix time.',
+};
+const LATENCY = 'agentalk_delivery_latency_seconds';
+const LATENCY_HELP =
+  'Time of a message from accepted to written into the response of a poll: immediate if the poll was pending, else delayed.';
 
-/** One family; nothing where there are no samples. */
-export function family(name: string, type: 'gauge' | 'counter' | 'histogram', help: string, samples: Samples): string {
+/** One family of metrics; nothing where there are no samples. */
+export function renderFamily(name: string, type: MetricType, help: string, samples: Samples): string {
   const lines = Object.entries(samples).map(([sample, value]) => `${sample} ${value}\n`);
   return lines.length === 0 ? '' : `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
 }
 
-const SETTINGS = {
-  max_channels: 'Channels at a time, at most: --max-channels.',
-  max_held_bytes: 'Memory that channels may count for: --max-total-bytes.',
-  max_connections: 'Connections at a time, at most: --max-connections.',
-  tls_certificate_expiry_timestamp_seconds: 'When the certificate in use ends, Unix time.',
-};
-
 /**
- * @param gauges what is so now; families without samples are left out
- * @param expiresAt when the certificate ends, if there is one
+ * @param gauges the values of now; families without samples are left out
+ * @param expiresAt when the certificate expires, if there is one
  */
-export function exposition({ counts, ages }: Metrics, gauges: Samples, limits: Limits, expiresAt?: number): string {
-  const settings = {
-    max_channels: limits.channels,
-    max_held_bytes: limits.totalBytes,
-    max_connections: limits.connections,
-    ...(expiresAt !== undefined && { tls_certificate_expiry_timestamp_seconds: expiresAt / 1000 }),
+export function renderMetrics(metrics: Metrics, gauges: Samples, limits: Limits, expiresAt?: number): string {
+  const settings: Record<string, number> = {
+    channels_limit: limits.channels,
+    channel_memory_limit_bytes: limits.memoryBytes,
+    connections_limit: limits.connections,
   };
-  const counted = [...counts].map(([sample, { value }]) => [sample, value] as const);
-  const all = [...Object.entries(gauges), ...counted, ...Object.entries(settings)];
-  const samples = all.map(([sample, value]) => [`agentalk_${sample}`, value] as const);
-  const families = Object.entries({ ...FAMILIES, ...SETTINGS }).map(([name, help]) => {
-    const own = samples.filter(([sample]) => sample.split('{')[0] === `agentalk_${name}`);
-    return family(`agentalk_${name}`, name.endsWith('_total') ? 'counter' : 'gauge', help, Object.fromEntries(own));
+  if (expiresAt !== undefined) settings['tls_certificate_expiry_timestamp_seconds'] = expiresAt / 1000;
+  const counters = [...metrics.counts].map(([name, { value }]) => [name, value] as const);
+  const all = [...Object.entries(gauges), ...counters, ...Object.entries(settings)];
+  const families = Object.entries({ ...FAMILIES, ...SETTINGS }).map(([family, help]) => {
+    const ofFamily = all.filter(([name]) => name.split('{')[0] === family);
+    const samples = Object.fromEntries(ofFamily.map(([name, value]) => [`agentalk_${name}`, value]));
+    return renderFamily(`agentalk_${family}`, family.endsWith('_total') ? 'counter' : 'gauge', help, samples);
   });
-  return families.join('') + family('agentalk_delivery_seconds', 'histogram', DELIVERY, buckets(ages));
+  return families.join('') + renderFamily(LATENCY, 'histogram', LATENCY_HELP, latencySamples(metrics));
 }
 
-/** A bucket of a histogram counts what is in the smaller ones too. */
-function buckets(ages: Metrics['ages']): Samples {
+/** A bucket of a Prometheus histogram includes the counts of all smaller ones. */
+function latencySamples({ deliveryLatency }: Metrics): Samples {
   const samples: Record<string, number> = {};
-  for (const [poll, { counts, sumMs }] of Object.entries(ages)) {
-    const of = (name: string, le = '') => `agentalk_delivery_seconds_${name}{poll="${poll}"${le}}`;
-    let sum = 0;
+  for (const [path, { counts, sumMs }] of Object.entries(deliveryLatency)) {
+    let total = 0;
     counts.forEach((count, i) => {
-      const most = AGES_MS[i];
-      samples[of('bucket', `,le="${most === undefined ? '+Inf' : most / 1000}"`)] = sum += count;
+      const bound = LATENCY_BOUNDS_MS[i];
+      const le = bound === undefined ? '+Inf' : String(bound / 1000);
+      total += count;
+      samples[`${LATENCY}_bucket{path="${path}",le="${le}"}`] = total;
     });
-    samples[of('sum')] = sumMs / 1000;
-    samples[of('count')] = sum;
+    samples[`${LATENCY}_sum{path="${path}"}`] = sumMs / 1000;
+    samples[`${LATENCY}_count{path="${path}"}`] = total;
   }
   return samples;
 }

@@ -1,43 +1,38 @@
 /**
- * What a bridge writes into its log: what should not have happened, and with --log-requests each request, a line each. The one
- * place that decides what may stand there: never an id, a name, a bearer value, a query or a body; addresses if asked for.
+ * What the bridge writes into its log: unexpected errors, and with --log-requests a line for each request. This is the
+ * one place that decides what a line may have: never an id, a name, a bearer value, a query or a body, and an address
+ * only with --log-addresses.
  */
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { RequestLog } from '../dependencies.ts';
 import type { Config } from './config.ts';
 import type { Log } from './logger.ts';
 
-export interface Journal {
-  /** Gives the error a number to be found by. */
-  error(error: unknown): string;
-  /** @param route the pattern of a route, never the path itself */
-  request(request: IncomingMessage, response: ServerResponse, route: string): void;
-  /** What was refused before it was a request; status and its words. */
-  garbage(status: string): void;
-}
-
-export function openJournal({ logRequests, logAddresses, proxies }: Config, say: Log): Journal {
+export function createRequestLog({ logRequests, logAddresses, proxies }: Config, log: Log): RequestLog {
   return {
     error(error) {
-      const number = randomBytes(8).toString('hex');
+      const id = randomBytes(8).toString('hex');
       // Where it happened, without its message: that may repeat what came in.
       const { name, stack = '' } = error instanceof Error ? error : new Error();
-      say(`unexpected error ${number}: ${[name, ...(stack.match(/^ +at .*$/gm) ?? [])].join('\n')}`, 'error');
-      return number;
+      const frames = stack.match(/^ +at .*$/gm) ?? [];
+      log(`unexpected error ${id}: ${[name, ...frames].join('\n')}`, 'error');
+      return id;
     },
     request(request, response, route) {
       if (!logRequests) return;
       const { method, socket } = request;
-      const [begun, before] = [performance.now(), socket.bytesWritten];
-      const from = logAddresses ? ` address=${proxies.origin(request) ?? socket.remoteAddress}` : '';
+      const startedAt = performance.now();
+      const bytesBefore = socket.bytesWritten;
+      const address = logAddresses ? ` address=${proxies.forwardedAddress(request) ?? socket.remoteAddress}` : '';
       response.on('close', () => {
-        const status = response.writableFinished ? response.statusCode : 'closed'; // by the client, before the answer
-        const [ms, bytes] = [Math.round(performance.now() - begun), socket.bytesWritten - before];
-        say(`request method=${method} route=${route} status=${status} ms=${ms} bytes=${bytes}${from}`);
+        const status = response.writableFinished ? response.statusCode : 'closed'; // by the client, before the response
+        const ms = Math.round(performance.now() - startedAt);
+        const bytes = socket.bytesWritten - bytesBefore;
+        log(`request method=${method} route=${route} status=${status} ms=${ms} bytes=${bytes}${address}`);
       });
     },
-    garbage(status) {
-      if (logRequests) say(`request method=- route=- status=${status.slice(0, 3)}`);
+    malformedRequest(status) {
+      if (logRequests) log(`request method=- route=- status=${status.slice(0, 3)}`);
     },
   };
 }

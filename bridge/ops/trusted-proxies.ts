@@ -1,60 +1,60 @@
-/** Where requests come from, by what an operator says with --trusted-proxies. Of a request only addresses get here. */
+/** Where requests come from, as the operator says with --trusted-proxies. Of a request only addresses get here. */
 import type { IncomingMessage } from 'node:http';
 import { BlockList, SocketAddress, isIP, isIPv6 } from 'node:net';
+import type { ClientAddresses } from '../dependencies.ts';
 
-/** Headers by which proxies say that they ask for somebody else. */
+/** Headers by which proxies say that they forward a request. */
 const FORWARDING = ['forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip'];
 const LOOPBACK = ['127.0.0.0/8', '::1'];
-/** For so many addresses it is remembered whether they are a proxy's: asking the list takes a microsecond. */
-const MOST_KNOWN = 1000;
+/** For so many addresses it is remembered whether a list has them: asking the list takes a microsecond. */
+const CACHE_SIZE = 1000;
 
-type From = Pick<IncomingMessage, 'headers'> & { readonly socket: { readonly remoteAddress?: string | undefined } };
+type RequestOrigin = Pick<IncomingMessage, 'headers'> & {
+  readonly socket: { readonly remoteAddress?: string | undefined };
+};
 
-export interface Proxies {
-  /** Whether a connection comes from a proxy of ours. */
-  includes(socket: From['socket']): boolean;
-  /** Whether a connection has no limits of its own: it comes from this machine, or from a proxy of ours. */
-  isExempt(socket: From['socket']): boolean;
-  /** From X-Forwarded-For, if a proxy of ours brings it: the last address there that isn't one of our proxies, too. */
-  origin(request: From): string | undefined;
-  /** What counts as one address: an IPv4 address, or the /64 that an IPv6 one is in. */
-  network(address: string): string;
-  /** Whether somebody on this machine asks, and not a proxy there for somebody else. */
-  isLocal(request: From): boolean;
-  /** That of the client: where the connection comes from, or what a proxy of ours says. */
-  client(request: From): string;
+export interface TrustedProxies extends ClientAddresses {
+  /** Whether a connection has no limits: it comes from this machine, or from a trusted proxy. */
+  isUnlimited(socket: RequestOrigin['socket']): boolean;
+  /** Whether a request comes from this machine, and not from a proxy here. */
+  isLocal(request: RequestOrigin): boolean;
+  /** Whether a trusted proxy says that the client came by https. */
+  isForwardedHttps(request: RequestOrigin): boolean;
+  /** From X-Forwarded-For of a trusted proxy: the last address there that is not a trusted proxy. */
+  forwardedAddress(request: RequestOrigin): string | undefined;
 }
 
-/** From addresses, CIDRs and `loopback`, comma-separated. Undefined if it is something else. */
-export function readProxies(text: string): Proxies | undefined {
-  const loopback = listOf(LOOPBACK);
-  const words = text.split(',').map((word) => word.trim());
-  const list = listOf(words.flatMap((word) => (word === '' ? [] : word === 'loopback' ? LOOPBACK : [word])));
-  if (!list || !loopback) return undefined;
-  const includes: Proxies['includes'] = ({ remoteAddress: address = '' }) => text !== '' && list(address);
-  const proxies: Proxies = {
-    includes,
-    isExempt: (socket) => loopback(socket.remoteAddress ?? '') || includes(socket),
+/** @param text addresses, CIDRs and `loopback`, comma-separated. Undefined if it is something else. */
+export function parseTrustedProxies(text: string): TrustedProxies | undefined {
+  const words = text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
+  const isLoopback = parseBlockList(LOOPBACK);
+  const isListed = parseBlockList(words.flatMap((word) => (word === 'loopback' ? LOOPBACK : [word])));
+  if (!isListed || !isLoopback) return undefined;
+  const isTrusted = ({ remoteAddress = '' }: RequestOrigin['socket']) => text !== '' && isListed(remoteAddress);
+  return {
+    rateLimitKey,
+    isUnlimited: (socket) => isLoopback(socket.remoteAddress ?? '') || isTrusted(socket),
     isLocal: ({ socket, headers }) =>
-      loopback(socket.remoteAddress ?? '') && FORWARDING.every((name) => headers[name] === undefined),
-    client: (request) => network(proxies.origin(request) ?? request.socket.remoteAddress ?? ''),
-    origin({ socket, headers }) {
+      isLoopback(socket.remoteAddress ?? '') && FORWARDING.every((name) => headers[name] === undefined),
+    isForwardedHttps: ({ socket, headers }) => headers['x-forwarded-proto'] === 'https' && isTrusted(socket),
+    forwardedAddress({ socket, headers }) {
       if (text === '') return undefined; // the common case, before any look at the headers
       const { 'x-forwarded-for': hops } = headers;
-      if (hops === undefined || !includes(socket)) return undefined;
+      if (hops === undefined || !isTrusted(socket)) return undefined;
       let address = socket.remoteAddress ?? '';
       for (const hop of String(hops).split(',').reverse()) {
-        if (!isIP(hop.trim()) || !list(address)) break;
+        if (!isIP(hop.trim()) || !isListed(address)) break;
         address = hop.trim();
       }
       return address;
     },
-    network,
   };
-  return proxies;
 }
 
-function network(address: string): string {
+function rateLimitKey(address: string): string {
   if (!isIPv6(address)) return address;
   // The one way to write it (RFC 5952): in lower case, and at most one :: in it.
   const written = new SocketAddress({ address, family: 'ipv6' }).address;
@@ -66,23 +66,23 @@ function network(address: string): string {
 }
 
 /** Undefined if a word is no address or CIDR. */
-function listOf(words: readonly string[]): ((address: string) => boolean) | undefined {
+function parseBlockList(words: readonly string[]): ((address: string) => boolean) | undefined {
   const list = new BlockList();
   for (const word of words) {
     const [, address = '', prefix] = /^([^/]+)(?:\/([0-9]{1,3}))?$/.exec(word) ?? [];
-    const most = isIPv6(address) ? 128 : 32;
-    const bits = Number(prefix ?? most);
-    if (!isIP(address) || bits > most) return undefined;
-    list.addSubnet(address, bits, most === 128 ? 'ipv6' : 'ipv4');
+    const max = isIPv6(address) ? 128 : 32;
+    const bits = Number(prefix ?? max);
+    if (!isIP(address) || bits > max) return undefined;
+    list.addSubnet(address, bits, max === 128 ? 'ipv6' : 'ipv4');
   }
-  const known = new Map<string, boolean>();
+  const cache = new Map<string, boolean>();
   return (address) => {
-    let isIn = known.get(address);
+    let isIn = cache.get(address);
     if (isIn !== undefined) return isIn;
-    if (known.size >= MOST_KNOWN) known.clear();
+    if (cache.size >= CACHE_SIZE) cache.clear();
     // A connection that was reset at once has no address any more.
     isIn = isIP(address) !== 0 && list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
-    known.set(address, isIn);
+    cache.set(address, isIn);
     return isIn;
   };
 }

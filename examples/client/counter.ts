@@ -14,7 +14,7 @@ const DIGESTS = 4096;
 const MAX_WAITING = 2000;
 
 export class Counter<Item> {
-  /** Every number up to here was shown, consumed or given up. */
+  /** Every number up to here was shown, consumed or skipped. */
   processed = 0;
   /** The highest number that was shown or consumed. */
   lastShown = 0;
@@ -87,12 +87,12 @@ export class Counter<Item> {
     return Math.min(this.firstShown, ...this.waiting.keys(), this.highest + 1);
   }
 
-  /** Gives up on missing numbers that are due. */
+  /** Skips missing numbers that are due. */
   giveUp(isDue: (since: number, lastFoundAt: number) => boolean): readonly Range[] {
     return this.giveUpGaps(({ since }) => isDue(since, this.lastFoundAt));
   }
 
-  /** Gives up on missing numbers below one. */
+  /** Skips missing numbers below one. */
   giveUpBelow(limit: number): readonly Range[] {
     this.gaps = this.gaps.flatMap((gap) => {
       if (gap.first >= limit || gap.last < limit) return [gap];

@@ -40,7 +40,7 @@ export const participantId = (k: string, name: string): string => id(`agentalk/1
 export const sessionId = (k: string, { kind, name, pub, sign }: Card): string =>
   id(`agentalk/1 session ${k} ${kind} ${name} ${pub} ${sign}`);
 
-export const roomPassphrase = (k: string): string => `agentalk/1 room ${k}`;
+export const broadcastPassphrase = (k: string): string => `agentalk/1 room ${k}`;
 export const filePassphrase = (f: string): string => `agentalk/1 file ${f}`;
 export function directPassphrase(k: string, sidA: string, sidB: string, x: string): string {
   const [first, second] = sidA < sidB ? [sidA, sidB] : [sidB, sidA];

@@ -1,4 +1,4 @@
-/** The other sessions: who was met, who is in the channel, and whom a name means. */
+/** The other sessions: who was met, who is in the channel, and which session a name means. */
 import type { Participant } from './bridge.ts';
 import { unsealCard } from './message.ts';
 import type { Sealed } from './crypto.ts';

@@ -17,7 +17,7 @@ export type Entry =
   | { readonly type: 'joined' | 'new' | 'paired' | 'left'; readonly name: string; readonly sid: string }
   /** The bridge says that it left. */
   | { readonly type: 'gone'; readonly name: string; readonly sid: string; readonly reason: 'left' | 'expired' }
-  /** Given up: numbers from base on, and those before this client came. */
+  /** Skipped: numbers from base on, and those before this client came. */
   | { readonly type: 'missed' | 'earlier'; readonly name: string; readonly count: number }
   /** Once for each name and reason; the first time `name` may be a participant id. */
   | { readonly type: 'tampered' | 'bad-card'; readonly name: string; readonly reason: string }

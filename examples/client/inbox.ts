@@ -44,7 +44,7 @@ export class Inbox {
   }
 
   private proveBroadcast(sessions: readonly Peer[], aad: string, sealed: Sealed): Result<Proved> {
-    const plaintext = crypto.unseal(this.context.roomKey, aad, sealed);
+    const plaintext = crypto.unseal(this.context.broadcastKey, aad, sealed);
     if (!plaintext.ok) return plaintext;
     const frame = parseFrame(plaintext.value);
     if (!frame.ok) return frame;
@@ -189,7 +189,7 @@ export class Inbox {
     this.context.onFile(peer, message.file, fileKey);
   }
 
-  /** After a poll: confirms each `sync` before it, and gives up on the missing numbers that are due. */
+  /** After a poll: confirms each `sync` before it, and skips the missing numbers that are due. */
   checkMissing(returnedPoll: number): void {
     const now = this.context.now();
     for (const peer of this.directory.peers) {

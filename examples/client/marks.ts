@@ -10,7 +10,7 @@ export interface Marks {
   readonly unreadOwn: number;
   /** Whose messages its writer has read that were not shown here. */
   readonly ahead: readonly string[];
-  /** Whose messages its writer has given up on: a name, `you`, or the start of an unknown sid. */
+  /** Whose messages its writer has skipped: a name, `you`, or the start of an unknown sid. */
   readonly missed: readonly string[];
   /** How many sessions that the reader does not know its writer has read. */
   readonly strangers: number;

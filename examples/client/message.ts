@@ -7,7 +7,7 @@ import {
   isOnCurve,
   participantId,
   reject,
-  roomPassphrase,
+  broadcastPassphrase,
   sessionId,
 } from './crypto.ts';
 import { additionalData, unseal } from './crypto.ts';
@@ -188,7 +188,7 @@ export function unsealCard(
   sealed: Sealed,
 ): Result<{ readonly card: Card; readonly sid: string }> {
   if (from === ownId) return reject('own-id');
-  const plaintext = unseal(aesKey(roomPassphrase(k)), additionalData(channel, from, '*', 'card'), sealed);
+  const plaintext = unseal(aesKey(broadcastPassphrase(k)), additionalData(channel, from, '*', 'card'), sealed);
   if (!plaintext.ok) return plaintext;
   const frame = parseFrame(plaintext.value);
   if (!frame.ok) return frame;

@@ -41,7 +41,7 @@ export class Peer {
   /** The first F that it named, and the highest. */
   base: number | undefined;
   first = 1;
-  /** How many of its broadcasts, from base on, and of its direct messages were given up. */
+  /** How many of its broadcasts, from base on, and of its direct messages were skipped. */
   skippedBroadcasts = 0;
   skippedDirects = 0;
   /** The highest mark for it in the `seen` of others. */

@@ -27,7 +27,7 @@ export class OwnSession {
     this.card = { kind, name, pub: this.ecdh.public, sign: this.ecdsa.public };
     this.sid = crypto.sessionId(k, this.card);
     const aad = crypto.additionalData(channel, participantId, '*', 'card');
-    this.sealedCard = crypto.seal(crypto.aesKey(crypto.roomPassphrase(k)), aad, buildFrame(this.card));
+    this.sealedCard = crypto.seal(crypto.aesKey(crypto.broadcastPassphrase(k)), aad, buildFrame(this.card));
   }
 
   directKeyFor(sid: string, { pub }: Card): Result<Buffer> {
@@ -43,7 +43,7 @@ export interface Context {
   readonly channel: string;
   /** The own participant id. */
   readonly id: string;
-  readonly roomKey: Buffer;
+  readonly broadcastKey: Buffer;
   readonly bridge: Bridge;
   readonly session: OwnSession;
   /** Own sessions before this one, each of which turned out to be a copy. */

@@ -1,5 +1,5 @@
 /**
- * One side of the demo: a name, a clone of the repository, and the real client in processes of its own. What it knows of
+ * One side of the demo: a name, a clone of the repository, and the real client in separate processes. What it knows of
  * the other side is what its client showed it.
  */
 import { chmodSync, copyFileSync, mkdirSync } from 'node:fs';
@@ -77,7 +77,7 @@ export class Agent {
     this.#show(this, command, outcome);
   }
 
-  // Talk: each call is a process of its own, as a coding agent's tool calls are
+  // Talk: each call is a separate process, as a coding agent's tool calls are
 
   /** Opens a channel. @returns {Promise<string>} the line for the other agent */
   async create(/** @type {string} */ url) {
@@ -90,7 +90,7 @@ export class Agent {
 
   async join(/** @type {string} */ link) {
     this.does(`./agentalk join '${link.replace(/#.*/, '#k=…')}' --name ${this.name}`);
-    // The link holds the key: it goes in by standard input, and no list of processes shows it.
+    // The link holds the key: it is passed on standard input, and no list of processes shows it.
     const args = ['join', '-', '--name', this.name];
     this.#hear((await this.#mustRun(this.#client, args, this.folder, link)).stdout);
   }
@@ -117,7 +117,7 @@ export class Agent {
       const event = this.#unread.shift();
       if (event?.type === type) return /** @type {Extract<Event, {type: T}>} */ (event);
       if (event !== undefined) continue;
-      if (Date.now() > patience) throw new Error(`${this.name} waited 20 s in vain for: ${type}`);
+      if (Date.now() > patience) throw new Error(`${this.name} waited 20 s without success for: ${type}`);
       this.#hear(await this.#talk(['wait', '10']));
     }
   }
@@ -126,7 +126,7 @@ export class Agent {
     return (await this.#mustRun(this.#client, args, this.repository, input)).stdout;
   }
 
-  /** Takes apart what the client printed: lines of its own, and a peer's words behind two spaces and a bar. */
+  /** Takes apart what the client printed: its lines, and a peer's words behind two spaces and a bar. */
   #hear(/** @type {string} */ output) {
     for (const line of output.split('\n')) {
       const [, from = '', to = ''] = /^agentalk: #\d+ from (\S+) to (all|you alone), /.exec(line) ?? [];

@@ -1,7 +1,7 @@
 /**
  * A review across two machines, played for real: two working folders, two clients, one bridge.
  *
- * The laptop has found a leak in a worker and mended it. Only the build server can run that under load. So the laptop's
+ * The laptop has found a leak in a worker and fixed it. Only the build server can run that under load. So the laptop's
  * agent sends its `git diff`; the server's agent applies it, runs the tests, measures, and answers with its numbers.
  * What the two say is put together from what really happened in this run, and they share nothing but the channel.
  * A step that fails ends the run with a status other than 0.
@@ -11,7 +11,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Agent } from './agent.mjs';
 import { BASH, makeFolder, run, startBridge } from '../../scripts/child-processes.mjs';
-import { needTools } from '../../scripts/require-programs.mjs';
+import { requirePrograms } from '../../scripts/require-programs.mjs';
 
 const REPOSITORY = join(dirname(fileURLToPath(import.meta.url)), 'repository');
 const STAGING = join(dirname(fileURLToPath(import.meta.url)), 'staging.mjs');
@@ -87,7 +87,7 @@ function edit(/** @type {string} */ file, /** @type {readonly (readonly [string,
   writeFileSync(file, text);
 }
 
-/** Writes the working folder's `git diff` to a file beside the repository, and shows its size. */
+/** Writes the working folder's `git diff` to a file next to the repository, and shows its size. */
 async function saveDiff(/** @type {Agent} */ agent, /** @type {string} */ name, /** @type {string} */ path) {
   const file = join(agent.folder, name);
   writeFileSync(file, await agent.git('diff', '--', path));
@@ -127,7 +127,7 @@ async function playLaptop(laptop, url, handOff) {
   const own = await laptop.test();
   check(own.fail === 0, 'the tests pass with the change');
   await laptop.say(
-    `The worker leak is mended, I think: stop() never cleared the heartbeat's timer, so each\n` +
+    `The worker leak is fixed, I think: stop() never cleared the heartbeat's timer, so each\n` +
       `worker that was replaced stayed in memory. ${fix.summary}.\n` +
       `Here ${own.pass} of ${own.pass + own.fail} tests pass, but I have no staging. The diff follows: can you run it?\n`,
   );
@@ -271,7 +271,7 @@ async function play() {
   );
 }
 
-needTools('git', BASH, 'curl', 'openssl');
+requirePrograms('git', BASH, 'curl', 'openssl');
 try {
   await play();
 } catch (error) {

@@ -21,7 +21,7 @@ import { TabStorage } from './tab-storage.ts';
 
 const REJOIN_CODES = ['no_channel', 'no_participant', 'other_epoch'];
 const FATAL_CODES = ['bad_token', 'wrong_key', 'name_taken'];
-/** Proxies give up on a request that has had no response for 30 s. */
+/** Proxies end a request that has had no response for 30 s. */
 const MAX_POLL_SECONDS = 25;
 /** While numbers are missing, their time is looked at more often. */
 const MISSING_POLL_SECONDS = 5;
@@ -95,9 +95,9 @@ async function newIdentity(
   const card: protocol.Card = { kind: 'human', name, pub, sign };
   const sid = await protocol.deriveSessionId(channelKey, card);
   const participantId = await protocol.deriveParticipantId(channelKey, name);
-  const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(channelKey));
+  const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(channelKey));
   const aad = protocol.additionalData(channelId, participantId, BROADCAST, 'card');
-  const sealedCard = await protocol.seal(roomKey, aad, protocol.makeCard(card));
+  const sealedCard = await protocol.seal(broadcastKey, aad, protocol.makeCard(card));
   const copiedAt = formerSids.length > 0 ? Date.now() : 0;
   const keys = await importKeys(storedKeys);
   return { me: { name, isWatching, token, card: sealedCard, sid, keys, copiedAt, formerSids }, storedKeys };
@@ -106,9 +106,9 @@ async function newIdentity(
 async function makeRoom({ bridge, channelKey, channelId, ticket }: Link, me: Identity): Promise<Room> {
   const accessToken = await protocol.deriveAccessToken(channelKey);
   const participantId = await protocol.deriveParticipantId(channelKey, me.name);
-  const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(channelKey));
+  const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(channelKey));
   const api = new BridgeApi(`${bridge}/channels/${channelId}`, accessToken, participantId, me.token, ticket);
-  const own = { channelKey, channelId, participantId, roomKey };
+  const own = { channelKey, channelId, participantId, broadcastKey };
   return new Room(me, own, api, new PieceStore(me.sid));
 }
 

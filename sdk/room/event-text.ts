@@ -30,13 +30,13 @@ const TOO_MANY = 'The bridge limits requests from your address, trying again';
 export const describeTrouble = (code: string): string =>
   TROUBLES[code] ?? (code.startsWith('too_many') ? TOO_MANY : 'The bridge refuses requests, trying again');
 
-const REFUSALS: Readonly<Record<string, string>> = {
+const PERMANENT_PROBLEMS: Readonly<Record<string, string>> = {
   name_taken: 'Somebody else has joined under your name. Open the link in a new tab and take another name.',
   bad_token: 'The bridge does not accept this session any more. Open the link in a new tab to join again.',
   wrong_key: 'The bridge does not accept the key of this link. Ask for the whole link.',
 };
-export const describeRefusal = (code: string): string =>
-  REFUSALS[code] ?? 'The bridge refuses this session. Open the link in a new tab to join again.';
+export const describePermanentProblem = (code: string): string =>
+  PERMANENT_PROBLEMS[code] ?? 'The bridge refuses this session. Open the link in a new tab to join again.';
 
 const countOf = ({ count = 1 }: Entry): number => count;
 const times = (entry: Entry): string => (countOf(entry) > 1 ? ` (${countOf(entry)} times)` : '');
@@ -96,7 +96,7 @@ export function describeEvent(entry: Entry): string {
           : `${plural(count, 'message')} of yours not confirmed: send again what matters.`
       }`;
     case 'storage-lost':
-      return 'This browser stores nothing for this page (cookies may be blocked, or storage is full). The room works, but after a reload you join anew, without this transcript.';
+      return 'This browser stores nothing for this page (cookies may be blocked, or storage is full). The room works, but after a reload you join again, without this transcript.';
     default:
       return '';
   }
@@ -110,7 +110,7 @@ const WARNINGS: readonly EntryType[] = [
 ];
 export const isWarning = ({ type }: Entry): boolean => WARNINGS.includes(type);
 
-// ---- beside a message ----
+// ---- notes on a message ----
 
 const listNames = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;

@@ -1,6 +1,6 @@
 /**
  * What the others send (docs/protocol.md, Proof and Sequence numbers): unseal, prove, count each number once, deliver in
- * order, and give up on what is missing when its time is over. Nothing counts before a session has proved it.
+ * order, and skip what is missing when its time is over. Nothing counts before a session has proved it.
  */
 import * as protocol from '../protocol.ts';
 import { BROADCAST } from '../protocol.ts';
@@ -44,7 +44,7 @@ export async function applyPoll(room: Room, { events, cursor, hasGap }: PollResp
       console.error(error);
       room.countEntry('unreadable', newestLabel(room, event.from), 'failed');
     }
-    // A request beside this one may have found that the epoch is over.
+    // Another request may have found that the epoch is over.
     if (position.epoch !== epoch) return;
     position.highestIndex = Math.max(position.highestIndex, event.index);
   }
@@ -102,7 +102,7 @@ async function applyMessageEvent(room: Room, event: MessageEvent, batch: Batch, 
     return;
   }
   const candidates = sessions.map((session) => ({ session, sid: session.sid, sign: session.card.sign }));
-  const proved = await protocol.proveBroadcast(own.roomKey, aad, sealed, candidates);
+  const proved = await protocol.proveBroadcast(own.broadcastKey, aad, sealed, candidates);
   if (proved.ok) {
     await applyFrame(room, proved.value.session.session, 'broadcast', proved.value.frame, isBeforeJoin);
   } else if (sessions.length > 0) {
@@ -187,7 +187,7 @@ function applyHeaders(room: Room, session: Session, message: Message): void {
     session.first = Math.max(session.first, sent.first);
     session.broadcasts.name(sent.broadcasts, now);
     session.directs.name(sent.directs, now);
-    giveUpBelowFirst(room, session);
+    skipBelowFirst(room, session);
   }
   if (received) applyAck(room, session, received.broadcasts, received.directs, received.skipped);
   if (stored) {
@@ -320,7 +320,7 @@ export function markShown(room: Room): void {
   save(room);
 }
 
-/** LEFT: the session said `bye`, and all that it named was shown or given up. */
+/** LEFT: the session said `bye`, and all that it named was shown or skipped. */
 function reportLeave(room: Room, session: Session): void {
   if (!session.hasLeft || session.isLeaveReported) return;
   if (!session.broadcasts.isComplete || !session.directs.isComplete) return;
@@ -330,7 +330,7 @@ function reportLeave(room: Room, session: Session): void {
 
 // ---- what is missing ----
 
-/** Requests what is missing, and gives up on what is due. All that is due is given up together. */
+/** Requests what is missing, and skips what is due. All that is due is skipped together. */
 export function checkMissing(room: Room): void {
   const now = Date.now();
   for (const session of room.sessions) {
@@ -349,10 +349,10 @@ export function checkMissing(room: Room): void {
       }
       if (isAskedNow && room.lastPollBeganAt > syncReturnedAt) {
         const dueBroadcasts = runsUpTo(broadcasts.due(now), askedUpTo.broadcasts);
-        giveUp(room, session, dueBroadcasts, runsUpTo(directs.due(now), askedUpTo.directs));
+        skip(room, session, dueBroadcasts, runsUpTo(directs.due(now), askedUpTo.directs));
       }
     } else if (room.lastPollBeganAt > control.byeAt) {
-      giveUp(room, session, broadcasts.missing(), directs.missing());
+      skip(room, session, broadcasts.missing(), directs.missing());
     }
     deliverInOrder(room, session);
   }
@@ -362,14 +362,14 @@ export function checkMissing(room: Room): void {
 const last = (counter: Counter<Incoming>): number => counter.missing().at(-1)?.to ?? 0;
 
 /** A session does not repeat broadcasts below the highest F that it named. */
-function giveUpBelowFirst(room: Room, session: Session): void {
-  giveUp(room, session, runsUpTo(session.broadcasts.missing(), session.first - 1), []);
+function skipBelowFirst(room: Room, session: Session): void {
+  skip(room, session, runsUpTo(session.broadcasts.missing(), session.first - 1), []);
 }
 
-function giveUp(room: Room, session: Session, broadcasts: readonly Run[], directs: readonly Run[]): void {
+function skip(room: Room, session: Session, broadcasts: readonly Run[], directs: readonly Run[]): void {
   if (broadcasts.length + directs.length === 0) return;
-  session.broadcasts.giveUp(broadcasts);
-  session.directs.giveUp(directs);
+  session.broadcasts.skip(broadcasts);
+  session.directs.skip(directs);
   // While no base is known, the first broadcast that is shown takes its place.
   const base = session.base || session.firstShown || firstBuffered(session);
   const earlier = totalLength(runsUpTo(broadcasts, base - 1));

@@ -31,8 +31,8 @@ export const topic =
 
 /** Shows a template in the place of the conversation. */
 export function showScreen(template: string): void {
-  byId('screen').replaceChildren(byId<HTMLTemplateElement>(template).content.cloneNode(true));
-  byId('screen').hidden = false;
+  byId('gate').replaceChildren(byId<HTMLTemplateElement>(template).content.cloneNode(true));
+  byId('gate').hidden = false;
   byId('talk').hidden = true;
   byId('tools').hidden = true;
 }
@@ -61,7 +61,7 @@ export async function openRoom(): Promise<Room> {
 async function linkProblem(): Promise<string | undefined> {
   const { channelKey } = link;
   if (channelKey === '') {
-    return 'The key is missing: it stands behind #k= and has 64 characters. Paste the link once more, whole.';
+    return 'The key is missing: it follows #k= and has 64 characters. Paste the link once more, whole.';
   }
   if (!isHex(channelKey, 64)) {
     return 'The key in it is damaged: behind #k= there are 64 of 0-9 and a-f. Ask for the link again.';

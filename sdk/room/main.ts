@@ -6,7 +6,7 @@ import { bindComposer } from './composer.ts';
 import { leaveRoom, replaceCopy, runRoom, suspendRoom } from './connection.ts';
 import { setReach } from './control.ts';
 import { byId, listen } from './dom.ts';
-import { describeRefusal, describeTrouble, isMessage, isWarning } from './event-text.ts';
+import { describePermanentProblem, describeTrouble, isMessage, isWarning } from './event-text.ts';
 import { cancelUpload, fetchFile, openFile } from './files.ts';
 import { markShown } from './inbox.ts';
 import { link, openRoom, openSids, setStatus, showScreen, topic } from './join-screen.ts';
@@ -32,8 +32,8 @@ function mount(room: Room): void {
   const log = byId('log');
   const timeline = byId('timeline');
   const news = byId('news');
-  byId('screen').replaceChildren();
-  byId('screen').hidden = true;
+  byId('gate').replaceChildren();
+  byId('gate').hidden = true;
   byId('talk').hidden = false;
   byId('tools').hidden = false;
   byId('write').hidden = isWatching;
@@ -132,7 +132,7 @@ function mount(room: Room): void {
     else setStatus('offline', connection === 'left' ? 'You have left' : 'This session has ended');
     byId('alone').hidden = !isAlone || room.entries.some(isMessage);
     if (connection !== 'refused') return;
-    showNotice(describeRefusal(trouble));
+    showNotice(describePermanentProblem(trouble));
     byId('write').inert = true;
   }
 
@@ -240,7 +240,7 @@ async function run(room: Room): Promise<void> {
 }
 
 listen(window, 'hashchange', () => location.reload());
-byId('screen').replaceChildren(); // what is there is for browsers without scripts
+byId('gate').replaceChildren(); // what is there is for browsers without scripts
 byId('topic').textContent = topic;
 setUnread(0);
 openRoom().then(mount, (error: unknown) => {

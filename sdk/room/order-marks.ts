@@ -1,5 +1,5 @@
 /**
- * Order between speakers (docs/protocol.md, Order): the header `seen` of our own messages, and what stands with each
+ * Order between speakers (docs/protocol.md, Order): the header `seen` of our messages, and what is shown with each
  * message of the others. Nothing waits for it, and it changes no counter.
  */
 import { MAX_SEEN, formatSeen } from '../protocol.ts';
@@ -29,7 +29,7 @@ export function seenHeader(room: Room): string | undefined {
 export const findSeen = (seen: readonly Seen[], sid: string): Seen | undefined =>
   seen.find(({ session }) => session === sid.slice(0, SHORT_SID));
 
-/** What the writer of a message had and had not read, compared with what stands above it here. */
+/** What the writer of a message had and had not read, compared with what is above it here. */
 export function orderMarks(room: Room, writer: Session, { seen, received }: Message): OrderMarks | undefined {
   const others = room.sessions.filter((session) => session !== writer);
   const unread: Named[] = others

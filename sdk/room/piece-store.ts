@@ -85,7 +85,7 @@ function openDatabase(): Promise<IDBDatabase | null> {
   });
 }
 
-/** One request in a transaction of its own. */
+/** One request in a separate transaction. */
 function run<T>(
   database: IDBDatabase,
   store: string,

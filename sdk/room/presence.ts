@@ -26,7 +26,7 @@ export function applyReported(session: Session, reported: ReportedPresence): voi
 }
 
 /**
- * Those whom the bridge lists when we join: they were here before us. Each is sent a sync. In the same epoch a session
+ * The sessions that the bridge lists when we join: they were here before us. Each is sent a sync. In the same epoch a session
  * that is not listed has left; in a new one it may come back.
  */
 export async function applyListed(

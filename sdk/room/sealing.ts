@@ -39,7 +39,7 @@ export async function sealBroadcast(
   };
   const aad = protocol.additionalData(own.channelId, own.participantId, BROADCAST, 'message');
   const frame = await protocol.signFrame(me.keys.ecdsa, aad, me.sid, headers, body);
-  return protocol.seal(own.roomKey, aad, frame);
+  return protocol.seal(own.broadcastKey, aad, frame);
 }
 
 /** Content if it has a `seq`, else control. */

@@ -1,6 +1,6 @@
 /**
  * One counter of another session's content, as it came here (docs/protocol.md, Sequence numbers): which number is new,
- * repeated, changed or late, what is next in order, what is missing, and when a missing number is given up. It is pure:
+ * repeated, changed or late, what is next in order, what is missing, and when a missing number is skipped. It is pure:
  * no clock, no storage, no page. All times are Unix ms of the reader's clock.
  */
 
@@ -18,7 +18,7 @@ const DIGESTS_DROPPED_AT_ONCE = 256;
 /** 128 bits of the SHA-256 tell two messages apart. */
 const DIGEST_CHARACTERS = 32;
 /** Beyond these, the lowest ranges of given-up numbers are forgotten: what comes of them later is dropped. */
-const MAX_GIVEN_UP_RUNS = 256;
+const MAX_SKIPPED_RUNS = 256;
 const MAX_NAMED = 64;
 
 const lengthOf = ({ from, to }: Run): number => Math.max(0, to - from + 1);
@@ -50,12 +50,12 @@ export type CounterFields = {
   readonly processed: number;
   readonly delivered: number;
   readonly highest: number;
-  readonly givenUp: readonly Run[];
+  readonly skipped: readonly Run[];
   readonly late: readonly Run[];
 };
 
 export class Counter<Item> {
-  /** All up to this number were delivered or given up. */
+  /** All up to this number were delivered or skipped. */
   processed = 0;
   /** The highest number that was delivered. */
   delivered = 0;
@@ -63,7 +63,7 @@ export class Counter<Item> {
   highest = 0;
   readonly buffered = new Map<number, Buffered<Item>>();
   readonly digests = new Map<number, string>();
-  givenUp: Run[] = [];
+  skipped: Run[] = [];
   /** Of these, what came after all. */
   late: Run[] = [];
   /** Numbers whose digest or buffered message is another than was stored last. */
@@ -78,14 +78,14 @@ export class Counter<Item> {
     counter.processed = fields.processed;
     counter.delivered = fields.delivered;
     counter.name(fields.highest, now);
-    counter.givenUp = [...fields.givenUp];
+    counter.skipped = [...fields.skipped];
     counter.late = [...fields.late];
     return counter;
   }
 
   toFields(): CounterFields {
-    const { processed, delivered, highest, givenUp, late } = this;
-    return { processed, delivered, highest, givenUp, late };
+    const { processed, delivered, highest, skipped, late } = this;
+    return { processed, delivered, highest, skipped, late };
   }
 
   /** True if no number up to the highest named one is missing or waits. */
@@ -93,7 +93,7 @@ export class Counter<Item> {
     return this.processed >= this.highest;
   }
 
-  /** All up to this number came, were delivered or given up. */
+  /** All up to this number came, were delivered or skipped. */
   get stored(): number {
     let stored = this.processed;
     while (this.buffered.has(stored + 1)) stored++;
@@ -113,7 +113,7 @@ export class Counter<Item> {
   verdict(seq: number, digest: string): Verdict {
     const known = this.digests.get(seq);
     if (known !== undefined) return known === digest.slice(0, DIGEST_CHARACTERS) ? 'duplicate' : 'changed';
-    if (includes(this.givenUp, seq) && !includes(this.late, seq)) return 'late';
+    if (includes(this.skipped, seq) && !includes(this.late, seq)) return 'late';
     if (seq <= this.processed) return 'duplicate';
     const isNext = seq === this.processed + 1;
     return this.buffered.size >= MAX_BUFFERED && !isNext ? 'beyond' : 'new';
@@ -130,7 +130,7 @@ export class Counter<Item> {
 
   /** Takes the number of a message whose verdict is `late`. */
   addLate(seq: number, digest: string): void {
-    this.late = normalizeRuns([...this.late, { from: seq, to: seq }]).slice(-MAX_GIVEN_UP_RUNS);
+    this.late = normalizeRuns([...this.late, { from: seq, to: seq }]).slice(-MAX_SKIPPED_RUNS);
     this.delivered = Math.max(this.delivered, seq);
     this.#recordDigest(seq, digest);
   }
@@ -155,7 +155,7 @@ export class Counter<Item> {
     const present = [...this.buffered.keys()].map((seq) => ({ from: seq, to: seq }));
     const runs: Run[] = [];
     let next = this.processed + 1;
-    for (const { from, to } of normalizeRuns([...present, ...this.givenUp])) {
+    for (const { from, to } of normalizeRuns([...present, ...this.skipped])) {
       if (from > next) runs.push({ from: next, to: from - 1 });
       next = Math.max(next, to + 1);
     }
@@ -185,19 +185,19 @@ export class Counter<Item> {
     return due;
   }
 
-  /** Gives up on missing numbers: what comes after them is next in order. */
-  giveUp(runs: readonly Run[]): void {
-    this.givenUp = normalizeRuns([...this.givenUp, ...runs]).slice(-MAX_GIVEN_UP_RUNS);
+  /** Skips missing numbers: what comes after them is next in order. */
+  skip(runs: readonly Run[]): void {
+    this.skipped = normalizeRuns([...this.skipped, ...runs]).slice(-MAX_SKIPPED_RUNS);
     this.#skipGivenUp();
   }
 
-  /** How many numbers from `base` on were given up, late ones included. */
+  /** How many numbers from `base` on were skipped, late ones included. */
   skippedFrom(base: number): number {
-    return totalLength(runsFrom(this.givenUp, base));
+    return totalLength(runsFrom(this.skipped, base));
   }
 
   #skipGivenUp(): void {
-    for (const { from, to } of this.givenUp) {
+    for (const { from, to } of this.skipped) {
       if (from <= this.processed + 1) this.processed = Math.max(this.processed, to);
     }
     this.#named = this.#named.filter(({ upTo }) => upTo > this.processed);

@@ -20,7 +20,7 @@ export async function acceptCard(room: Room, participantId: string, sealed: Seal
   const { own, me } = room;
   const card = await protocol.unsealCard(
     own.channelKey,
-    own.roomKey,
+    own.broadcastKey,
     own.channelId,
     participantId,
     own.participantId,

@@ -43,7 +43,7 @@ export type EntryType =
   | 'unreadable'
   | 'bad-card'
   | 'too-many-sessions'
-  // Of our own.
+  // About our own session.
   | 'blocked'
   | 'undelivered'
   | 'copied'
@@ -51,7 +51,7 @@ export type EntryType =
   | 'presence-limit';
 
 export type Named = { readonly label: string; readonly count: number };
-/** What a message's writer had and had not read of what stands above it (docs/protocol.md, Order). */
+/** What a message's writer had and had not read of what is above it (docs/protocol.md, Order). */
 export type OrderMarks = {
   readonly unread: readonly Named[];
   readonly unreadOwn: number;
@@ -81,7 +81,7 @@ export interface Entry {
   readonly type: EntryType;
   /** The label of the session that it is about, or ''. */
   readonly label: string;
-  /** Of the session that it is about; of our own direct message, of its recipient. */
+  /** Of the session that it is about; of a direct message that we sent, of its recipient. */
   readonly sid?: string;
   readonly isMine?: boolean;
   readonly kind?: 'agent' | 'human';
@@ -98,9 +98,9 @@ export interface Entry {
   /** The sender's clock, where it differs from ours by more than a minute. */
   readonly writtenAt?: number;
   readonly marks?: OrderMarks;
-  /** Of our own: its number in the outbox. */
+  /** Of a message that we sent: its number in the outbox. */
   outboxNumber?: number;
-  /** Of our own, sent by a session that has ended: who had confirmed it. */
+  /** Of a message that an ended session of ours sent: who had confirmed it. */
   confirmedBy?: readonly string[];
 }
 
@@ -121,7 +121,7 @@ export type Incoming = {
 /** How far something is processed: broadcasts up to one number, direct messages up to another. */
 export type Marks = { broadcasts: number; directs: number };
 
-/** What was rendered in a visible tab: processed up to there, the mark, and how many were given up. */
+/** What was rendered in a visible tab: processed up to there, the mark, and how many were skipped. */
 export type Shown = Marks & { mark: number; skippedBroadcasts: number; skippedDirects: number };
 
 export class Session {
@@ -259,7 +259,7 @@ export type ChannelKeys = {
   readonly channelKey: string;
   readonly channelId: string;
   readonly participantId: string;
-  readonly roomKey: CryptoKey;
+  readonly broadcastKey: CryptoKey;
 };
 /** Where we are in the bridge's log, and how much of the outbox it was given. */
 export type Position = {

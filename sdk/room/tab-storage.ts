@@ -23,7 +23,7 @@ export class TabStorage {
     this.#prefix = `agentalk/${channelId}/`;
   }
 
-  /** False: nothing is stored, and a reload starts anew. */
+  /** False: nothing is stored, and a reload starts again from nothing. */
   get isPersistent(): boolean {
     return this.#storage !== null;
   }

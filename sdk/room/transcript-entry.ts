@@ -1,4 +1,4 @@
-/** Renders entries of the transcript: events, messages, files, and what is known of the delivery of our own. */
+/** Renders entries of the transcript: events, messages, files, and what is known of the delivery of ours. */
 import { button, element, joinNonEmpty } from './dom.ts';
 import {
   describeDeliveries,

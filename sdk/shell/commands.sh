@@ -181,6 +181,6 @@ cmd_help() {
 	create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
 	join 'LINK' --name server         joins one (- or a file's path: the link is read from there)
 	say 'words', dm NAME 'words'      to all, or to one; also --file PATH, - for standard input, --wait SECONDS
-	send_file PATH [NAME], wait [SECONDS], listen, who, show N, log, invite, leave
+	send_file PATH [NAME], wait [SECONDS], listen [--wake], who, show N, log, invite, leave
 	sessions                          lists this machine's sessions; --as NAME before a command takes one of them"
 }

@@ -9,6 +9,8 @@ on_exit() {
 	[[ -z ${GEMINI_CLI:-} || $PRINTED -lt 4000 || ! -t 1 ]] || sleep_seconds 1 # it stops reading where a command ends
 }
 
+adapt_call() { [[ -z ${GEMINI_CLI:-} || $CALL != ./agentalk ]] || CALL='bash agentalk'; } # it asks each time for a ./path that it has read
+
 SPEED=1 # a test's build divides these timers by it
 
 main() {
@@ -16,8 +18,9 @@ main() {
 	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) WATCH_SECONDS=$((56 / SPEED > 8 ? 56 / SPEED : 8)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
 	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WANTS='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 PORTION=64 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
-	HELD=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
+	HELD=0 SET_BACK=0 LAST_TICKS=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
+	adapt_call
 	start_part_1
 	HAS_SECRET=''
 	! is_process "$PPID" || WATCHED=$PPID

@@ -293,7 +293,7 @@ on_control() {
 	esac
 }
 
-check_bye() { # PEER: LEFT is told when all that it said was shown or given up
+check_bye() { # PEER: LEFT is told when all that it said was shown or skipped
 	[[ ${P_BYE[$1]} != - && ${P_STATE[$1]} != left ]] || return
 	((P_B[$1] >= ${P_BYE[$1]%:*} && P_D[$1] >= ${P_BYE[$1]#*:})) || return
 	P_STATE[$1]=left
@@ -435,7 +435,7 @@ set_since() { # SCOPE TICKS [UPTO]: since when, and up to what, something of PEE
 	if [ "$1" = B ]; then P_B_SINCE[PEER]=$2 P_B_UPTO[PEER]=${3:-0}; else P_D_SINCE[PEER]=$2 P_D_UPTO[PEER]=${3:-0}; fi
 }
 
-take_gap() { # SCOPE SEQ: was it given up? Then no longer
+take_gap() { # SCOPE SEQ: was it skipped? Then no longer
 	local list="P_$1_GAPS[PEER]" range from to found='' rest=''
 	for range in ${!list//,/ }; do
 		from=${range%-*} to=${range#*-}
@@ -545,7 +545,7 @@ check_unacked() { # one that has not confirmed our words for a minute is asked o
 	done
 }
 
-# What the writer of a message had not read of what stands above it (docs/protocol.md, Order) -> MARKS, words without spaces
+# What the writer of a message had not read of what is above it (docs/protocol.md, Order) -> MARKS, words without spaces
 set_marks() { # INDEX SCOPE SEQ LATE
 	local i read lost entry sid rest=,$MSG_seen b=$((P_FROM[PEER] - 1)) d=0
 	MARKS=''

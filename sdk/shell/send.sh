@@ -56,6 +56,7 @@ describe_code() { # CODE STATUS -> WHY
 
 describe_curl() { # CURL_EXIT -> WHY
 	case $CURL_EXIT in
+		1) WHY="this curl can't speak ${BRIDGE%%:*}" ;;
 		5) WHY="the proxy's name can't be found" ;;
 		6) WHY="the name of $BRIDGE can't be found: mistyped, or no network" ;;
 		7) WHY="$BRIDGE takes no connection: the bridge is down, or the network is closed" ;;
@@ -94,15 +95,23 @@ describe_network() { # -> WHY, FIX: where this environment shows what is between
 	elif [ -n "$proxy" ]; then
 		FIX="the way leads through the proxy of this environment; where none is needed, your user sets no_proxy=$host"
 	elif [[ -e $HOME/.curlrc && $CURL_EXIT != 0 ]]; then
-		FIX="the .curlrc of your home is not read here: a proxy in it has to be in https_proxy, too, and a CA file is passed with --cacert"
+		FIX="the .curlrc of your home is not read here: a proxy in it must be in https_proxy, too, and a CA file is passed with --cacert"
+	elif [[ -n $NEW_SESSION && $CURL_EXIT = 7 ]] && is_local_bridge; then
+		port_of_bridge
+		FIX="$BRIDGE is this machine alone: if the bridge runs elsewhere, your user opens there: ssh -R $PORT:127.0.0.1:$PORT THIS_MACHINE"
 	fi
+}
+
+port_of_bridge() { # -> PORT
+	PORT=${BRIDGE##*:}
+	is_decimal "$PORT" || PORT=80
 }
 
 is_local_bridge() { [[ $BRIDGE =~ ^https?://(127\.|localhost|\[::1\]) ]]; }
 
 # ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME LENGTH`, the request of that length, a newline, the words ----
 
-# TO: * or a sid. RECORDS: how many there were. NAME: for the log. A number is one message for ever: what stands there is
+# TO: * or a sid. RECORDS: how many there were. NAME: for the log. A number is one message for ever: what is there is
 # sent until the bridge has it, as the same bytes.
 
 sent_headers() { # PEER -> HEADERS_TEXT: sent and received
@@ -182,7 +191,7 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words 
 	drop_outbox
 }
 
-note_unacked() { # whoever had all has now something to confirm
+note_unacked() { # a session that had all has now something to confirm
 	local i
 	for ((i = 0; i < PEERS; i++)); do
 		[[ ${P_UNACKED_SINCE[i]} != 0 ]] || ((P_ACK_B[i] >= BROADCASTS && P_ACK_D[i] >= P_SEQ[i])) || P_UNACKED_SINCE[i]=$TICKS

@@ -1,4 +1,4 @@
-# ---- sessions: make one, find one, begin anew ----
+# ---- sessions: make one, find one, begin again ----
 
 is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 
@@ -26,6 +26,7 @@ read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is
 			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
 		esac
 	done
+	adapt_call
 	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]] || return
 	[ -n "$KEY" ] || return 0 # it has left
 	is_hex "$KEY" 64 && is_hex "$ACCESS" 64 && is_hex "$TOKEN" 64 && is_hex "$CHANNEL" 32 && is_hex "$ID" 32 &&
@@ -55,7 +56,7 @@ is_copy() { # a copy of this folder, or an older snapshot of it, must not seal u
 	[ -n "$IS_COPY" ] && ((NOW - STARTED_OVER >= 3600 || NOW < STARTED_OVER)) # that is only what others say: once an hour
 }
 
-check_copy() { # where this is a copy, it begins anew: new keys, the same name
+check_copy() { # where this is a copy, it begins again: new keys, the same name
 	local i unconfirmed=''
 	while is_copy; do
 		unconfirmed=$BROADCASTS
@@ -89,7 +90,7 @@ check_copy() { # where this is a copy, it begins anew: new keys, the same name
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
 	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
-		# A control character in a path would make lines of its own, in our files and on the screen.
+		# A control character in a path would make separate lines, in our files and on the screen.
 		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
 			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
 			[ "$folder" != "$PWD/.agentalk" ] || write_new_file "$folder/.gitignore" '*'$'\n' || :
@@ -146,7 +147,9 @@ make_state() { # commit 0
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]$'\076']/} # \076: the mark of quoted mail
+	local IFS='' text
+	text="$*" # several words: between them a file of PowerShell has NULs
+	text=${text//[[:space:]$'\076']/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -274,7 +277,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
+		parse_link "${BYTES[@]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
@@ -314,6 +317,7 @@ publish_session() { # from here on the session is there
 	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
 	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
 	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
+	adapt_call
 	write_file "$TMP.session" "$text"
 	commit_state || :
 	rename "$TMP.session" "$SESSION/session" || die_disk
@@ -366,9 +370,9 @@ cmd_invite() {
 }
 
 warn_of_local_bridge() {
-	local port=${BRIDGE##*:}
-	is_decimal "$port" || port=80
-	! is_local_bridge || print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $port:127.0.0.1:$port THAT_MACHINE"
+	is_local_bridge || return 0
+	port_of_bridge
+	print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
 }
 
 welcome() {

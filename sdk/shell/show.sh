@@ -117,7 +117,7 @@ format_marks() { # MARKS -> NOTES: what its writer had not read; OWN_BROADCASTS,
 			unread:*) NOTES="$NOTES; had not read the last $count of $name" ;;
 			ahead:*) NOTES="$NOTES; has read words of $name that are not here" ;;
 			lost:*) NOTES="$NOTES; has missed $count of $name" ;;
-			stranger) NOTES="$NOTES; has read somebody whom you were not shown" ;;
+			stranger) NOTES="$NOTES; has read somebody that you were not shown" ;;
 			own:*)
 				own=${OWN_BROADCASTS:-$BROADCASTS}
 				((count >= own)) || NOTES="$NOTES; had not read your last $((own - count))"
@@ -253,7 +253,7 @@ claim_printer() { # for ten seconds. Status 1: another process prints, as far as
 	PRINTER=$PROCESS_ID:$((TICKS + 10))
 }
 
-holds_printer() { # Status 1: another process has taken over, since this one stood still for so long
+holds_printer() { # Status 1: another process has taken over, since this one was stopped for so long
 	read_clock
 	refresh_state
 	[ "${PRINTER%:*}" = "$PROCESS_ID" ] || return

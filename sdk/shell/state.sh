@@ -7,8 +7,8 @@
 # sent/, files/ pieces of files                       tmp/        what running processes write
 #
 # The state is a file state/commit.N.WRITER. It counts once somebody has renamed state/head.N-1.… to state/head.N.WRITER:
-# only one process can, however many run, freeze or are killed. Whoever lost reads the new state and does its work again.
-# A commit also lists records to write and files to move. Whoever reads it does what is left of that: doing it twice
+# only one process can, however many run, freeze or are killed. A process that lost reads the new state and does its work again.
+# A commit also lists records to write and files to move. A process that reads it does what is left of that: doing it twice
 # changes nothing.
 
 # SID: our own session. IDENTITY_WHEN_MADE: of keys/identity, by which a copy is recognised. AGAIN: up to this record
@@ -21,8 +21,8 @@ STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOI
 # A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
 # STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
 # 0: not yet. BASE: the first B that it repeats for us, - if not known; FIRST: the highest F of its `sent`. B, D: shown or
-# given up, at least queued for the screen, up to here; MARK: the last B of these; TOP: the highest that it named; LOST: B
-# given up from BASE on; GAPS: what was given up. SINCE and UPTO: since when, and up to what, something is missing.
+# skipped, at least queued for the screen, up to here; MARK: the last B of these; TOP: the highest that it named; LOST: B
+# skipped from BASE on; GAPS: what was skipped. SINCE and UPTO: since when, and up to what, something is missing.
 # SHOWN: the same of what the agent was shown. ACK: what it says was shown there of ours; HAS: stored there. SEQ: our last
 # direct message to it; FROM: our first broadcast that we repeat for it. DUE: what we owe it (sync, ack), - for nothing.
 
@@ -205,6 +205,11 @@ release() {
 }
 
 # ---- one process polls; locks only save work ----
+
+correct_ticks() { # -> TICKS that never fall, also where they are the time of day, and that is set back
+	((TICKS + SET_BACK >= LAST_TICKS)) || SET_BACK=$((LAST_TICKS - TICKS))
+	((TICKS += SET_BACK, LAST_TICKS = TICKS, 1))
+}
 
 find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
 	local words

@@ -84,7 +84,7 @@ cmd_send_file() { # PATH [NAME]
 	send_and_report
 }
 
-describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: nobody whom we know
+describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: nobody that we know
 	is_decimal "$3" && find_peer ID "$1" || return
 	format_age "$3"
 	PRESENCE="last seen $AGE"
@@ -132,7 +132,7 @@ send_and_report() { # N: what the sender needs to know. Status 1: it was not sen
 		read_record "$r" || continue
 		case $RECORD in msg\ * | coming\ * | file\ *) print "agentalk: you have messages that you have not read: $CALL wait shows them" && break ;; esac
 	done
-	((N % 60)) || print "agentalk: $N messages sent: tell your user how it stands"
+	((N % 60)) || print "agentalk: $N messages sent: give your user a status update"
 	[ -z "$WAIT_SECONDS" ] || cmd_wait "$WAIT_SECONDS"
 	return "$status"
 }
@@ -202,7 +202,7 @@ poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while ano
 }
 
 cmd_wait() { # SECONDS
-	local seconds=${1:-100}
+	local seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
 	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
 	if is_locked wake; then set_reach wakes; else set_reach listening; fi
@@ -212,14 +212,15 @@ cmd_wait() { # SECONDS
 		if [ -n "$NAMES" ]; then
 			print "agentalk: next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
 		else
-			print "agentalk: nobody else is left. If your task is done: $CALL leave"
+			print "agentalk: $alone"
 		fi
 	elif [ "$SHOWN" -lt "$RECORDS" ]; then
 		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
 	elif [ -n "$OFFLINE_REASON" ]; then
 		print "agentalk: no news: $OFFLINE_REASON. ${FIX:+What helps: }${FIX:-If it lasts, tell your user}. Next: $CALL wait"
 	elif list_names && [ -z "$NAMES" ]; then
-		print "agentalk: nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
+		((PEERS > 0)) || alone="nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
+		print "agentalk: $alone"
 	else
 		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
 		print "agentalk: no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"
@@ -229,9 +230,13 @@ cmd_wait() { # SECONDS
 
 print_more() { print "agentalk: There is more: $CALL wait 0 shows it"; }
 
-cmd_listen() { # [--wake]
+cmd_listen() { # [--wake|--hook]
 	local told=''
-	[ "${1:-}" != --wake ] || { listen_to_wake "${2:-}" && return; }
+	case ${1:-} in
+		--wake) listen_to_wake "${2:-}" && return ;;
+		--hook) tell_hook && return ;;
+		?*) die "listen does not take that" "$CALL listen, or $CALL listen --wake" ;;
+	esac
 	set_reach listening
 	IS_BRIEF=yes AUTO_PRINT=yes
 	while is_watched; do
@@ -304,23 +309,16 @@ find_codex() { # -> CODEX: the program that we descend from; where the machine d
 }
 
 wake_for_news() { # claude, or the program of Codex: until the session or 8 hours are over. Status 1: it can't wake, or has without success
-	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 r status=0
-	lock wake 60 && set_reach wakes
-	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 60; do
-		poll_or_yield $((unread > 0 ? 2 : 8))
+	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 status=0
+	lock wake 85 && set_reach wakes
+	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 85; do
+		poll_or_yield $((unread > 0 ? 2 : WATCH_SECONDS))
 		refresh_state
 		if ((SHOWN < woken)); then
 			[ "$1" != claude ] || ((TICKS - woken_at < MISSING_SECONDS)) || { status=1 && break; }
 			continue
 		fi
-		NEWS=''
-		for ((r = SHOWN + 1; r <= RECORDS; r++)); do ! read_record "$r" || note_news; done
-		case $NEWS in
-			'' | joined)
-				unread=0
-				continue
-				;;
-		esac
+		has_news "$SHOWN" || { unread=0 && continue; }
 		[ "$unread" -gt 0 ] || unread=$TICKS
 		((TICKS - unread >= 3)) || continue # a call that waits shows it just now
 		case $1 in
@@ -334,4 +332,22 @@ wake_for_news() { # claude, or the program of Codex: until the session or 8 hour
 	set_reach reads
 	send_controls
 	return "$status"
+}
+
+tell_hook() { # as a hook of the program, where a turn ends: with news that nobody has read it goes on, with SENTENCE. Once for each news
+	local told
+	poll_or_yield 0
+	refresh_state
+	told=$SHOWN
+	! read_file "$SESSION/told" || ! is_decimal "${BYTES[0]}" || [ "${BYTES[0]}" -le "$SHOWN" ] || told=${BYTES[0]}
+	has_news "$told" || return 0
+	write_file "$SESSION/told" "$RECORDS"
+	print "{\"decision\":\"block\",\"reason\":\"$SENTENCE\"}"
+}
+
+has_news() { # RECORD: did something come after it that the agent should read?
+	local r
+	NEWS=''
+	for ((r = $1 + 1; r <= RECORDS; r++)); do ! read_record "$r" || note_news; done
+	[[ $NEWS = yes || $NEWS = more ]]
 }

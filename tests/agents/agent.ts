@@ -40,6 +40,8 @@ export class Agent {
   /** What a person was asked, in order, and during which command. */
   readonly questions: { readonly question: Question; readonly command: string }[] = [];
   readonly home: string;
+  /** How it calls the client: as the lines of the client say. */
+  call = './agentalk';
   /** Whether the person says yes for ever where that is offered. */
   isKeeping = true;
   /** What the person has typed or the program has printed, for the record of a failure. */
@@ -183,7 +185,7 @@ export class Agent {
         this.#model.end(`${program.title} has ended: ${signal ?? status}`);
       });
     }
-    this.#turn = await this.#model.listen(60_000);
+    this.#turn = await this.#model.listen(180_000); // a program of 100 MB on a busy machine
     this.note(`--- it is told\n${this.#turn.user}`);
   }
 

@@ -74,3 +74,49 @@ for (const [n, opener] of all.entries()) {
     }
   });
 }
+
+const SENTENCE = 'agentalk: news has come. To read it, run: ./agentalk wait 0';
+
+if (all.includes('claude') && all.includes('opencode')) {
+  test('claude, whose turn is over, is woken twice by what opencode says, with nothing typed', async () => {
+    const started: Agent[] = [];
+    const start = async (name: ProgramName, prompt: string, of: string) => {
+      const agent = await Agent.start(name, `pair-wake-${of}`, { mode: modeOf(name), prompt, prepare: prepareProject });
+      started.push(agent);
+      return agent;
+    };
+    let woken = 0;
+    try {
+      let joining: Promise<Agent> | undefined;
+      const sleeper = await start('claude', `Talk to the agent on my server over ${bridge.url}.`, 'opens');
+      const join = async (invite: string) => {
+        const agent = await start('opencode', invite, 'joins');
+        await joinBy(agent, invite);
+        return agent;
+      };
+      const onInvite = (invite: string) => {
+        joining = join(invite);
+        joining.catch(() => sleeper.stop());
+      };
+      await open(sleeper, bridge.url, { onInvite });
+      const talker = (await joining) ?? assert.fail('nobody was invited');
+      await sleeper.use(sleeper.program.shell('./agentalk listen --wake', { isBackground: true }), 30);
+      for (const words of QUESTIONS.slice(0, 2)) {
+        sleeper.finish('My turn is over.');
+        assert.match(await talker.run(`./agentalk say '${words}'`), /agentalk: sent/);
+        const turn = await sleeper.woken(60);
+        const told = [...turn.results, turn.user].join('\n');
+        assert.ok(told.includes(SENTENCE) && !told.includes(words), told);
+        woken += 1;
+        assert.ok((await sleeper.run('./agentalk wait 0')).includes(`  | ${words}`));
+      }
+      await sleeper.run('./agentalk leave', { seconds: 30 });
+      sleeper.finish();
+      assert.match(await talker.run('./agentalk wait 20', { seconds: 40 }), /LEFT laptop/);
+      talker.finish();
+    } finally {
+      record({ program: 'claude', mode: modeOf('claude'), row: 'woken by opencode', woken });
+      for (const agent of started) agent.stop();
+    }
+  });
+}

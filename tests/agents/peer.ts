@@ -32,7 +32,7 @@ export class Peer {
   }
 
   /** Waits until it was shown this, looked for in what came since the last call. */
-  async hears(pattern: RegExp, seconds = 60): Promise<string> {
+  async waitForOutput(pattern: RegExp, seconds = 60): Promise<string> {
     const end = Date.now() + seconds * 1000;
     for (let all = ''; ;) {
       all += await this.run('wait', '10');

@@ -232,7 +232,7 @@ const copilot: Program = {
     COPILOT_OFFLINE: 'true',
     COPILOT_AUTO_UPDATE: 'false',
   }),
-  modes: { default: [], relaxed: ['--allow-all'] },
+  modes: { default: [], 'with the rule': ['--allow-tool', 'shell(./agentalk)'], relaxed: ['--allow-all'] },
   headless: (prompt, flags) => [...COPILOT_QUIET, '--output-format', 'json', ...flags, '-p', prompt],
   interactive: (prompt, flags) => [...COPILOT_QUIET, ...flags, '-i', prompt],
   shell: (command, { seconds, isBackground }) => ({

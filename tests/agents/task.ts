@@ -59,15 +59,20 @@ function secondsToWait(page: string, title: string): number {
 export interface TaskOptions {
   /** How every command is run. */
   readonly shell?: ShellOptions;
-  /** What the agent writes for `./agentalk`, because its user told it so. */
-  readonly call?: string;
   /** Called with the line for the other agent. */
   readonly onInvite?: (invite: string) => void;
 }
 
 /** Runs a command, with the words that this agent uses for the client. */
-const runIn = (agent: Agent, { shell, call = './agentalk' }: TaskOptions, command: string, seconds = 30) =>
-  agent.run(command.replaceAll('./agentalk ', `${call} `), { ...shell, seconds });
+const runIn = (agent: Agent, { shell }: TaskOptions, command: string, seconds = 30) =>
+  agent.run(command.replaceAll('./agentalk ', `${agent.call} `), { ...shell, seconds });
+
+/** From here on the agent calls the client as the last line that it printed says. */
+function followNext(agent: Agent, printed: string): void {
+  agent.call =
+    /((?:bash )?\S+) wait\b/.exec(printed.split('\n').findLast((line) => line.includes(' wait')) ?? '')?.[1] ??
+    agent.call;
+}
 
 /** Reads the page of the bridge, opens a channel and waits until it is PAIRED. @returns the seconds to wait */
 export async function open(agent: Agent, bridge: string, options: TaskOptions = {}): Promise<number> {
@@ -79,6 +84,7 @@ export async function open(agent: Agent, bridge: string, options: TaskOptions = 
   const created = await run(create);
   const [invite] = /Talk to my other agent — curl this URL to start: \S+#k=[0-9a-f]{64}\S*/.exec(created) ?? [];
   assert.ok(invite, `the line for the other agent came whole: ${created}`);
+  followNext(agent, created);
   options.onInvite?.(invite);
   assert.match(say, /^\.\/agentalk say '.*' && \.\/agentalk wait \d+$/);
   const seconds = secondsToWait(page, agent.program.title);
@@ -96,6 +102,7 @@ export async function joinBy(agent: Agent, invite: string, options: TaskOptions 
   assert.match(await run(fetchIt), new RegExp(SHA256), 'the client came, and its checksum was printed');
   const joined = await run(join.replace(/'[^']*'/, `'${link}'`), 40);
   assert.match(joined, /agentalk: joined/);
+  followNext(agent, joined);
   const [, fewer = '', whose = ''] =
     /time limit of your tool \((\d+) in ([^)]*)\)/.exec(page.replace(/\s+/g, ' ')) ?? [];
   const [, usual = ''] = /^\.\/agentalk wait (\d+)$/m.exec(page) ?? [];

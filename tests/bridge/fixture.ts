@@ -55,7 +55,7 @@ export async function call(url: string, method: string, path: string, request: R
 }
 
 /** A channel, by its key alone. */
-export class Room {
+export class TestChannel {
   readonly access = sha256(`agentalk/1 access ${hex(32)}`);
   readonly id = sha256(`agentalk/1 channel ${this.access}`).slice(0, 32);
   readonly path = `/channels/${this.id}`;
@@ -78,7 +78,7 @@ export class Member {
   readonly token = hex(32);
   readonly card = sealed(300);
 
-  constructor(readonly room: Room) {}
+  constructor(readonly room: TestChannel) {}
 
   join(request: Request = {}, fields: Json = {}): Promise<Answer> {
     const body = { participant_id: this.id, token: this.token, card: this.card, ...fields };
@@ -106,8 +106,8 @@ export class Member {
   }
 }
 
-export async function room(url = bridge.url): Promise<Room> {
-  const made = new Room(url);
+export async function room(url = bridge.url): Promise<TestChannel> {
+  const made = new TestChannel(url);
   assert.equal((await made.create()).status, 201);
   return made;
 }
@@ -119,7 +119,7 @@ export async function pair(url = bridge.url): Promise<[Member, Member]> {
 
 /** Resolves once so many polls wait at the bridge. */
 export async function waiting(count: number, url = bridge.url): Promise<void> {
-  while (!(await call(url, 'GET', '/metrics')).text.includes(`agentalk_waiting_polls ${count}\n`));
+  while (!(await call(url, 'GET', '/metrics')).text.includes(`agentalk_polls_pending ${count}\n`));
 }
 
 /** Bytes in, bytes out, until the bridge closes; `pieces` go one after the other. */

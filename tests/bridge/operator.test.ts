@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runBridge, startBridge } from '../lib/bridge.ts';
-import { Room, bridge, call, hex, pair, raw } from './fixture.ts';
+import { TestChannel, bridge, call, hex, pair, raw } from './fixture.ts';
 
 const FORWARDING: Readonly<Record<string, string>> = {
   'x-forwarded-for': '203.0.113.7',
@@ -31,11 +31,11 @@ test('/metrics is for who asks on this machine, and not for whom a proxy there s
   }
 });
 
-test('--public-metrics yes opens /metrics to everybody; with --metrics-listen it is only there', async (t) => {
-  const open = await startBridge(['--public-metrics', 'yes']);
+test('--public-metrics opens /metrics to everybody; with --metrics-listen it is only there', async (t) => {
+  const open = await startBridge(['--public-metrics']);
   t.after(() => open.stop());
   assert.equal((await call(open.url, 'GET', '/metrics', { headers: FORWARDING })).status, 200);
-  const apart = await startBridge(['--metrics-listen', '127.0.0.1:0', '--public-metrics', 'yes']);
+  const apart = await startBridge(['--metrics-listen', '127.0.0.1:0', '--public-metrics']);
   t.after(() => apart.stop());
   assert.equal((await call(apart.url, 'GET', '/metrics')).status, 404);
   const [, operator = ''] = /^metrics on (\S+)$/m.exec(apart.logs()) ?? [];
@@ -60,7 +60,7 @@ test('HEAD is answered wherever GET is, with the same headers and no body', asyn
 });
 
 test('HEAD of /ready is red when the bridge is stopping', async () => {
-  const own = await startBridge(['--drain-window', '30']);
+  const own = await startBridge(['--drain-delay', '30']);
   own.kill('SIGTERM');
   while ((await call(own.url, 'HEAD', '/ready')).status === 200);
   const { status, headers } = await call(own.url, 'HEAD', '/ready');
@@ -101,22 +101,15 @@ test('--public-url: another form is named, with what is wanted', async () => {
     assert.equal(status, 2, given);
     assert.match(
       stderr,
-      /^agentalk-bridge: bad value for --public-url: http:\/\/ or https:\/\/, a host name or an address \(IPv6 in brackets\), perhaps a port and a path, .* is wanted; see --help\n$/,
+      /^agentalk-bridge: bad value for --public-url: expected http:\/\/ or https:\/\/, a host name or an address \(IPv6 in brackets\), perhaps a port and a path, .*; see --help\n$/,
     );
   }
 });
 
 test('a join link whose # became %23: a page that says so, without the key, which is in no log either', async (t) => {
-  const own = await startBridge([
-    '--log-requests',
-    'yes',
-    '--log-addresses',
-    'yes',
-    '--public-url',
-    'https://b.example/base',
-  ]);
+  const own = await startBridge(['--log-requests', '--log-addresses', '--public-url', 'https://b.example/base']);
   t.after(() => own.stop());
-  const { id } = new Room(own.url);
+  const { id } = new TestChannel(own.url);
   const key = hex(32);
   const damaged = [
     `/c/${id}%23k=${key}`,

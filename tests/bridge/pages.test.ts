@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { BRIDGE, startBridge } from '../lib/bridge.ts';
 import { ROOT } from '../lib/root.ts';
-import { TEXT, Room, bridge, call, pair, raw, sha256 } from './fixture.ts';
+import { TEXT, TestChannel, bridge, call, pair, raw, sha256 } from './fixture.ts';
 import type { Answer } from './fixture.ts';
 
 test('security headers on each response, and a rule for each cache', async () => {
@@ -48,7 +48,7 @@ test('the client and the bridge itself are handed out byte for byte', async () =
 });
 
 test('pages have the address, the channel and the checksum filled in', async () => {
-  const { id } = new Room(bridge.url);
+  const { id } = new TestChannel(bridge.url);
   const checksum = sha256(readFileSync(join(ROOT, 'dist', 'agentalk.sh')));
   for (const path of ['/', '/llms.txt', `/c/${id}`, '/skill.md']) {
     const { status, text, headers } = await call(bridge.url, 'GET', path);
@@ -90,7 +90,7 @@ test('browsers get HTML, everybody else text', async () => {
     assert.equal(text.startsWith('<!doctype html>'), type === 'text/html');
   }
   const { text } = await call(bridge.url, 'GET', '/', { accept: 'text/html' });
-  assert.ok(text.includes(`<link rel=alternate type="text/markdown" href="${bridge.url}/llms.txt">`));
+  assert.ok(text.includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}/llms.txt">`));
 });
 
 test('a Host that is none never gets into a page', async () => {
@@ -133,7 +133,7 @@ test('--public-url and its base path; --trusted-proxies', async () => {
   assert.equal((await call(own.url, 'GET', '/agents/llms.txt')).text, text);
   assert.equal((await call(own.url, 'GET', '/agents/')).status, 200);
   assert.equal((await call(own.url, 'GET', '/agentsx/llms.txt')).status, 404);
-  const made = new Room(own.url + '/agents');
+  const made = new TestChannel(own.url + '/agents');
   assert.equal((await made.create()).status, 201);
   await own.stop();
   const behind = await startBridge([], { env: { AGENTALK_TRUSTED_PROXIES: '10.0.0.0/8, loopback' } });

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BRIDGE, runBridge, startBridge } from '../lib/bridge.ts';
-import { Room, TEXT, bridge, call, hex, pair, sealed, waiting } from './fixture.ts';
+import { TestChannel, TEXT, bridge, call, hex, pair, sealed, waiting } from './fixture.ts';
 
 test('health, readiness and metrics, without an id in sight', async () => {
   const own = await startBridge();
@@ -21,18 +21,18 @@ test('health, readiness and metrics, without an id in sight', async () => {
   for (const line of [
     'agentalk_channels 1',
     'agentalk_participants 2',
-    'agentalk_waiting_polls 0',
+    'agentalk_polls_pending 0',
     'agentalk_messages_total 1',
     'agentalk_message_bytes_total 30',
     'agentalk_requests_total{method="POST",route="/channels/:id/send"} 2',
     'agentalk_requests_total{method="POST",route="/channels/:id/join"} 2',
-    'agentalk_refusals_total{code="no_recipient"} 1',
+    'agentalk_request_errors_total{code="no_recipient"} 1',
   ]) {
     assert.ok(text.includes(`\n${line}\n`), line);
   }
-  assert.match(text, /\nagentalk_held_bytes [1-9]\d*\n/);
+  assert.match(text, /\nagentalk_channel_memory_bytes [1-9]\d*\n/);
   for (const line of text.trimEnd().split('\n')) {
-    assert.match(line, /^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+(\.\d+)?)$/);
+    assert.match(line, /^(# (HELP|TYPE) [a-z_0-9]+ .+|[a-z_0-9]+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? \d+(\.\d+)?)$/);
   }
   for (const secret of [a.room.id, a.room.access, a.id, a.token, b.id, a.card.nonce]) {
     assert.ok(!text.includes(secret) && !own.logs().includes(secret));
@@ -42,7 +42,7 @@ test('health, readiness and metrics, without an id in sight', async () => {
 });
 
 test('stopping: not ready, nothing new, every waiting poll answered, exit status 0', async () => {
-  const own = await startBridge(['--drain-window', '1']);
+  const own = await startBridge(['--drain-delay', '1']);
   const [a, b] = await pair(own.url);
   const polls = [a.poll(2, '&wait=50'), b.poll(2, '&wait=50'), b.poll(2, '&wait=50', TEXT)];
   await waiting(3, own.url);
@@ -61,7 +61,7 @@ test('stopping: not ready, nothing new, every waiting poll answered, exit status
 });
 
 test('stopping waits for answers on their way, but not for ever', async () => {
-  const own = await startBridge(['--stop-timeout', '1']);
+  const own = await startBridge(['--shutdown-timeout', '1']);
   const socket = connect(own.port, '127.0.0.1');
   socket.write('POST /channels/x HTTP/1.1\r\n'); // and never the rest
   await once(socket, 'connect');
@@ -77,7 +77,7 @@ test('--help and --version; flags and values that are none are refused in one li
     '--host',
     '--port',
     '--public-url',
-    '--idle-window',
+    '--expire-after',
     '--max-message-bytes',
     '--trusted-proxies',
   ]) {
@@ -97,13 +97,13 @@ test('--help and --version; flags and values that are none are refused in one li
     [['--public-url', 'https://x/?q']],
     [['--public-url', 'https://u:p@x']],
     [['--public-url', 'https://x/"']],
-    [['--idle-window', '0']],
-    [['--idle-window', '1d']],
+    [['--expire-after', '0']],
+    [['--expire-after', '1d']],
     [['--max-participants', '2k']],
     [['--max-message-bytes', '1e3']],
     [['--max-message-bytes', '2m']],
     [['--max-channel-bytes', '100']],
-    [['--max-total-bytes', '1m']],
+    [['--max-memory-bytes', '1m']],
     [['--trust-proxy', 'yes']],
     [['--trusted-proxies', 'yes']],
     [['--trusted-proxies', '10.0.0.0/33']],
@@ -113,9 +113,9 @@ test('--help and --version; flags and values that are none are refused in one li
     [['--trusted-proxies', 'loopback;10.0.0.1']],
     [['--log-requests', '1']],
     [['--log-addresses', 'true']],
-    [['--address-requests', '-1']],
+    [['--request-rate-per-ip', '-1']],
     [[], { AGENTALK_PORT: 'x' }],
-    [[], { AGENTALK_IDLE_WINDOW: '-1' }],
+    [[], { AGENTALK_EXPIRE_AFTER: '-1' }],
   ];
   for (const [args, env = {}] of bad) {
     const { status, stdout, stderr } = await runBridge(args, env);
@@ -134,9 +134,9 @@ test('--help and --version; flags and values that are none are refused in one li
 });
 
 test('flags win over the environment, and that over the defaults', async () => {
-  const env = { AGENTALK_MAX_PARTICIPANTS: '7', AGENTALK_IDLE_WINDOW: '3h', AGENTALK_MAX_MESSAGE_BYTES: '' };
+  const env = { AGENTALK_MAX_PARTICIPANTS: '7', AGENTALK_EXPIRE_AFTER: '3h', AGENTALK_MAX_MESSAGE_BYTES: '' };
   const own = await startBridge(['--max-participants', '9'], { env });
-  const { json } = await new Room(own.url).create();
+  const { json } = await new TestChannel(own.url).create();
   assert.deepEqual(json['limits'], {
     message_bytes: 65_536,
     participants: 9,
@@ -152,7 +152,7 @@ test('bridge.js runs alone, wherever it is copied', async () => {
   const file = join(folder, 'bridge.js');
   cpSync(BRIDGE, file);
   const own = await startBridge([], { file });
-  assert.equal((await new Room(own.url).create()).status, 201);
+  assert.equal((await new TestChannel(own.url).create()).status, 201);
   await own.stop();
   rmSync(folder, { recursive: true });
 });

@@ -2,11 +2,24 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
-import { SAFE_LINE, TEXT, Member, Room, bridge, call, hex, pair, raw, room, sealed, waiting } from './fixture.ts';
+import {
+  SAFE_LINE,
+  TEXT,
+  Member,
+  TestChannel,
+  bridge,
+  call,
+  hex,
+  pair,
+  raw,
+  room,
+  sealed,
+  waiting,
+} from './fixture.ts';
 import type { Answer, Json } from './fixture.ts';
 
 test('create makes a channel or finds it, and tells its limits', async () => {
-  const made = new Room(bridge.url);
+  const made = new TestChannel(bridge.url);
   const first = await made.create();
   assert.equal(first.status, 201);
   const { epoch } = first.json;
@@ -24,7 +37,7 @@ test('create makes a channel or finds it, and tells its limits', async () => {
   assert.deepEqual(second.json, first.json);
   assert.equal((await made.create(TEXT)).text, `channel ${epoch} found 65536 50 50 7200 134217728\n`);
   assert.match(
-    (await new Room(bridge.url).create(TEXT)).text,
+    (await new TestChannel(bridge.url).create(TEXT)).text,
     /^channel [0-9a-f]{32} created 65536 50 50 7200 134217728\n$/,
   );
 });
@@ -43,7 +56,7 @@ test('only who has the key may create or join', async () => {
   );
   assert.equal((await member.join({ bearer: undefined })).code, 'no_token');
   assert.equal((await made.create({ bearer: undefined, headers: { authorization: 'Basic YTpi' } })).code, 'no_token');
-  const nowhere = new Member(new Room(bridge.url));
+  const nowhere = new Member(new TestChannel(bridge.url));
   const missing = await nowhere.join();
   assert.deepEqual([missing.status, missing.code], [404, 'no_channel']);
 });
@@ -137,7 +150,7 @@ test('send says where it stands and who is listening; poll gives each what is fo
 });
 
 test('join, leave, away and back are events, in both forms', async () => {
-  const own = await startBridge(['--away-window', '1']);
+  const own = await startBridge(['--away-after', '1']);
   const [a, b] = await pair(own.url);
   const away = await a.poll(2, '&wait=20');
   assert.deepEqual(Object.keys((away.json['events'] as Json[])[0] ?? {}), ['index', 'type', 'at', 'from']);
@@ -229,7 +242,7 @@ test('leaving: at once, or after a while; the last one out closes the channel', 
 });
 
 test('a participant expires after the idle window, and a channel with its last one', async () => {
-  const own = await startBridge(['--idle-window', '1s']);
+  const own = await startBridge(['--expire-after', '1s']);
   const [a, b] = await pair(own.url);
   const gone = await a.poll(2, '&wait=20');
   const [event] = gone.json['events'] as Json[];
@@ -357,7 +370,7 @@ test('a field that is missing or malformed is named, and nothing of the input co
 });
 
 test('a refusal comes in both forms, with a code, a message and a hint', async () => {
-  const nowhere = new Member(new Room(bridge.url));
+  const nowhere = new Member(new TestChannel(bridge.url));
   const { text } = await nowhere.poll(0, '', TEXT);
   assert.match(text, /^error no_channel [A-Z][^\n]+\.\nhint [A-Z][^\n]+\.\n$/);
   const { json } = await nowhere.poll(0);
@@ -397,7 +410,7 @@ test('participants_full: as many as the limit says', async () => {
 });
 
 test('bridge_full: one address whose participants wait for all that it holds', async () => {
-  const own = await startBridge(['--max-total-bytes', '256k', '--max-channel-bytes', '200k']);
+  const own = await startBridge(['--max-memory-bytes', '256k', '--max-channel-bytes', '200k']);
   const [a] = await pair(own.url);
   for (let i = 0; i < 2; i++) assert.equal((await a.send({ to: '*', ...sealed(60_000) })).status, 200);
   const [c] = await pair(own.url);

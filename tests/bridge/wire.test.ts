@@ -41,7 +41,7 @@ test('slow headers and slow bodies are given up', async (t) => {
 });
 
 test('a reader that does not read is cut off', async () => {
-  const own = await startBridge(['--stall-timeout', '1']);
+  const own = await startBridge(['--write-timeout', '1']);
   const [a, b] = await pair(own.url);
   for (let i = 0; i < 12; i++) assert.equal((await a.send({ to: '*', ...sealed(66_000) })).status, 200);
   const metrics = 'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';

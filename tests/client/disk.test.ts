@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, BASH, expectDone, installClient, makeFolder } from '../lib/shell.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, BASH, expectSuccess, installClient, makeFolder } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
 const canMount = () => spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
-const skip = need('unshare', 'mount', 'umount', 'df') || (!canMount() && 'needs a user who may mount');
+const skip = requirePrograms('unshare', 'mount', 'umount', 'df') || (!canMount() && 'needs a user who may mount');
 
 /**
  * What bash code prints, run in a mount namespace of its own, as lines. There `disk OPTIONS` puts a new small disk under
@@ -33,7 +33,7 @@ async function onSmallDisk(agent: Agent, code: string, ...args: readonly string[
   const client = join(makeFolder(), 'agentalk');
   installClient(client);
   const running = agent.start('unshare', ['-m', BASH, '-c', functions + code, '-', client, ...args]);
-  return expectDone(await running.ended)
+  return expectSuccess(await running.ended)
     .stdout.trimEnd()
     .split('\n');
 }

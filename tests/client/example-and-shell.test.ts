@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Actor } from '../lib/actor.ts';
+import { ExampleSession } from '../lib/example-session.ts';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { Agent } from '../lib/shell.ts';
@@ -18,8 +18,8 @@ after(() => bridge.stop());
 async function startPair() {
   const bob = new Agent({ name: 'bob' });
   await bob.create(bridge.url);
-  const ada = await Actor.join(bob.link, { name: 'ada' });
-  const heard = await bob.hears(/PAIRED with ada/);
+  const ada = await ExampleSession.join(bob.link, { name: 'ada' });
+  const heard = await bob.waitForOutput(/PAIRED with ada/);
   await ada.paired('bob');
   return { ada, bob, heard };
 }
@@ -30,10 +30,10 @@ test('talk, in both directions, to all and to one', async () => {
   const { ada, bob } = await startPair();
   await ada.say('two\nlines');
   await ada.dm('bob', 'only you');
-  assert.match(await bob.hears(/only you/), /from ada to all[^]*\| two\n *\| lines\n[^]*from ada to you alone/);
+  assert.match(await bob.waitForOutput(/only you/), /from ada to all[^]*\| two\n *\| lines\n[^]*from ada to you alone/);
   await bob.call('say', 'hello');
   await bob.call('dm', 'ada', 'private');
-  await ada.hears('private');
+  await ada.waitForOutput('private');
   assert.deepEqual(
     ada.entriesOf('message').map(({ text, isDirect, marks }) => [text, isDirect, marks.unreadOwn]),
     [
@@ -44,11 +44,11 @@ test('talk, in both directions, to all and to one', async () => {
 });
 
 test('join in the other direction, too, and leave', async () => {
-  const ada = await Actor.create(bridge.url, { name: 'ada' });
+  const ada = await ExampleSession.create(bridge.url, { name: 'ada' });
   const bob = new Agent({ name: 'bob' });
   await bob.join(ada.link);
   await ada.paired('bob');
-  await bob.hears(/PAIRED with ada/);
+  await bob.waitForOutput(/PAIRED with ada/);
   await bob.call('say', 'last words');
   await bob.call('leave');
   await ada.until(() => ada.entriesOf('left').length > 0);
@@ -60,7 +60,7 @@ test('join in the other direction, too, and leave', async () => {
 test('send each other files', async () => {
   const { ada, bob } = await startPair();
   await ada.sendFile('notes ü.bin', file);
-  await bob.hears(/FILE #1 from ada/);
+  await bob.waitForOutput(/FILE #1 from ada/);
   assert.deepEqual(
     bob.inbox().map(({ name, bytes }) => [name, bytes.equals(file)]),
     [['1-ada-notes ü.bin', true]],
@@ -78,14 +78,14 @@ test('repeat to each other what a bridge lost that was started again', async () 
   try {
     const bob = new Agent({ name: 'bob' });
     await bob.create(own.url);
-    const ada = await Actor.join(bob.link, { name: 'ada' });
-    await bob.hears(/PAIRED with ada/);
+    const ada = await ExampleSession.join(bob.link, { name: 'ada' });
+    await bob.waitForOutput(/PAIRED with ada/);
     await ada.paired('bob');
     await ada.say('from ada');
     await bob.call('say', 'from bob');
     await own.stop();
     own = await startBridge(['--port', String(own.port)]);
-    const [heard] = await Promise.all([bob.hears(/from ada/), ada.hears('from bob')]);
+    const [heard] = await Promise.all([bob.waitForOutput(/from ada/), ada.waitForOutput('from bob')]);
     assert.match(heard, /\| from ada/);
     assert.deepEqual(ada.texts(), ['from bob']);
     assert.equal(bob.inbox().length, 1);

@@ -9,8 +9,8 @@ import { after, before, describe, test } from 'node:test';
 import { build } from 'esbuild';
 import { BridgeError, Client } from '../../examples/client.ts';
 import { makeKeyPair, randomHex } from '../../examples/client/crypto.ts';
-import { Actor, changingPolls, withholding } from '../lib/actor.ts';
-import type { PollEvent } from '../lib/actor.ts';
+import { ExampleSession, changingPolls, withholding } from '../lib/example-session.ts';
+import type { PollEvent } from '../lib/example-session.ts';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { FakeClock } from '../lib/clock.ts';
@@ -49,8 +49,8 @@ interface Setup {
 
 /** `ada` and `bob`, PAIRED, with nothing left to send. */
 async function startPair({ clock = new FakeClock(), fetch, url = bridge.url }: Setup = {}) {
-  const ada = await Actor.create(url, { name: 'ada', now: clock.now });
-  const bob = await Actor.join(ada.link, { name: 'bob', now: clock.now, ...(fetch && { fetch }) });
+  const ada = await ExampleSession.create(url, { name: 'ada', now: clock.now });
+  const bob = await ExampleSession.join(ada.link, { name: 'bob', now: clock.now, ...(fetch && { fetch }) });
   await settle(ada, bob);
   assert.deepEqual(
     [ada.types(), bob.types()],
@@ -62,14 +62,14 @@ async function startPair({ clock = new FakeClock(), fetch, url = bridge.url }: S
 /** `ada`, `bob` and `cleo`, PAIRED with each other. */
 async function startThree(setup: Setup = {}) {
   const { ada, bob, clock } = await startPair(setup);
-  const cleo = await Actor.join(ada.link, { name: 'cleo', now: clock.now });
+  const cleo = await ExampleSession.join(ada.link, { name: 'cleo', now: clock.now });
   await settle(ada, bob, cleo);
   for (const each of [ada, bob, cleo]) assert.equal(each.entriesOf('paired').length, 2);
   return { ada, bob, cleo, clock };
 }
 
 /** Polls all of them until what one sent made no other one answer. */
-async function settle(...actors: readonly Actor[]): Promise<void> {
+async function settle(...actors: readonly ExampleSession[]): Promise<void> {
   for (let round = 0; round < 3; round++) {
     for (const actor of actors) await actor.poll();
     for (const actor of actors) await actor.transfers.idle();
@@ -84,8 +84,8 @@ async function restart(old: TestBridge): Promise<TestBridge> {
 
 describe('a session', () => {
   test('tells PAIRED after the first direct message of each side', async () => {
-    const ada = await Actor.create(bridge.url, { name: 'ada' });
-    const bob = await Actor.join(ada.link, { name: 'bob', kind: 'human' });
+    const ada = await ExampleSession.create(bridge.url, { name: 'ada' });
+    const bob = await ExampleSession.join(ada.link, { name: 'bob', kind: 'human' });
     assert.deepEqual(bob.types(), ['joined']);
     await ada.poll();
     assert.deepEqual(ada.types(), ['joined', 'paired']);
@@ -117,17 +117,17 @@ describe('a session', () => {
     const folder = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
     const secret = randomHex(16);
     writeFileSync(join(folder, 'secret'), `${secret}\n`);
-    const closed = await startBridge(['--invite', join(folder, 'secret')]);
+    const closed = await startBridge(['--create-secret-file', join(folder, 'secret')]);
     try {
       await assert.rejects(
-        Actor.create(closed.url, { name: 'ada' }),
+        ExampleSession.create(closed.url, { name: 'ada' }),
         ({ code }: BridgeError) => code === 'not_invited',
       );
-      const ada = await Actor.create(`${closed.url}#i=${secret}`, { name: 'ada' });
+      const ada = await ExampleSession.create(`${closed.url}#i=${secret}`, { name: 'ada' });
       assert.match(ada.link, /#k=[0-9a-f]{64}&t=[0-9a-f]{32}$/);
       assert.ok(!ada.link.includes(secret));
       await ada.leave();
-      const bob = await Actor.join(ada.link, { name: 'bob' });
+      const bob = await ExampleSession.join(ada.link, { name: 'bob' });
       assert.equal(bob.link, ada.link);
     } finally {
       await closed.stop();
@@ -204,7 +204,10 @@ describe('order', () => {
     await ada.say('as cleo says');
     await bob.poll();
     assert.deepEqual(bob.message('as cleo says').marks, { ...UNMARKED, ahead: ['cleo'] });
-    const dan = await Actor.join(ada.link, { name: 'dan', fetch: (...request) => globalThis.fetch(...request) });
+    const dan = await ExampleSession.join(ada.link, {
+      name: 'dan',
+      fetch: (...request) => globalThis.fetch(...request),
+    });
     withheldFrom = dan.id;
     await settle(ada, dan);
     await dan.say('nor this');
@@ -226,8 +229,8 @@ describe('order', () => {
 describe('a session that is not PAIRED', () => {
   test('is marked as that, and is nobody to write to', async () => {
     const fetch = withholding(({ type, to }) => type === 'message' && to !== '*');
-    const ada = await Actor.create(bridge.url, { name: 'ada' });
-    const bob = await Actor.join(ada.link, { name: 'bob', fetch });
+    const ada = await ExampleSession.create(bridge.url, { name: 'ada' });
+    const bob = await ExampleSession.join(ada.link, { name: 'bob', fetch });
     await settle(ada, bob);
     await ada.say('believe me');
     await bob.poll();
@@ -389,7 +392,7 @@ describe('numbers', () => {
   test('a direct message that nobody proves is counted as unreadable', async () => {
     const { ada, bob, cleo } = await startThree();
     await cleo.send('bob', 'text', { from: ada.id });
-    await cleo.send('bob', 'text', { key: cleo.roomKey });
+    await cleo.send('bob', 'text', { key: cleo.broadcastKey });
     await bob.poll();
     assert.equal(bob.entriesOf('unreadable').length, 2);
     assert.deepEqual(bob.texts(), []);
@@ -445,15 +448,15 @@ describe('a new epoch', () => {
   test('repeats what nobody acknowledged; a newcomer does not acknowledge what was said before it came', async () => {
     let own = await startBridge();
     try {
-      const ada = await Actor.create(own.url, { name: 'ada' });
+      const ada = await ExampleSession.create(own.url, { name: 'ada' });
       await ada.say('to nobody');
-      const bob = await Actor.join(ada.link, { name: 'bob' });
+      const bob = await ExampleSession.join(ada.link, { name: 'bob' });
       await settle(ada, bob);
       await bob.say('heard');
       await ada.poll();
       own = await restart(own);
       await ada.poll();
-      const cleo = await Actor.join(ada.link, { name: 'cleo' });
+      const cleo = await ExampleSession.join(ada.link, { name: 'cleo' });
       await cleo.poll();
       assert.deepEqual(cleo.texts(), ['to nobody']);
     } finally {
@@ -507,14 +510,14 @@ describe('a new epoch', () => {
 
   test('what the bridge refuses stays first in line', async () => {
     let isRefusing = false;
-    const ada = await Actor.create(bridge.url, {
+    const ada = await ExampleSession.create(bridge.url, {
       name: 'ada',
       async fetch(input, init) {
         if (!isRefusing || !String(input).endsWith('/send')) return fetch(input, init);
         return Response.json({ error: { code: 'bridge_full' } }, { status: 503 });
       },
     });
-    const bob = await Actor.join(ada.link, { name: 'bob' });
+    const bob = await ExampleSession.join(ada.link, { name: 'bob' });
     await settle(ada, bob);
     isRefusing = true;
     await ada.say('1');
@@ -531,13 +534,13 @@ describe('coming and leaving', () => {
   test('a newcomer is shown what was said before, marked, and told how much it does not have', async () => {
     const { ada, bob } = await startPair();
     await ada.say('before');
-    const cleo = await Actor.join(ada.link, { name: 'cleo' });
+    const cleo = await ExampleSession.join(ada.link, { name: 'cleo' });
     await settle(ada, bob, cleo);
     await ada.say('after');
     await cleo.poll();
     assert.deepEqual(cleo.message('before').marks, { ...UNMARKED, isBeforeJoin: true });
     assert.deepEqual(cleo.message('after').marks, UNMARKED);
-    const dan = await Actor.join(ada.link, {
+    const dan = await ExampleSession.join(ada.link, {
       name: 'dan',
       fetch: withholding(({ type, from, to }) => type === 'message' && from === ada.id && to === '*'),
     });
@@ -550,7 +553,7 @@ describe('coming and leaving', () => {
     const { ada, bob } = await startPair();
     await ada.say('before');
     await bob.poll();
-    const cleo = await Actor.join(ada.link, {
+    const cleo = await ExampleSession.join(ada.link, {
       name: 'cleo',
       fetch: withholding(({ type, from, to }) => type === 'message' && from === ada.id && to === '*'),
     });
@@ -566,12 +569,12 @@ describe('coming and leaving', () => {
   test('a direct message is not posted while another session has the place of its own', async () => {
     let isWithheld = false;
     const fetch = withholding(({ type, to }) => isWithheld && type === 'message' && to !== '*');
-    const ada = await Actor.create(bridge.url, { name: 'ada', fetch });
-    const bob = await Actor.join(ada.link, { name: 'bob' });
+    const ada = await ExampleSession.create(bridge.url, { name: 'ada', fetch });
+    const bob = await ExampleSession.join(ada.link, { name: 'bob' });
     await settle(ada, bob);
     await bob.request('POST', '/leave', { json: { participant_id: bob.id } });
     isWithheld = true;
-    const other = await Actor.join(ada.link, { name: 'bob' });
+    const other = await ExampleSession.join(ada.link, { name: 'bob' });
     await ada.poll();
     await ada.dm('bob', 'to the first bob');
     await other.poll();
@@ -605,7 +608,7 @@ describe('coming and leaving', () => {
     const { ada, bob } = await startPair();
     await bob.request('POST', '/leave', { json: { participant_id: bob.id } });
     await ada.dm('bob', 'to the first bob');
-    const other = await Actor.join(ada.link, { name: 'bob' });
+    const other = await ExampleSession.join(ada.link, { name: 'bob' });
     await settle(ada, other);
     assert.deepEqual(
       ada.entriesOf('new').map(({ name }) => name),
@@ -641,7 +644,7 @@ describe('listening', () => {
     const cli = join(ROOT, 'dist', 'tests', 'example-cli.mjs');
     const entryPoints = [join(ROOT, 'examples', 'client', 'cli.ts')];
     await build({ entryPoints, outfile: cli, bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
-    const ada = await Actor.create(bridge.url, { name: 'ada' });
+    const ada = await ExampleSession.create(bridge.url, { name: 'ada' });
     const child = spawn(process.execPath, [cli, 'join', 'bob']);
     const closed = once(child, 'close');
     let output = '';

@@ -15,8 +15,8 @@ import {
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { decodeFileName, encodeFileName } from '../../sdk/encoding.ts';
-import { Actor } from '../lib/actor.ts';
-import { Adversary } from '../lib/fault-proxy.ts';
+import { ExampleSession } from '../lib/example-session.ts';
+import { FaultProxy } from '../lib/fault-proxy.ts';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { Agent, expectFailure, pair, until } from '../lib/shell.ts';
@@ -68,7 +68,7 @@ test('to all: empty, one byte, each byte, a whole piece, one byte more', async (
     assert.ok(stdout.includes(`sent ${name}, ${bytes.length} bytes, `), stdout);
   }
   for (const agent of [server, tester]) {
-    const heard = await agent.hears(...contents.map((_, i) => new RegExp(`FILE #${i + 1} from laptop`)));
+    const heard = await agent.waitForOutput(...contents.map((_, i) => new RegExp(`FILE #${i + 1} from laptop`)));
     for (const [i, [name, bytes]] of contents.entries()) {
       const path = savedAs(agent, heard, i + 1);
       assert.ok(path.endsWith(`/${i + 1}-laptop-${name}`), path);
@@ -84,10 +84,10 @@ test('to one: the others are told nothing of it', async () => {
   const bytes = randomBytes(300 * 1024 + 1);
   writeFileSync(join(laptop.home, 'large.bin'), bytes);
   await laptop.call('send_file', join(laptop.home, 'large.bin'), 'server');
-  const heard = await server.hears(/FILE #1 from laptop/);
+  const heard = await server.waitForOutput(/FILE #1 from laptop/);
   assert.ok(bytes.equals(bytesOf(server, savedAs(server, heard, 1))));
   await laptop.call('say', 'after it');
-  assert.doesNotMatch(await tester.hears(/after it/), /large\.bin/);
+  assert.doesNotMatch(await tester.waitForOutput(/after it/), /large\.bin/);
 });
 
 test('the same name again overwrites nothing', async () => {
@@ -96,7 +96,7 @@ test('the same name again overwrites nothing', async () => {
     writeFileSync(join(laptop.home, 'notes.txt'), text);
     await laptop.call('send_file', 'notes.txt');
   }
-  await server.hears(/FILE #1 /, /FILE #2 /, /FILE #3 /);
+  await server.waitForOutput(/FILE #1 /, /FILE #2 /, /FILE #3 /);
   assert.deepEqual(
     server.inbox().map(({ bytes }) => bytes.toString()),
     ['first', 'second', 'first'],
@@ -123,7 +123,7 @@ test('a name survives, made safe and with its ending', async () => {
     await laptop.call('send_file', name);
   }
   const all = [...names, ...long];
-  const heard = await server.hears(...all.map((_, i) => new RegExp(`FILE #${i + 1} from`)));
+  const heard = await server.waitForOutput(...all.map((_, i) => new RegExp(`FILE #${i + 1} from`)));
   for (const [i, name] of all.entries()) {
     const path = savedAs(server, heard, i + 1);
     assert.equal(bytesOf(server, path).toString(), name);
@@ -155,7 +155,7 @@ test('what is no file has a sentence of its own, and nothing of it is copied', a
   writeFileSync(join(laptop.home, 'real'), 'real');
   symlinkSync('real', join(laptop.home, 'link'));
   await laptop.call('send_file', 'link');
-  await server.hears(/FILE #1 from/);
+  await server.waitForOutput(/FILE #1 from/);
   assert.deepEqual(
     server.inbox().map(({ name }) => name),
     ['1-laptop-link'],
@@ -186,12 +186,12 @@ test('a bridge that takes no files, or smaller ones', async (t) => {
 });
 
 test('10 MB, with the upload and the download killed in between, go on where they were', async (t) => {
-  const proxy = await Adversary.start(bridge.url);
+  const proxy = await FaultProxy.start(bridge.url);
   t.after(() => proxy.stop());
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await laptop.create(proxy.urlFor('laptop'));
   await server.join(laptop.link.replace('/laptop/', '/server/'));
-  await Promise.all([laptop.hears(/PAIRED/), server.hears(/PAIRED/)]);
+  await Promise.all([laptop.waitForOutput(/PAIRED/), server.waitForOutput(/PAIRED/)]);
   const bytes = randomBytes(10 * MIB);
   writeFileSync(join(laptop.home, 'ten.bin'), bytes);
   const count = (client: string) => proxy.asked.get(`${client} blobs`) ?? 0;
@@ -208,7 +208,7 @@ test('10 MB, with the upload and the download killed in between, go on where the
   await waiting.end('SIGKILL');
   const before = count('server');
   proxy.plan = () => ({ what: 'pass' });
-  const heard = await server.hears(/FILE #1 from laptop/);
+  const heard = await server.waitForOutput(/FILE #1 from laptop/);
   assert.ok(bytes.equals(bytesOf(server, savedAs(server, heard, 1))));
   assert.ok(count('server') - before < 10, `${before} pieces were asked for, then ${count('server') - before}`);
 });
@@ -218,7 +218,7 @@ test('above 16 MiB a file comes only when it is asked for', async () => {
   const bytes = randomBytes(16 * MIB + 1);
   writeFileSync(join(laptop.home, 'large.bin'), bytes);
   await laptop.call('send_file', 'large.bin');
-  const heard = await server.hears(
+  const heard = await server.waitForOutput(
     /COMING #1 from laptop.*fetched when you ask \(\.\/agentalk show 1\):\n  \| large\.bin/,
   );
   assert.doesNotMatch(heard, /FILE #1/);
@@ -229,12 +229,12 @@ test('above 16 MiB a file comes only when it is asked for', async () => {
 });
 
 test('a piece that the bridge changes or withholds is asked for again, and other messages come meanwhile', async (t) => {
-  const proxy = await Adversary.start(bridge.url);
+  const proxy = await FaultProxy.start(bridge.url);
   t.after(() => proxy.stop());
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await laptop.create(proxy.urlFor('laptop'));
   await server.join(laptop.link.replace('/laptop/', '/server/'));
-  await Promise.all([laptop.hears(/PAIRED/), server.hears(/PAIRED/)]);
+  await Promise.all([laptop.waitForOutput(/PAIRED/), server.waitForOutput(/PAIRED/)]);
   const bytes = randomBytes(2 * MIB + 1);
   writeFileSync(join(laptop.home, 'three.bin'), bytes);
   const isPiece = (client: string, kind: string) => client === 'server' && kind === 'blobs';
@@ -246,19 +246,19 @@ test('a piece that the bridge changes or withholds is asked for again, and other
   };
   await laptop.call('send_file', 'three.bin');
   await laptop.call('say', 'after the file');
-  await server.hears(/after the file/);
-  const told = await server.hears(/FILE #1 from laptop has not come whole/);
+  await server.waitForOutput(/after the file/);
+  const told = await server.waitForOutput(/FILE #1 from laptop has not come whole/);
   assert.doesNotMatch(told, /saved as/);
   assert.equal(server.inbox().filter(({ name }) => name.includes('three')).length, 0);
   isHonest = true;
   const listening = laptop.begin('listen');
-  const heard = await server.hears(/saved as/);
+  const heard = await server.waitForOutput(/saved as/);
   await listening.end();
   assert.ok(bytes.equals(bytesOf(server, savedAs(server, heard, 1))));
 });
 
 test('a file whose sender lies about name, size, sum or pieces is not saved', async () => {
-  const evil = await Actor.create(bridge.url, { name: 'evil' });
+  const evil = await ExampleSession.create(bridge.url, { name: 'evil' });
   const server = new Agent({ name: 'server' });
   await server.join(evil.link);
   const sha256 = createHash('sha256').update('').digest('hex');
@@ -289,7 +289,7 @@ test('a file whose sender lies about name, size, sum or pieces is not saved', as
   for (const size of [code, '-1', '01', '104857601', '']) await send({ size }).catch(String);
   for (const sum of [code, '', 'A'.repeat(64), '../../evil']) await send({ sha256: sum }).catch(String);
   await evil.say('between');
-  assert.match(await server.hears(/between/), /MALFORMED/);
+  assert.match(await server.waitForOutput(/between/), /MALFORMED/);
   await send({ size: '1' }); // a piece is missing
   await send({}, `${f}\n${'0'.repeat(64)}\n`); // one too many
   await send({ size: '1048577' }, `${f}\n${'0'.repeat(64)}\n${'0'.repeat(64)}\n`); // twice
@@ -298,7 +298,7 @@ test('a file whose sender lies about name, size, sum or pieces is not saved', as
   await send({ sha256: '0'.repeat(64) }); // not what the sum says
   await send({});
   await evil.say('after it');
-  const heard = await server.hears(/after it/, /saved as/);
+  const heard = await server.waitForOutput(/after it/, /saved as/);
   assert.ok((heard.match(/is broken, or not what its sender says/g) ?? []).length >= 6, heard);
   const saved = server.inbox().filter(({ name }) => !name.endsWith('.txt'));
   assert.equal(saved.length, 1);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Agent, BASH, LINK, expectDone, expectFailure, pair } from '../lib/shell.ts';
+import { Agent, BASH, LINK, expectSuccess, expectFailure, pair } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 const laptop = new Agent({ name: 'laptop' });
@@ -72,7 +72,7 @@ describe('a link that was pasted', { concurrency: 3 }, () => {
 
   test('as its sentence joins', async () => {
     const agent = new Agent({ name: 'pasted' });
-    const { stdout } = expectDone(
+    const { stdout } = expectSuccess(
       await agent.run(['join', '-', '--name', 'pasted'], { input: `\ufeff${SENTENCE}\r\n${link}.\r\n` }),
     );
     assert.ok(stdout.includes(`joined as pasted on ${bridge.url}.`), stdout);
@@ -93,7 +93,7 @@ describe('--invite-file', () => {
 
   test('has the line for the other agent, for its owner alone, and nothing of it is printed', async () => {
     const agent = new Agent({ name: 'opener' });
-    const { stdout, stderr } = expectDone(await create(agent, 'invite.txt'));
+    const { stdout, stderr } = expectSuccess(await create(agent, 'invite.txt'));
     const path = join(agent.home, 'invite.txt');
     const line = readFileSync(path, 'utf8');
     assert.equal(line, `${SENTENCE}${LINK.exec(line)?.[0]}\n`);
@@ -101,7 +101,7 @@ describe('--invite-file', () => {
     const key = /#k=(\w{64})/.exec(line)?.[1] ?? assert.fail(line);
     assert.ok(!(stdout + stderr).includes(key));
     const other = new Agent({ name: 'joiner' });
-    expectDone(await other.run(['join', path, '--name', 'joiner']));
+    expectSuccess(await other.run(['join', path, '--name', 'joiner']));
   });
 
   test('overwrites nothing and follows no symlink; the session is there all the same, and says how to invite', async () => {
@@ -114,7 +114,7 @@ describe('--invite-file', () => {
       const result = await create(agent, file);
       assert.match(result.stderr, /error: can't write the invite to that file\nagentalk: hint: .* invite\n$/);
       assert.ok(result.status !== 0);
-      assert.match(expectDone(await agent.shell('agentalk_invite').ended).stdout, LINK);
+      assert.match(expectSuccess(await agent.shell('agentalk_invite').ended).stdout, LINK);
     }
     assert.equal(readFileSync(join(agent.home, 'mine'), 'utf8'), 'mine');
     assert.throws(() => statSync(join(agent.home, 'target')));
@@ -130,7 +130,7 @@ test('say --wait and dm --wait send, then wait: one call has the answer', async 
     ['say', 'ask again', '--wait', '20'],
   ]) {
     const asking = ada.begin(...(words as [string, ...string[]]));
-    await bob.hears(/\| ask/);
+    await bob.waitForOutput(/\| ask/);
     await bob.call('say', 'the answer');
     const { status, stdout } = await asking.ended;
     assert.equal(status, 0);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Agent, CLIENT, expectDone, pair, polling } from '../lib/shell.ts';
+import { Agent, CLIENT, expectSuccess, pair, polling } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -39,7 +39,7 @@ test('who opened the channel is PAIRED with one that joined and does not listen;
     (await laptop.call('wait')).stdout,
     /^agentalk: JOINED server\b[^]*^agentalk: PAIRED with server\. Who opened the channel speaks first\.$/m,
   );
-  await server.hears(/^agentalk: PAIRED with laptop\.$/m);
+  await server.waitForOutput(/^agentalk: PAIRED with laptop\.$/m);
 });
 
 test('who is alone is told so; who leaves, who still gets its last words', async () => {
@@ -53,14 +53,14 @@ test('who is alone is told so; who leaves, who still gets its last words', async
   await again.call('say', 'bye');
   const { stdout } = await again.call('leave');
   assert.match(stdout, /left\. At the bridge for those who have not read your last words: server\. The keys/);
-  await server.hears(/\| bye/, /LEFT laptop/);
+  await server.waitForOutput(/\| bye/, /LEFT laptop/);
 });
 
 test('who leaves when its last words were read is told that they were', async () => {
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await pair(bridge.url, laptop, server);
   await laptop.call('say', 'bye');
-  await server.hears(/\| bye/);
+  await server.waitForOutput(/\| bye/);
   const listening = server.begin('listen');
   await polling(bridge.url, 1);
   assert.match((await laptop.call('leave')).stdout, /left\. Shown there, all that you said: server\. The keys/);
@@ -89,7 +89,7 @@ test('the link may come on standard input or in a file', async () => {
   const listening = laptop.begin('listen');
   await polling(bridge.url, 1);
   const joins = async (agent: Agent, from: string, options = {}) => {
-    const result = expectDone(await agent.run(['join', from, '--name', agent.name], options));
+    const result = expectSuccess(await agent.run(['join', from, '--name', agent.name], options));
     assert.match(result.stdout, new RegExp(`joined as ${agent.name} on \\S+\\.\\n[^]*PAIRED with laptop`));
     await listening.line(new RegExp(`PAIRED with ${agent.name}`));
   };

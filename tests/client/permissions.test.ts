@@ -16,15 +16,15 @@ import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, BASH, expectDone, expectFailure, makeFolder, unprivileged } from '../lib/shell.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, BASH, expectSuccess, expectFailure, makeFolder, unprivileged } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
 /** Where this process is root the client runs as nobody. */
-const skip = process.getuid?.() === 0 && need('setpriv');
+const skip = process.getuid?.() === 0 && requirePrograms('setpriv');
 
 /** All that a session has, and how far others may get. What a call wrote for itself may go while this looks. */
 function modesUnder(folder: string): Map<string, number> {
@@ -81,15 +81,15 @@ test('a session is private from the first byte, whatever the umask', { skip }, a
     '--name',
     'laptop',
   ]).ended;
-  const link = /\S+#k=\S+/.exec(expectDone(created).stdout)?.[0] ?? assert.fail();
+  const link = /\S+#k=\S+/.exec(expectSuccess(created).stdout)?.[0] ?? assert.fail();
   await server.join(link);
   const code =
     'umask 000; agentalk_say text; agentalk_wait 1; agentalk_dm server text; agentalk_send_file agentalk; agentalk_log';
-  expectDone(await laptop.shell(code).ended);
+  expectSuccess(await laptop.shell(code).ended);
   await server.call('say', 'text');
-  expectDone(await laptop.shell('umask 000; agentalk_wait 5; agentalk_who').ended);
+  expectSuccess(await laptop.shell('umask 000; agentalk_wait 5; agentalk_who').ended);
   const modes = modesUnder(laptop.home);
-  expectDone(await laptop.shell('umask 000; agentalk_leave').ended);
+  expectSuccess(await laptop.shell('umask 000; agentalk_leave').ended);
   const { looks, open } = await watch.stop();
   assert.deepEqual(open, []);
   assert.ok(looks > 10);
@@ -105,7 +105,7 @@ test('a session is private from the first byte, whatever the umask', { skip }, a
 test('the folder that create makes for sessions is private too', async () => {
   const laptop = new Agent();
   const env = { AGENTALK_HOME: join(laptop.home, 'new', 'folder') };
-  expectDone(
+  expectSuccess(
     await laptop.start(BASH, ['-c', `umask 000; "$0" "$@"`, BASH, laptop.client, 'create', bridge.url], { env }).ended,
   );
   assert.equal(lstatSync(env.AGENTALK_HOME).mode & 0o777, 0o700);
@@ -142,22 +142,26 @@ function picture(folder: string): string[] {
 }
 
 for (const [what, plant] of Object.entries(PLANTS)) {
-  test(`${what} in a session's way is neither followed nor overwritten`, { skip: skip || need('mkfifo') }, async () => {
-    for (const at of ['agentalk-session-laptop', 'agentalk-session-laptop.env']) {
-      const elsewhere = makeFolder();
-      writeFileSync(join(elsewhere, 'file'), 'mine');
-      for (const path of [elsewhere, join(elsewhere, 'file')]) chmodSync(path, 0o777);
-      const laptop = unprivileged('laptop');
-      chmodSync(laptop.home, 0o777);
-      plant(join(laptop.home, at), elsewhere);
-      const before = [picture(laptop.home), picture(elsewhere)];
-      assert.match((await laptop.create(bridge.url)).stdout, /name laptop was taken: you are laptop-2/);
-      assert.deepEqual([picture(laptop.home), picture(elsewhere)], before, at);
-      assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /sent/);
-      expectDone(await laptop.run(['sessions']));
-      assert.deepEqual([picture(laptop.home), picture(elsewhere)], before, at);
-    }
-  });
+  test(
+    `${what} in a session's way is neither followed nor overwritten`,
+    { skip: skip || requirePrograms('mkfifo') },
+    async () => {
+      for (const at of ['agentalk-session-laptop', 'agentalk-session-laptop.env']) {
+        const elsewhere = makeFolder();
+        writeFileSync(join(elsewhere, 'file'), 'mine');
+        for (const path of [elsewhere, join(elsewhere, 'file')]) chmodSync(path, 0o777);
+        const laptop = unprivileged('laptop');
+        chmodSync(laptop.home, 0o777);
+        plant(join(laptop.home, at), elsewhere);
+        const before = [picture(laptop.home), picture(elsewhere)];
+        assert.match((await laptop.create(bridge.url)).stdout, /name laptop was taken: you are laptop-2/);
+        assert.deepEqual([picture(laptop.home), picture(elsewhere)], before, at);
+        assert.match(expectSuccess(await laptop.run(['say', 'x'])).stdout, /sent/);
+        expectSuccess(await laptop.run(['sessions']));
+        assert.deepEqual([picture(laptop.home), picture(elsewhere)], before, at);
+      }
+    },
+  );
 }
 
 test(
@@ -171,8 +175,8 @@ test(
     assert.match((await laptop.run(['sessions'])).stdout, /^agentalk: no sessions here/);
     expectFailure(await laptop.run(['say', 'x']), /no session that was made here/);
     assert.match((await laptop.create(bridge.url)).stdout, /name laptop was taken: you are laptop-2/);
-    assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop-2, made[^\n]*\n$/);
-    assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /sent/);
+    assert.match(expectSuccess(await laptop.run(['sessions'])).stdout, /^agentalk: laptop-2, made[^\n]*\n$/);
+    assert.match(expectSuccess(await laptop.run(['say', 'x'])).stdout, /sent/);
     expectFailure(await laptop.run(['--as', 'laptop', 'say', 'x']), /no session that was made here/);
   },
 );

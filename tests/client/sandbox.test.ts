@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Agent, expectDone, expectFailure } from '../lib/shell.ts';
+import { Agent, expectSuccess, expectFailure } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 let closedUrl: string;
@@ -52,7 +52,7 @@ test('the same variable outside that sandbox, or with a network, proves nothing'
   const outside = new Agent({ env: CODEX });
   mkdirSync(join(outside.home, '.codex'));
   expectFailure(await outside.run(['create', closedUrl]), /takes no connection/);
-  expectDone(await new Agent({ env: CODEX }).run(['create', bridge.url]));
+  expectSuccess(await new Agent({ env: CODEX }).run(['create', bridge.url]));
 });
 
 test('in the sandbox of Claude Code', async (t) => {
@@ -85,13 +85,13 @@ test('a proxy before a bridge of this machine, and no proxy there', async () => 
   const env = { http_proxy: closedUrl };
   const hint = /hint: .*proxy of this environment.*no_proxy=127\.0\.0\.1/;
   expectFailure(await new Agent({ env }).run(['create', bridge.url]), hint);
-  expectDone(await new Agent({ env: { ...env, no_proxy: '127.0.0.1' } }).run(['create', bridge.url]));
+  expectSuccess(await new Agent({ env: { ...env, no_proxy: '127.0.0.1' } }).run(['create', bridge.url]));
 });
 
 test('a .curlrc is not read, and that is said where it may matter', async () => {
   const agent = new Agent();
   writeFileSync(join(agent.home, '.curlrc'), 'proxy = http://127.0.0.1:1\n');
-  expectDone(await agent.run(['create', bridge.url]));
+  expectSuccess(await agent.run(['create', bridge.url]));
   const other = new Agent();
   writeFileSync(join(other.home, '.curlrc'), 'proxy = http://127.0.0.1:1\n');
   expectFailure(await other.run(['create', closedUrl]), /hint: the \.curlrc .*https_proxy.*--cacert/);
@@ -126,7 +126,7 @@ test('a bridge of this machine: said at create, with the tunnel for an agent els
   assert.match((await new Agent().create(bridge.url)).stdout, tunnel);
   const agent = new Agent();
   const file = join(agent.home, 'invite');
-  const { stdout } = expectDone(await agent.run(['create', bridge.url, '--invite-file', file]));
+  const { stdout } = expectSuccess(await agent.run(['create', bridge.url, '--invite-file', file]));
   assert.match(stdout, tunnel);
   assert.doesNotMatch(stdout, /#k=/);
   assert.match(readFileSync(file, 'utf8'), /#k=/);

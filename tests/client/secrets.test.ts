@@ -8,8 +8,8 @@ import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, POSIX_TOOLS, expectDone, makeFolder, pathOf, polling, until } from '../lib/shell.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, POSIX_TOOLS, expectSuccess, makeFolder, pathOf, polling, until } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -85,14 +85,14 @@ async function converse(url: string, laptop: Agent, server: Agent): Promise<void
   await laptop.create(url);
   const listening = laptop.begin('listen');
   await polling(bridge.url, 1);
-  expectDone(await server.run(['join', '-', '--name', server.name], { input: laptop.link }));
+  expectSuccess(await server.run(['join', '-', '--name', server.name], { input: laptop.link }));
   server.link = laptop.link;
   await listening.line(/PAIRED with/);
   writeFileSync(join(laptop.home, FILE), CONTENTS);
   await laptop.pipe(TEXT);
   await laptop.pipe(DIRECT, 'dm', server.name);
   await laptop.call('send_file', FILE);
-  await server.hears(/FILE #3/);
+  await server.waitForOutput(/FILE #3/);
   await server.pipe(`${TEXT} back`);
   await server.pipe(`${DIRECT} back`, 'dm', laptop.name);
   await listening.line(/#2 from/);
@@ -128,7 +128,7 @@ function watchProcesses(): { stop(): Promise<string[]> } {
   };
 }
 
-test('no process has a secret in its arguments', { skip: need('/proc/self/exe') }, async () => {
+test('no process has a secret in its arguments', { skip: requirePrograms('/proc/self/exe') }, async () => {
   const [laptop, server] = [new Agent({ name: NAMES[0] }), new Agent({ name: NAMES[1] })];
   const watch = watchProcesses();
   await converse(bridge.url, laptop, server);
@@ -157,7 +157,7 @@ test('no tool is given a secret as an argument', async () => {
 
 test(
   'a join takes the link out of its own arguments before it asks the bridge',
-  { skip: need('/proc/self/exe') },
+  { skip: requirePrograms('/proc/self/exe') },
   async () => {
     const proxy = await recordingProxy(bridge.port);
     const laptop = new Agent({ name: NAMES[0] });
@@ -192,7 +192,7 @@ test('the bridge and whoever listens before it learn no key, name or word', asyn
   await waiting.end();
   await until('nobody polls', async () => {
     const metrics = await (await fetch(`${bridge.url}/metrics`)).text();
-    return metrics.includes('agentalk_waiting_polls 0');
+    return metrics.includes('agentalk_polls_pending 0');
   });
   const metrics = await (await fetch(`${bridge.url}/metrics`)).text();
   proxy.close();

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, BASH, POSIX_TOOLS, expectDone, makeFolder, pair, polling, toolFolder } from '../lib/shell.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, BASH, POSIX_TOOLS, expectSuccess, makeFolder, pair, polling, toolFolder } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -22,13 +22,13 @@ for (const [name, shell] of [
   ['dash', 'dash'],
   ['ksh', 'ksh'],
 ] as const) {
-  describe(name, { skip: need(shell) }, () => {
+  describe(name, { skip: requirePrograms(shell) }, () => {
     const agent = (who: string) => new Agent({ name: who, shell, env: { PATH } });
     const [laptop, server] = [agent('laptop'), agent('server')];
     let count = 0;
     /** What the server has got since it was last asked. */
     const got = async (more: number): Promise<string[]> => {
-      await server.hears(new RegExp(`#${count + more} from laptop`));
+      await server.waitForOutput(new RegExp(`#${count + more} from laptop`));
       count += more;
       return server
         .inbox()
@@ -45,7 +45,7 @@ for (const [name, shell] of [
       assert.match((await laptop.pipe(AWKWARD, 'dm', 'server')).stdout, /sent/);
       writeFileSync(join(laptop.home, 'a file'), AWKWARD);
       assert.match((await laptop.call('send_file', 'a file')).stdout, /sent/);
-      await server.hears(/FILE #5 from laptop/);
+      await server.waitForOutput(/FILE #5 from laptop/);
       assert.deepEqual(
         server.inbox().map(({ bytes }) => bytes.toString()),
         [AWKWARD, `${AWKWARD} and more`, AWKWARD, AWKWARD, AWKWARD],
@@ -60,8 +60,8 @@ for (const [name, shell] of [
 
     test('an argument of any length up to the limit', async () => {
       const [half, limit] = ['ä'.repeat(29_999), 'ä'.repeat(32_768)];
-      expectDone(await laptop.call('say', half));
-      expectDone(await laptop.call('dm', 'server', limit));
+      expectSuccess(await laptop.call('say', half));
+      expectSuccess(await laptop.call('dm', 'server', limit));
       assert.deepEqual(await got(2), [half, limit]);
       for (const [text, error] of [
         [`${limit}.`, /error: a message has at most 65536 bytes/],
@@ -75,7 +75,7 @@ for (const [name, shell] of [
     test('here-documents', async () => {
       const text = `${AWKWARD}\nEN D\n`;
       for (const command of ['say', 'dm server']) {
-        expectDone(await laptop.shell(`agentalk_${command} <<'END'\n${text}END\n`).ended);
+        expectSuccess(await laptop.shell(`agentalk_${command} <<'END'\n${text}END\n`).ended);
       }
       assert.deepEqual(await got(2), [text, text]);
     });
@@ -84,7 +84,7 @@ for (const [name, shell] of [
       const code = `agentalk_say strict; agentalk_dm server strict too; printf piped | agentalk_say
         agentalk_wait 0; agentalk_who; agentalk_log >/dev/null; agentalk_invite >/dev/null; echo "on $?"`;
       const strict = (what: string) => laptop.start(shell, ['-euc', `. "$0"; ${what}`, laptop.sessionFile]).ended;
-      assert.match(expectDone(await strict(code)).stdout, /^on 0$/m);
+      assert.match(expectSuccess(await strict(code)).stdout, /^on 0$/m);
       assert.deepEqual(await got(3), ['strict', 'strict too', 'piped']);
       const { status, stdout } = await strict('agentalk_dm nobody text; echo on');
       assert.deepEqual([status, stdout], [1, '']);
@@ -116,7 +116,7 @@ for (const [name, shell] of [
         },
       };
       writeFileSync(join(laptop.home, 'trap.sh'), 'printf() { echo hijacked; }\n');
-      expectDone(await laptop.shell('IFS=ax; agentalk_say a b c', [], { env }).ended);
+      expectSuccess(await laptop.shell('IFS=ax; agentalk_say a b c', [], { env }).ended);
       assert.match((await got(1))[0] ?? '', /^a.b.c$/);
       assert.ok(!existsSync(join(laptop.home, 'ran')));
     });
@@ -138,12 +138,12 @@ test('a session in folders with awkward names', async () => {
     const laptop = new Agent({ name: 'laptop', home });
     await laptop.create(bridge.url);
     for (const shell of [BASH, 'dash']) {
-      assert.match(expectDone(await laptop.shell('agentalk_say x', [], { shell }).ended).stdout, /sent/, shell);
+      assert.match(expectSuccess(await laptop.shell('agentalk_say x', [], { shell }).ended).stdout, /sent/, shell);
     }
     // The command that it says is next is one to be pasted.
     const { stdout } = await laptop.call('wait', '0');
     const code = /(?<=: )\.\/agentalk (?=wait$)/m.exec(stdout)?.[0] + 'say x';
-    assert.match(expectDone(await laptop.start(BASH, ['-c', code]).ended).stdout, /sent/, code);
+    assert.match(expectSuccess(await laptop.start(BASH, ['-c', code]).ended).stdout, /sent/, code);
   }
 });
 
@@ -152,10 +152,10 @@ test('an executable in a folder whose name has a line break and code', async () 
   mkdirSync(home);
   const laptop = new Agent({ name: 'laptop', home, env: { AGENTALK_HOME: makeFolder() } });
   await laptop.create(bridge.url);
-  assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /sent/);
-  assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop, made/);
-  expectDone(await laptop.run(['leave']));
-  assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop has left/);
+  assert.match(expectSuccess(await laptop.run(['say', 'x'])).stdout, /sent/);
+  assert.match(expectSuccess(await laptop.run(['sessions'])).stdout, /^agentalk: laptop, made/);
+  expectSuccess(await laptop.run(['leave']));
+  assert.match(expectSuccess(await laptop.run(['sessions'])).stdout, /^agentalk: laptop has left/);
   assert.deepEqual(readdirSync(home), ['agentalk']);
 });
 

@@ -85,7 +85,7 @@ async function pairOfAgents(): Promise<[Agent, Agent]> {
 
 /** Waits until the agent has been shown message number `last`; what it saw is all its own lines or quoted ones. */
 async function shownUntil(agent: Agent, last: number): Promise<string> {
-  const seen = await agent.hears(new RegExp(`^agentalk: #${last} from`, 'm'));
+  const seen = await agent.waitForOutput(new RegExp(`^agentalk: #${last} from`, 'm'));
   assertOnlyQuoted(seen);
   return seen;
 }
@@ -181,7 +181,7 @@ test('from 16 KB on the start of a text is shown, and where the whole is', async
   const [laptop, server] = await pairOfAgents();
   for (const text of ['x'.repeat(15_300), '漢'.repeat(7_000), '\n'.repeat(16_000), '\x07'.repeat(15_000), 'after it']) {
     await laptop.pipe(text);
-    const seen = await server.hears(/^agentalk: #\d+ from laptop/m);
+    const seen = await server.waitForOutput(/^agentalk: #\d+ from laptop/m);
     assertOnlyQuoted(seen);
     const { path, bytes } = server.inbox().at(-1) ?? assert.fail();
     assert.equal(bytes.toString(), text);

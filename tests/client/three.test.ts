@@ -8,7 +8,7 @@ import type { Sealed } from '../../sdk/protocol.ts';
 import * as protocol from '../../sdk/protocol.ts';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Actor } from '../lib/actor.ts';
+import { ExampleSession } from '../lib/example-session.ts';
 import { Agent, expectFailure, pair, until } from '../lib/shell.ts';
 
 let bridge: TestBridge;
@@ -32,16 +32,16 @@ test('a broadcast reaches two, a direct message one', async () => {
   await laptop.call('say', 'for all');
   await laptop.call('dm', 'server', 'for the server');
   await laptop.pipe('for the tester', 'dm', 'tester');
-  assert.match(await server.hears(/#2 from laptop/), /#1 from laptop to all[^]*#2 from laptop to you alone/);
-  assert.match(await tester.hears(/#2 from laptop/), /#1 from laptop to all[^]*#2 from laptop to you alone/);
+  assert.match(await server.waitForOutput(/#2 from laptop/), /#1 from laptop to all[^]*#2 from laptop to you alone/);
+  assert.match(await tester.waitForOutput(/#2 from laptop/), /#1 from laptop to all[^]*#2 from laptop to you alone/);
   assert.deepEqual(texts(server), ['for all', 'for the server']);
   assert.deepEqual(texts(tester), ['for all', 'for the tester']);
   assert.deepEqual(texts(laptop), []);
 
   await server.call('dm', 'laptop', 'back');
   await tester.call('say', 'to both');
-  await laptop.hears(/#2 from/);
-  await server.hears(/#3 from tester/);
+  await laptop.waitForOutput(/#2 from/);
+  await server.waitForOutput(/#3 from tester/);
   assert.deepEqual(texts(laptop).sort(), ['back', 'to both']);
   for (const agent of [laptop, server, tester]) {
     const { stdout } = await agent.call('log');
@@ -55,10 +55,10 @@ test('a direct message to somebody who is not here fails, and to one who left', 
   const [laptop, server, tester] = await three();
   expectFailure(await laptop.begin('dm', 'nobody', 'text').ended, /server.*tester/);
   await tester.call('leave');
-  await laptop.hears(/LEFT tester/);
+  await laptop.waitForOutput(/LEFT tester/);
   expectFailure(await laptop.begin('dm', 'tester', 'text').ended, /tester has left.*server/);
   await laptop.call('dm', 'server', 'still here');
-  await server.hears(/still here/);
+  await server.waitForOutput(/still here/);
 });
 
 type Message = Sealed & { readonly type: string; readonly from: string; readonly to: string };
@@ -96,7 +96,7 @@ test('the third can neither fetch a direct message nor open it', async () => {
   const [laptop, server, tester] = await three();
   const secret = 'for the server alone';
   await laptop.call('dm', 'server', secret);
-  await server.hears(/#1 from laptop/);
+  await server.waitForOutput(/#1 from laptop/);
   const [k, channel] = [laptop.key, /[0-9a-f]{32}(?=#)/.exec(laptop.link)?.[0] ?? ''];
   const id = (agent: Agent) => protocol.deriveParticipantId(k, agent.name);
   const [laptopId, serverId, testerId] = [await id(laptop), await id(server), await id(tester)];
@@ -140,9 +140,9 @@ test('the third can neither fetch a direct message nor open it', async () => {
 });
 
 test('what is said among twenty is believed by all', async () => {
-  const first = await Actor.create(bridge.url, { name: 'first' });
+  const first = await ExampleSession.create(bridge.url, { name: 'first' });
   const crowd = [first];
-  for (let i = 1; i < 20; i++) crowd.push(await Actor.join(first.link, { name: `member-${i}` }));
+  for (let i = 1; i < 20; i++) crowd.push(await ExampleSession.join(first.link, { name: `member-${i}` }));
   for (const member of crowd) await member.say('I am here');
   const laptop = new Agent({ name: 'laptop' });
   await laptop.join(first.link);
@@ -151,7 +151,7 @@ test('what is said among twenty is believed by all', async () => {
     return laptop.inbox().length === crowd.length;
   });
   await laptop.call('say', 'to all of you');
-  await first.hears('to all of you');
+  await first.waitForOutput('to all of you');
   assert.deepEqual(
     first.entries.filter(({ type }) => /tampered|malformed|unreadable/.test(type)),
     [],

@@ -21,7 +21,7 @@ import {
   Agent,
   BASH,
   POSIX_TOOLS,
-  expectDone,
+  expectSuccess,
   expectFailure,
   pair,
   pathOf,
@@ -99,7 +99,7 @@ test('a link whose channel has ended opens it again, and says that nobody is the
   assert.match(stdout, /nobody was in the channel any more: it is open again/);
   const back = new Agent({ name: 'laptop' });
   await back.join(laptop.link);
-  await Promise.all([server.hears(/PAIRED with laptop/), back.hears(/PAIRED with server/)]);
+  await Promise.all([server.waitForOutput(/PAIRED with laptop/), back.waitForOutput(/PAIRED with server/)]);
 });
 
 test('a link that is wrong, cut off or without its key', async () => {
@@ -133,30 +133,33 @@ test('no word of what was typed or came from outside is repeated with its tricks
 test('commands and options that there are not', async () => {
   await refused(['destroy'], /no command/);
   await refused(['create', bridge.url, '--nmae', 'x'], /no option --nmae/);
-  const { stdout } = expectDone(await new Agent().run(['help']));
+  const { stdout } = expectSuccess(await new Agent().run(['help']));
   assert.match(stdout, /create.*\n.*join/);
 });
 
 test('a bridge that is not there', async () => {
   const gone = await startBridge();
   await gone.stop();
-  await refused(['create', gone.url], /takes no connection: .*network/);
-  await refused(['create', 'http://bridge.invalid'], /name of \S+ can't be found: .*network/);
   const [address = '', key = ''] = (await link()).split('#');
-  await refused(['join', `${address.replace(bridge.url, gone.url)}#${key}`], /takes no connection/);
+  await Promise.all([
+    refused(['create', gone.url], /takes no connection: .*network/),
+    refused(['create', 'http://bridge.invalid'], /name of \S+ can't be found: .*network/),
+    refused(['join', `${address.replace(bridge.url, gone.url)}#${key}`], /takes no connection/),
+  ]);
 });
 
 test('something that is no bridge', async () => {
-  let status = 404;
-  let type = 'text/html';
-  const server = createServer((_request, response) => {
-    response.writeHead(status, { 'Content-Type': type }).end('<html>\u001b[2J error x `id` $(id)\n</html>');
+  // The base path of its URL says what it answers.
+  const server = createServer(({ url = '' }, response) => {
+    const [, status = '404', type = 'html'] = url.split('/');
+    response
+      .writeHead(Number(status), { 'Content-Type': `text/${type}` })
+      .end('<html>\u001b[2J error x `id` $(id)\n</html>');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  for (status of [200, 302, 403, 404, 502]) {
-    for (type of ['text/html', 'text/plain']) await refused(['create', url], /bridge|answer/);
-  }
+  const responses = [200, 302, 403, 404, 502].flatMap((status) => [`${status}/html`, `${status}/plain`]);
+  await Promise.all(responses.map((path) => refused(['create', `${url}/${path}`], /bridge|answer/)));
   server.close();
 });
 
@@ -191,7 +194,7 @@ test(
       const agent = new Agent({ name: 'laptop', home: join(place, 'work') });
       const env = { AGENTALK_HOME: join(place, 'home'), TMPDIR: join(place, 'tmpdir') };
       const create = ['create', bridge.url, '--name', 'laptop'];
-      assert.equal(placeOf(expectDone(await agent.run(create, { env })).stdout), env.AGENTALK_HOME);
+      assert.equal(placeOf(expectSuccess(await agent.run(create, { env })).stdout), env.AGENTALK_HOME);
       rmSync(env.AGENTALK_HOME, { recursive: true });
       writeFileSync(env.AGENTALK_HOME, 'no folder');
       const code = `closed=$1 && shift
@@ -203,7 +206,7 @@ test(
         [[], env.TMPDIR],
         [[env.TMPDIR], join(agent.home, '.agentalk')],
       ] as const) {
-        const { stdout } = expectDone(await without(...closed));
+        const { stdout } = expectSuccess(await without(...closed));
         assert.equal(placeOf(stdout), expected);
         assert.match(stdout, /^agentalk: sent/m);
         if (closed.length === 0) rmSync(join(env.TMPDIR, 'agentalk-session-laptop'), { recursive: true });
@@ -222,9 +225,9 @@ test(
 test('where AGENTALK_HOME is not to be written in, the session is in /tmp, and found there', async () => {
   const agent = new Agent({ name: `fallback-${process.pid}`, unprivileged: true });
   chmodSync(agent.home, 0o555);
-  const { stdout } = expectDone(await agent.run(['create', bridge.url, '--name', agent.name]));
+  const { stdout } = expectSuccess(await agent.run(['create', bridge.url, '--name', agent.name]));
   assert.equal(placeOf(stdout), '/tmp');
-  assert.match(expectDone(await agent.run(['leave'])).stdout, /left/);
+  assert.match(expectSuccess(await agent.run(['leave'])).stdout, /left/);
   for (const end of ['', '.env']) rmSync(`/tmp/agentalk-session-${agent.name}${end}`, { recursive: true });
 });
 
@@ -240,7 +243,7 @@ test('a message of 64 KiB goes, one byte more does not', async () => {
     await laptop.pipe(text, name, ...to);
   }
   await laptop.call('say', 'after it');
-  await server.hears(/after it/);
+  await server.waitForOutput(/after it/);
   writeFileSync(join(laptop.home, 'long'), `${text}y`);
   expectFailure(await laptop.begin('say', '--file', 'long').ended, /65536 bytes.*send_file/);
   const endless = laptop.start(BASH, ['-c', 'while :; do echo endless; done | "$0" "$1" say -', BASH, laptop.client]);
@@ -273,7 +276,7 @@ test('wrong calls in a session', async () => {
   writeFileSync(join(laptop.home, 'empty'), '');
   await wrong(/nobody here.*server/, 'send_file', 'empty', 'nobody');
   await laptop.call('say', 'the only one');
-  await server.hears(/the only one/);
+  await server.waitForOutput(/the only one/);
   assert.equal(server.inbox().length, 1);
   assert.doesNotMatch((await laptop.run(['sessions'])).stdout, /ran/);
   assert.throws(() => chmodSync(join(laptop.home, 'ran'), 0), { code: 'ENOENT' });
@@ -300,7 +303,7 @@ test('a session that was left', async () => {
     (await laptop.call('log')).stdout,
     /PAIRED with server\. Who opened the channel speaks first\.[^]*\| last words/,
   );
-  await server.hears(/last words/, /LEFT laptop/);
+  await server.waitForOutput(/last words/, /LEFT laptop/);
   const { stdout } = await laptop.run(['sessions']);
   assert.match(stdout, /laptop has left/);
 });
@@ -309,7 +312,7 @@ test('a call whose keys another one erases meanwhile seals nothing', async () =>
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
   await pair(bridge.url, laptop, server);
   await laptop.call('dm', 'server', 'once'); // so that its key is there
-  await server.hears(/once/);
+  await server.waitForOutput(/once/);
   const file = join(laptop.home, 'file');
   writeFileSync(file, 'contents');
   const keys = join(laptop.folder, 'keys');
@@ -336,7 +339,7 @@ test('a bridge that goes away under a session', async () => {
   const waiting = laptop.begin('wait', '3');
   await polling(mortal.url, 1);
   await mortal.stop();
-  const waited = expectDone(await waiting.ended);
+  const waited = expectSuccess(await waiting.ended);
   assert.match(waited.stdout, /takes no connection/);
   expectFailure(await laptop.begin('who').ended, /takes no connection/);
 });

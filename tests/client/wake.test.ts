@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Agent, BASH, expectDone, makeFolder, pair, until } from '../lib/shell.ts';
+import { Agent, BASH, expectSuccess, makeFolder, pair, until } from '../lib/shell.ts';
 import type { Running } from '../lib/shell.ts';
 
 let bridge: TestBridge;
@@ -83,17 +83,17 @@ describe('listen --wake', { concurrency: true }, () => {
     const { laptop, server } = await pairIn(inbox.environment);
     const listening = laptop.begin('listen', '--wake');
     await listening.line(/background task/);
-    await server.hears(/no news/); // by then it was told how the laptop is reached
+    await server.waitForOutput(/no news/); // by then it was told how the laptop is reached
     const { stdout: sent } = await server.call('say', 'the first words');
     assert.match(sent, /laptop \(agent\) listening now: a message wakes it/);
     await until('the first sentence', () => inbox.connections.length === 1);
     await server.call('say', 'the second words');
     const { stdout: shown } = await laptop.call('wait', '10');
     assert.match(shown, /\| the first words/);
-    await laptop.hears(/\| the second words/);
+    await laptop.waitForOutput(/\| the second words/);
     await server.call('say', 'the third words');
     await until('the second sentence', () => inbox.connections.length === 2);
-    await laptop.hears(/\| the third words/);
+    await laptop.waitForOutput(/\| the third words/);
     await laptop.call('leave');
     const { stdout } = await listening.ended;
     assert.equal(inbox.connections.length, 2, 'once until it is read');
@@ -116,8 +116,8 @@ describe('listen --wake', { concurrency: true }, () => {
     await listening.line(/background task/);
     const waiting = laptop.begin('wait', '20');
     await server.call('say', 'words');
-    assert.match(expectDone(await waiting.ended).stdout, /\| words/);
-    await server.hears(/no news/);
+    assert.match(expectSuccess(await waiting.ended).stdout, /\| words/);
+    await server.waitForOutput(/no news/);
     assert.equal(inbox.connections.length, 0);
     await listening.end();
   });
@@ -127,7 +127,7 @@ describe('listen --wake', { concurrency: true }, () => {
     const listening = laptop.begin('listen', '--wake');
     await listening.line(/background task/);
     await server.call('say', 'words');
-    const { stdout } = expectDone(await listening.ended);
+    const { stdout } = expectSuccess(await listening.ended);
     assert.match(stdout, new RegExp(`\n${SENTENCE}\n$`));
     assert.doesNotMatch(stdout, /words|server/);
     assert.match((await laptop.call('wait', '0')).stdout, /\| words/, 'nothing was taken for shown');
@@ -141,11 +141,11 @@ describe('listen --wake', { concurrency: true }, () => {
     const listening = laptop.begin('listen', '--wake');
     await listening.line(/background task/);
     await server.call('say', 'words');
-    assert.match(expectDone(await listening.ended).stdout, new RegExp(`\n${SENTENCE}\n$`));
+    assert.match(expectSuccess(await listening.ended).stdout, new RegExp(`\n${SENTENCE}\n$`));
     assert.equal(inbox.connections.length, 1);
     assert.match((await laptop.call('wait', '0')).stdout, /\| words/);
     // Others are told that nothing wakes it any more.
-    await server.hears(/no news/);
+    await server.waitForOutput(/no news/);
     const { stdout } = await server.call('say', 'more words');
     assert.match(stdout, /laptop/);
     assert.doesNotMatch(stdout, /wakes/);
@@ -159,9 +159,12 @@ describe('listen --wake', { concurrency: true }, () => {
     const queued = join(laptop.home, 'queued');
     await server.call('say', 'the first words');
     await until('the first sentence', () => existsSync(queued));
-    await laptop.hears(/\| the first words/);
     await server.call('say', 'the second words');
+    await server.call('wait', '8');
     const one = `--thread\n${THREAD}\n--message\n${SENTENCE}\n`;
+    assert.equal(readFileSync(queued, 'utf8'), one, 'once until it is read');
+    await laptop.waitForOutput(/\| the first words/, /\| the second words/);
+    await server.call('say', 'the third words');
     await until('the second sentence', () => readFileSync(queued, 'utf8').length > one.length);
     assert.equal(readFileSync(queued, 'utf8'), one + one);
     assert.match((await laptop.run(['listen', '--wake'], {})).stdout, /wakes you already/);
@@ -175,7 +178,7 @@ describe('listen --wake', { concurrency: true }, () => {
     const listening = laptop.begin('listen', '--wake');
     await listening.line(/can't be woken from here: waiting for 25 s/);
     await server.call('say', 'words');
-    assert.match(expectDone(await listening.ended).stdout, /\| words/);
+    assert.match(expectSuccess(await listening.ended).stdout, /\| words/);
   });
 
   test('in Copilot CLI it ends with the news', async () => {
@@ -183,7 +186,7 @@ describe('listen --wake', { concurrency: true }, () => {
     const listening = laptop.begin('listen', '--wake');
     await listening.line(/only async command/);
     await server.call('say', 'words');
-    assert.match(expectDone(await listening.ended).stdout, /\| words/);
+    assert.match(expectSuccess(await listening.ended).stdout, /\| words/);
   });
 
   test('elsewhere it waits, and says that it can’t wake', async () => {
@@ -191,6 +194,19 @@ describe('listen --wake', { concurrency: true }, () => {
     const listening = laptop.begin('listen', '--wake');
     await listening.line(/can't be woken from here: waiting for 100 s/);
     await server.call('say', 'words');
-    assert.match(expectDone(await listening.ended).stdout, /\| words/);
+    assert.match(expectSuccess(await listening.ended).stdout, /\| words/);
+  });
+
+  test('as a hook, it goes on with the sentence where a turn ends with unread news, once', async () => {
+    const { laptop, server } = await pairIn({});
+    const hook = async () => (await laptop.call('listen', '--hook')).stdout;
+    assert.equal(await hook(), '');
+    await server.call('say', 'words');
+    assert.deepEqual(JSON.parse(await hook()), { decision: 'block', reason: SENTENCE });
+    assert.equal(await hook(), '', 'else the turn would never end');
+    await laptop.waitForOutput(/\| words/);
+    assert.equal(await hook(), '');
+    await server.call('say', 'more words');
+    assert.match(await hook(), /block/);
   });
 });

@@ -34,12 +34,12 @@ describe(`Git Bash with ${OPENSSL_EXE ? 'a real openssl.exe under wine' : "a sta
       writeFileSync(join(windows.home, 'data.bin'), data);
       await linux.call('say', 'to all');
       await linux.call('dm', 'windows', 'to you alone');
-      const heard = await windows.hears(/\| to all$/m, /\| to you alone$/m);
+      const heard = await windows.waitForOutput(/\| to all$/m, /\| to you alone$/m);
       assert.doesNotMatch(heard, /TAMPERED|UNREADABLE|MALFORMED/);
       await windows.call('say', 'back to all');
       await windows.call('dm', 'linux', 'back to you');
       await windows.call('send_file', 'data.bin');
-      await linux.hears(/\| back to all$/m, /\| back to you$/m, /FILE #3 from windows/);
+      await linux.waitForOutput(/\| back to all$/m, /\| back to you$/m, /FILE #3 from windows/);
       assert.deepEqual(readFileSync(join(linux.folder, 'inbox', '3-windows-data.bin')), data);
     });
   }

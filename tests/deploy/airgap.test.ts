@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BRIDGE, startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, expectDone, makeFolder } from '../lib/shell.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, expectSuccess, makeFolder } from '../lib/shell.ts';
 
 /** Of this machine's own, and nobody's: RFC 5737. */
 const NET = '192.0.2';
@@ -28,7 +28,7 @@ const space = (name: Host | 'switch') => `${tag}-${name}`;
 const inside = (name: Host) => ['ip', 'netns', 'exec', space(name)];
 
 /** A switch in a namespace of its own, and the hosts on it. */
-function cable(): void {
+function createNetwork(): void {
   ip('netns', 'add', space('switch'));
   ip('-n', space('switch'), 'link', 'add', 'lan', 'type', 'bridge');
   ip('-n', space('switch'), 'link', 'set', 'lan', 'up');
@@ -50,10 +50,10 @@ const canCable = () => {
   run('ip', 'netns', 'del', `${tag}-try`);
   return isThere;
 };
-const skip = need('ip', 'tcpdump') || (!canCable() && 'needs root and network namespaces');
+const skip = requirePrograms('ip', 'tcpdump') || (!canCable() && 'needs root and network namespaces');
 
 /** What came to the gateway and was meant for anybody: a line for each packet. */
-class Gateway {
+class PacketCapture {
   readonly #child = spawn(...command([...inside('gateway'), 'tcpdump', '-i', 'eth0', '-l', '-n', '-p', FILTER]));
   seen = '';
   readonly ready = new Promise<void>((resolve, reject) => {
@@ -83,13 +83,13 @@ const command = ([program = '', ...args]: readonly string[]): [string, string[]]
 const flat = ([program, args]: [string, string[]]): [string, ...string[]] => [program, ...args];
 
 let bridge: TestBridge;
-let gateway: Gateway;
+let gateway: PacketCapture;
 before(async () => {
   if (skip) return;
-  cable();
+  createNetwork();
   const file = join(makeFolder(), 'bridge.js');
   copyFileSync(BRIDGE, file);
-  gateway = new Gateway();
+  gateway = new PacketCapture();
   await gateway.ready;
   bridge = await startBridge(['--host', HOSTS.bridge], { file, inside: inside('bridge') });
 });
@@ -128,11 +128,11 @@ test(
     await server.pipe('over the wire: `$HOME` "quoted" ünïcode\n');
     await listening.line(/over the wire/);
     await laptop.call('dm', 'server', 'for you alone');
-    await server.hears(/for you alone/);
+    await server.waitForOutput(/for you alone/);
     const sent = join(laptop.home, 'numbers.bin');
     writeFileSync(sent, Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251)));
     await laptop.call('send_file', sent);
-    await server.hears(/^agentalk: FILE #2 from laptop/m);
+    await server.waitForOutput(/^agentalk: FILE #2 from laptop/m);
     const file = server.inbox().find(({ name }) => name.endsWith('numbers.bin'));
     assert.ok(file && file.bytes.equals(readFileSync(sent)));
 
@@ -152,7 +152,7 @@ test(
     }
     assert.match(curl('server', `${bridge.url}/llms.txt`), /^# agentalk/);
     assert.match(curl('server', `${bridge.url}/bridge.js`), /^#!\/usr\/bin\/env node/);
-    expectDone(await server.call('leave'));
+    expectSuccess(await server.call('leave'));
     await listening.line(/LEFT/);
     await listening.end();
     assert.equal(await gateway.settle(), '');

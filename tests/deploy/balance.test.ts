@@ -17,7 +17,7 @@ const SAY_EVERY_MS = 1500;
  * As docs/scaling.md advises for a group: when a bridge is back, a poll that waits at another one is the last to notice
  * that its channel has moved.
  */
-const FLAGS = ['--max-poll-seconds', '8', '--drain-window', '1', '--trusted-proxies', 'loopback'];
+const FLAGS = ['--max-poll-seconds', '8', '--drain-delay', '1', '--trusted-proxies', 'loopback'];
 
 /** One of the group: it keeps its port through all its lives. */
 class Member {

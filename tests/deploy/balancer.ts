@@ -10,7 +10,7 @@ import { Agent, request } from 'node:https';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { ROOT } from '../lib/root.ts';
 import { Running, makeFolder, pathOf, until } from '../lib/shell.ts';
 
@@ -113,7 +113,7 @@ export const GROUPS: readonly Kind[] = [nginx, haproxy, caddy];
 export const KINDS: readonly Kind[] = [...GROUPS, caddyOne];
 export const SINGLE: Kind = caddyOne;
 
-export const needs = (kind: Kind) => need(kind.program, 'openssl');
+export const needs = (kind: Kind) => requirePrograms(kind.program, 'openssl');
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

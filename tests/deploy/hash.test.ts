@@ -20,7 +20,7 @@ const CHANNELS = Array.from({ length: 200 }, (_, i) =>
 );
 
 /** In a bridge's place: says its number. */
-async function standIn(t: TestContext, number: number) {
+async function startFakeBridge(t: TestContext, number: number) {
   const server = createServer((_, response) => response.end(String(number))).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const close = () => {
@@ -37,7 +37,7 @@ const isOther = (name: string) => name === 'Caddy' && !/^v?2\.6\./.test(execFile
 for (const kind of GROUPS) {
   test(`the simulation knows which bridge has a channel behind ${kind.name}`, { skip: needs(kind) }, async (t) => {
     if (isOther(kind.name)) return t.diagnostic('compared with Caddy 2.6 only');
-    const stands = await Promise.all([0, 1, 2].map((number) => standIn(t, number)));
+    const stands = await Promise.all([0, 1, 2].map((number) => startFakeBridge(t, number)));
     const addresses = stands.map(({ address }) => address);
     const balancer = await startBalancer(
       kind,
@@ -68,13 +68,13 @@ for (const kind of GROUPS) {
   });
 }
 
-test('the table in docs/scaling.md is what npm run simulate:hashing prints', () => {
+test('the table in bench/scaling.md is what npm run simulate:hashing prints', () => {
   const printed = execFileSync(process.execPath, [
     join(ROOT, 'scripts', 'simulate-hashing.mjs'),
     '--bridges',
     '3',
   ]).toString();
-  const page = readFileSync(join(ROOT, 'docs', 'scaling.md'), 'utf8');
+  const page = readFileSync(join(ROOT, 'bench', 'scaling.md'), 'utf8');
   const rows = (text: string) => (text.match(/^\| 3 .*\|$/gm) ?? []).map((row) => row.replace(/ +/g, ' '));
   assert.equal(rows(page).length, 4);
   assert.deepEqual(rows(page), rows(printed));

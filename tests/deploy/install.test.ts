@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, readFileSync, readdirSync, writeFileSync } fr
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { BRIDGE, startBridge } from '../lib/bridge.ts';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { ROOT } from '../lib/root.ts';
 import { makeFolder } from '../lib/shell.ts';
 import { inCopy, noCopy } from './overlay-root.ts';
@@ -47,7 +47,7 @@ function newerBridge(): string {
 }
 
 for (const shell of ['sh', 'dash', 'bash', 'ksh']) {
-  describe(`install.sh by ${shell}`, { skip: need(shell) }, () => {
+  describe(`install.sh by ${shell}`, { skip: requirePrograms(shell) }, () => {
     test('says what it would do, does it, and does it once', () => {
       const root = makeFolder();
       const { done, read } = installer(root, shell);

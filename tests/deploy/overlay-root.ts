@@ -1,7 +1,7 @@
 /** A copy of this machine's files, which is gone with its process: what is written there is in memory. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { makeFolder } from '../lib/shell.ts';
 
 const OVERLAY = `set -e
@@ -19,5 +19,5 @@ export const inCopy = (script: string) => {
 };
 /** For a test's `skip`. */
 export const noCopy =
-  need('unshare', 'mount', 'chroot', 'useradd', 'systemd-analyze') ||
+  requirePrograms('unshare', 'mount', 'chroot', 'useradd', 'systemd-analyze') ||
   (inCopy('test -f /etc/debian_version').status !== 0 && 'needs Debian, and a user who may mount an overlay');

@@ -50,11 +50,11 @@ test(
     const trust = ['--cacert', caddy.authority];
     const [ada, bob] = [new Agent({ name: 'ada' }), new Agent({ name: 'bob' })];
     await ada.create(caddy.url, ['--name', 'ada', ...trust]);
-    const waiting = ada.hears(/PAIRED with bob/);
+    const waiting = ada.waitForOutput(/PAIRED with bob/);
     await bob.join(ada.link, ['--name', 'bob', ...trust]);
     await waiting;
     await ada.pipe('before');
-    await bob.hears(/before/);
+    await bob.waitForOutput(/before/);
     assert.match(await (await caddy.fetch(`${caddy.url}/llms.txt`)).text(), new RegExp(caddy.url), 'links are https');
 
     await bridge.stop();
@@ -63,6 +63,6 @@ test(
     t.after(() => again.stop());
     assert.equal((await asked).status, 200, 'a request waits for the bridge');
     await ada.pipe('after');
-    await bob.hears(/after/);
+    await bob.waitForOutput(/after/);
   },
 );

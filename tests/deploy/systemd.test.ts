@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { ROOT } from '../lib/root.ts';
 import { makeFolder } from '../lib/shell.ts';
 
@@ -13,7 +13,7 @@ const MOST_EXPOSED = 2;
 const UNITS = ['agentalk.service', 'agentalk@.service'] as const;
 const read = (unit: string) =>
   readFileSync(unit === 'agentalk.service' ? join(ROOT, unit) : join(ROOT, 'deploy', 'systemd', unit), 'utf8');
-const skip = need('systemd-analyze');
+const skip = requirePrograms('systemd-analyze');
 
 /** A unit in a folder, under an instance's name if it is a template; Node stands where it does here. */
 function place(unit: string, change = (text: string) => text): string {

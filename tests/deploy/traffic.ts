@@ -1,9 +1,9 @@
 /**
  * Two ends of a channel that talk all the time, through whatever happens to the bridges: each message is noted when it
- * is said and when the other end has it. Clients of tests/lib/actor.ts, many in one process.
+ * is said and when the other end has it. Clients of tests/lib/example-session.ts, many in one process.
  */
 import assert from 'node:assert/strict';
-import { Actor } from '../lib/actor.ts';
+import { ExampleSession } from '../lib/example-session.ts';
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const RETRY_MS = 200;
@@ -15,7 +15,7 @@ const PATIENCE_MS = 45_000;
  *
  * @param once one request
  */
-export function persistent(once: typeof fetch): typeof fetch {
+export function retrying(once: typeof fetch): typeof fetch {
   return async (input, init) => {
     const end = Date.now() + PATIENCE_MS;
     for (;;) {
@@ -32,10 +32,10 @@ export function persistent(once: typeof fetch): typeof fetch {
 
 /** One way: what `from` says and `to` hears. */
 class Way {
-  readonly from: Actor;
-  readonly to: Actor;
+  readonly from: ExampleSession;
+  readonly to: ExampleSession;
   readonly said: { readonly at: number; heardAt?: number }[] = [];
-  constructor(from: Actor, to: Actor) {
+  constructor(from: ExampleSession, to: ExampleSession) {
     this.from = from;
     this.to = to;
   }
@@ -64,22 +64,22 @@ class Way {
 
 export class Talk {
   readonly #ways: readonly Way[];
-  readonly #clients: readonly Actor[];
+  readonly #clients: readonly ExampleSession[];
   #isOver = false;
   #talking: Promise<unknown> = Promise.resolve();
 
-  private constructor(clients: readonly Actor[], ways: readonly Way[]) {
+  private constructor(clients: readonly ExampleSession[], ways: readonly Way[]) {
     this.#clients = clients;
     this.#ways = ways;
   }
 
   /** So many channels of two, paired. */
   static async open(bridge: string, channels: number, once: typeof fetch): Promise<Talk> {
-    const options = { fetch: persistent(once) };
+    const options = { fetch: retrying(once) };
     const pairs = await Promise.all(
       Array.from({ length: channels }, async () => {
-        const ada = (await Actor.create(bridge, { name: 'ada', ...options })).start();
-        const bob = (await Actor.join(ada.link, { name: 'bob', ...options })).start();
+        const ada = (await ExampleSession.create(bridge, { name: 'ada', ...options })).start();
+        const bob = (await ExampleSession.join(ada.link, { name: 'bob', ...options })).start();
         await Promise.all([ada.paired('bob', PATIENCE_MS), bob.paired('ada', PATIENCE_MS)]);
         return [ada, bob] as const;
       }),

@@ -13,7 +13,7 @@ import { checkInbox, readState } from './session-reader.ts';
 async function open(t: TestContext) {
   const processes = new Processes('backlog');
   t.after(() => processes.close());
-  const bridge = await processes.bridge('--address-joins', '10000');
+  const bridge = await processes.bridge('--join-rate-per-ip', '10000');
   const bob = processes.session('bob');
   const opened = await bob.run(['create', bridge.url, '--name', 'bob']);
   const link = /\S+\/c\/\S+#k=[0-9a-f]{64}/.exec(opened)?.[0] ?? assert.fail(opened);

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Processes, until } from './processes.ts';
 import type { Bridge, Session } from './processes.ts';
-import { Actor, withholding } from '../lib/actor.ts';
+import { ExampleSession, withholding } from '../lib/example-session.ts';
 import { checkInbox, marksOf, readLog } from './session-reader.ts';
 
 const NAMES = ['ada', 'bob', 'cyd'];
@@ -97,7 +97,7 @@ describe('bridges', { concurrency: 4 }, () => {
     const link = /\S+\/c\/\S+#k=[0-9a-f]{64}/.exec(opened)?.[0] ?? assert.fail(opened);
     await ada.say('is anybody there?');
     const fetch = withholding(({ type, to }) => type === 'message' && to === '*');
-    const bob = await Actor.join(link, { name: 'bob', fetch });
+    const bob = await ExampleSession.join(link, { name: 'bob', fetch });
     await ada.wait(2);
     await bob.paired('ada');
     // The base that ada named is above these words, so bob's mark is, too; but they were never there.
@@ -138,12 +138,12 @@ describe('bridges', { concurrency: 4 }, () => {
   test('two incarnations alive at once behind a load balancer that flaps', async (t) => {
     const { processes, bridge } = await openWith(t, true);
     const other = await processes.bridge();
-    const adversary = await processes.adversary(bridge);
-    const sessions = await processes.startSessions(NAMES, (name) => adversary.urlFor(name));
+    const faultProxy = await processes.faultProxy(bridge);
+    const sessions = await processes.startSessions(NAMES, (name) => faultProxy.urlFor(name));
     let flaps = 0;
     const flap = setInterval(() => {
       const target = flaps++ % 2 === 0 ? other.url : bridge.url;
-      adversary.target = () => target;
+      faultProxy.target = () => target;
     }, 2000);
     t.after(() => clearInterval(flap));
     for (const session of sessions) session.listen();
@@ -177,23 +177,23 @@ describe('bridges', { concurrency: 4 }, () => {
   test('a session that comes back again and again, and gets nothing out, queues and sends no more for it', async (t) => {
     const { processes, bridge } = await open(t);
     const other = await processes.bridge();
-    const adversary = await processes.adversary(bridge);
-    const [ada, bob] = (await processes.startSessions(['ada', 'bob'], (name) => adversary.urlFor(name))) as [
+    const faultProxy = await processes.faultProxy(bridge);
+    const [ada, bob] = (await processes.startSessions(['ada', 'bob'], (name) => faultProxy.urlFor(name))) as [
       Session,
       Session,
     ];
     const outbox = () => readdirSync(join(ada.folder, 'outbox')).length;
     const before = outbox();
-    adversary.plan = ({ client, kind }) => ({ what: client === 'ada' && kind === 'send' ? 'drop' : 'pass' });
+    faultProxy.plan = ({ client, kind }) => ({ what: client === 'ada' && kind === 'send' ? 'drop' : 'pass' });
     for (const { url } of [other, bridge, other, bridge]) {
-      adversary.target = () => url;
+      faultProxy.target = () => url;
       await bob.wait(0);
-      const sent = adversary.asked.get('ada send') ?? 0;
+      const sent = faultProxy.asked.get('ada send') ?? 0;
       assert.match(await ada.wait(0), /RESUMED/);
-      assert((adversary.asked.get('ada send') ?? 0) - sent <= 4, 'a sync or an ack now and then');
+      assert((faultProxy.asked.get('ada send') ?? 0) - sent <= 4, 'a sync or an ack now and then');
     }
     assert.equal(outbox(), before, 'control messages are not stored');
-    adversary.plan = () => ({ what: 'pass' });
+    faultProxy.plan = () => ({ what: 'pass' });
     await ada.say('at last');
     assert.match(await bob.wait(5), /at last/);
   });
@@ -217,27 +217,27 @@ describe('bridges', { concurrency: 4 }, () => {
 
   test('a bridge that is full: told, kept, and sent when there is room', async (t) => {
     const { processes, bridge } = await open(t);
-    const adversary = await processes.adversary(bridge);
-    const [ada, bob] = (await processes.startSessions(['ada', 'bob'], (name) => adversary.urlFor(name))) as [
+    const faultProxy = await processes.faultProxy(bridge);
+    const [ada, bob] = (await processes.startSessions(['ada', 'bob'], (name) => faultProxy.urlFor(name))) as [
       Session,
       Session,
     ];
-    adversary.plan = ({ kind }) =>
+    faultProxy.plan = ({ kind }) =>
       kind === 'send' ? { what: 'refuse', status: 503, retryAfter: 50 } : { what: 'pass' };
     assert.match(
       await ada.run(['say'], 'no room', 1),
       /not sent yet/,
       'a Retry-After that is longer than the call is not waited for',
     );
-    adversary.plan = () => ({ what: 'pass' });
+    faultProxy.plan = () => ({ what: 'pass' });
     await ada.wait(0);
     assert.match(await bob.wait(5), /no room/);
   });
 
   test('a message that is withheld: MISSED says how many and from whom, and one that comes late says so', async (t) => {
     const { processes, bridge } = await open(t);
-    const adversary = await processes.adversary(bridge);
-    const [ada, bob] = (await processes.startSessions(['ada', 'bob'], (name) => adversary.urlFor(name))) as [
+    const faultProxy = await processes.faultProxy(bridge);
+    const [ada, bob] = (await processes.startSessions(['ada', 'bob'], (name) => faultProxy.urlFor(name))) as [
       Session,
       Session,
     ];
@@ -253,7 +253,7 @@ describe('bridges', { concurrency: 4 }, () => {
       isDelivered = true;
       return kept.replace(/^message \d+/, `message ${words[1]}`);
     };
-    adversary.rewrite = ({ client, kind }, body) => {
+    faultProxy.rewrite = ({ client, kind }, body) => {
       if (client !== 'bob' || kind !== 'poll') return body;
       const lines = body.toString('latin1').split('\n');
       kept ??= lines.find(isIt);
@@ -302,7 +302,7 @@ describe('bridges', { concurrency: 4 }, () => {
   });
 
   test('a laptop sleeps past the idle window, and comes back with what was said meanwhile', async (t) => {
-    const { processes, bridge } = await open(t, '--idle-window', '3');
+    const { processes, bridge } = await open(t, '--expire-after', '3');
     const [ada, bob] = (await processes.startSessions(['ada', 'bob'], () => bridge.url)) as [Session, Session];
     const [near, far] = [await ada.listening(), await bob.listening()];
     await ada.say('sleep well');
@@ -320,7 +320,7 @@ describe('bridges', { concurrency: 4 }, () => {
   });
 
   test('everybody sleeps until the channel is gone, and all come back', async (t) => {
-    const { processes, bridge } = await open(t, '--idle-window', '2');
+    const { processes, bridge } = await open(t, '--expire-after', '2');
     const sessions = await processes.startSessions(NAMES, () => bridge.url);
     const listeners = await Promise.all(sessions.map((session) => session.listening()));
     await sessions[0]?.say('good night');
@@ -342,31 +342,31 @@ describe('bridges', { concurrency: 4 }, () => {
     );
 
   test('who listens, who was here, who is gone: said as it is', async (t) => {
-    const { processes, bridge } = await open(t, '--away-window', '2');
-    const adversary = await processes.adversary(bridge);
+    const { processes, bridge } = await open(t, '--away-after', '2');
+    const faultProxy = await processes.faultProxy(bridge);
     const ada = processes.session('ada');
-    await ada.run(['create', adversary.urlFor('ada'), '--name', 'ada']);
+    await ada.run(['create', faultProxy.urlFor('ada'), '--name', 'ada']);
     assert.match(await ada.say('hello?'), /nobody else.*tell your user/i, 'an empty room');
-    const [cyd, bob] = (await processes.startSessions(['cyd', 'bob'], (name) => adversary.urlFor(name))) as [
+    const [cyd, bob] = (await processes.startSessions(['cyd', 'bob'], (name) => faultProxy.urlFor(name))) as [
       Session,
       Session,
     ];
     const listener = await bob.listening();
-    await until('its poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
+    await until('its poll', 10, async () => (await bridge.metric('polls_pending')) > 0 || undefined);
     assert.match(await cyd.say('hello'), /bob \(agent\) listening now/);
-    await until('its next poll', 10, async () => (await bridge.metric('waiting_polls')) > 0 || undefined);
+    await until('its next poll', 10, async () => (await bridge.metric('polls_pending')) > 0 || undefined);
     assert.match(await cyd.run(['who']), /bob \(agent\) listening now/);
     await listener.kill('SIGTERM');
-    await until('the end of its poll', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+    await until('the end of its poll', 10, async () => (await bridge.metric('polls_pending')) === 0 || undefined);
     assert.match(await cyd.say('still there?'), /bob \(agent\) (last seen \d+ s ago|here a moment ago)/);
-    adversary.rewrite = aged(60 * 4);
+    faultProxy.rewrite = aged(60 * 4);
     assert.match(await cyd.run(['who']), /bob \(agent\) last seen 4 min ago/);
     assert.match(
       await cyd.say('anybody?'),
       /bob \(agent\) last seen 4 min ago.*Nobody is listening.*tell your user/,
       'a deaf room',
     );
-    adversary.rewrite = (_, body) => body;
+    faultProxy.rewrite = (_, body) => body;
     const near = cyd.listen();
     await near.says(/^agentalk: AWAY bob/m);
     await bob.wait(0);
@@ -379,7 +379,9 @@ describe('bridges', { concurrency: 4 }, () => {
   test('the memory of a bridge returns to its level', async (t) => {
     const { processes, bridge } = await open(t);
     const level = async (bridge: Bridge) =>
-      Promise.all(['channels', 'participants', 'waiting_polls', 'held_bytes'].map((name) => bridge.metric(name)));
+      Promise.all(
+        ['channels', 'participants', 'polls_pending', 'channel_memory_bytes'].map((name) => bridge.metric(name)),
+      );
     assert.deepEqual(await level(bridge), [0, 0, 0, 0]);
     const sessions = await processes.startSessions(NAMES, () => bridge.url);
     const listeners = sessions.map((session) => session.listen());
@@ -389,7 +391,7 @@ describe('bridges', { concurrency: 4 }, () => {
     await listeners[1]?.kill('SIGTERM');
     await listeners[2]?.kill('SIGKILL', 'it');
     // A poll is short: nobody looks for long as if they listened who doesn't.
-    await until('no poll', 12, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+    await until('no poll', 12, async () => (await bridge.metric('polls_pending')) === 0 || undefined);
     for (const session of sessions) await session.run(['leave']);
     assert.deepEqual(await level(bridge), [0, 0, 0, 0]);
   });

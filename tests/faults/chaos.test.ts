@@ -1,6 +1,6 @@
 /** Promise 3 of the design, all faults at once: nothing lost, nothing twice, in order. */
 import { test } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { chaos } from './chaos.ts';
 
 const messages = Number(process.env['AGENTALK_CHAOS_MESSAGES'] ?? 300);
@@ -8,7 +8,7 @@ const messages = Number(process.env['AGENTALK_CHAOS_MESSAGES'] ?? 300);
 const seed = process.env['AGENTALK_CHAOS_SEED'] ?? '261078';
 
 test(`${messages} messages among three, whatever dies (seed ${seed})`, async (t) => {
-  const smallDisk = process.getuid?.() === 0 && need('unshare') === false;
+  const smallDisk = process.getuid?.() === 0 && requirePrograms('unshare') === false;
   const report = await chaos({ messages, seed, share: 0.2, smallDisk, tell: (line) => t.diagnostic(line) });
   t.diagnostic(JSON.stringify(report));
 });

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { calm, storm as networkFaults } from '../lib/fault-proxy.ts';
-import type { Adversary } from '../lib/fault-proxy.ts';
+import { noFaults, randomFaults as networkFaults } from '../lib/fault-proxy.ts';
+import type { FaultProxy } from '../lib/fault-proxy.ts';
 import { Random } from '../lib/random.ts';
 import { Processes, until } from './processes.ts';
 import type { Bridge, Home, Running, Session } from './processes.ts';
@@ -198,9 +198,9 @@ export async function chaos(options: ChaosOptions): Promise<Report> {
   const acts: Record<string, number> = {};
   try {
     const bridge = await processes.bridge();
-    const adversary = await processes.adversary(bridge);
+    const faultProxy = await processes.faultProxy(bridge);
     const homes = options.smallDisk ? { cyd: await smallDisk(processes, 64 + messages / 20, tell) } : {};
-    const cast = await processes.startSessions(NAMES, (name) => adversary.urlFor(name), homes);
+    const cast = await processes.startSessions(NAMES, (name) => faultProxy.urlFor(name), homes);
     const speakers = cast.map((session) => {
       const count = Math.ceil(messages / NAMES.length);
       return new Speaker(session, outgoing(seed, session.name, count));
@@ -212,7 +212,7 @@ export async function chaos(options: ChaosOptions): Promise<Report> {
     writeFileSync(join(speakers[0]?.session.home ?? '', 'report.bin'), file);
 
     const schedule = plan(options, speakers, bridge);
-    adversary.plan = networkFaults(seed, share);
+    faultProxy.plan = networkFaults(seed, share);
     const listening = speakers.map((speaker) => speaker.listen());
     let said = 0;
     const running: Promise<void>[] = [];
@@ -227,8 +227,8 @@ export async function chaos(options: ChaosOptions): Promise<Report> {
     };
     await Promise.all(speakers.map((speaker) => speaker.speak(onSaid)));
     await Promise.all(running);
-    adversary.plan = calm;
-    await settle(speakers, said, (line) => tell(line), begun);
+    faultProxy.plan = noFaults;
+    await waitForDelivery(speakers, said, (line) => tell(line), begun);
     for (const speaker of speakers) {
       await until(`${speaker.session.name}: all printed`, 60, () => speaker.hasShown() || undefined);
       await speaker.end();
@@ -236,13 +236,13 @@ export async function chaos(options: ChaosOptions): Promise<Report> {
     const heard = speakers.map((speaker) => check(speaker, speakers, file));
     await Promise.all(listening);
     const again = speakers.map(checkLines).reduce((a, b) => a + b);
-    await clean(processes, speakers, bridge, adversary);
+    await clean(processes, speakers, bridge, faultProxy);
     await processes.close();
     return {
       said,
       received: heard.reduce((sum, { count }) => sum + count, 0),
       overtaken: heard.reduce((sum, { overtaken }) => sum + overtaken, 0),
-      faults: adversary.counts,
+      faults: faultProxy.counts,
       acts,
       again,
       seconds: Math.round((Date.now() - begun) / 1000),
@@ -332,7 +332,12 @@ function plan(
 }
 
 /** Waits until everybody has everything. */
-async function settle(speakers: readonly Speaker[], said: number, tell: (line: string) => void, begun: number) {
+async function waitForDelivery(
+  speakers: readonly Speaker[],
+  said: number,
+  tell: (line: string) => void,
+  begun: number,
+) {
   const expected = speakers.map((speaker) => outgoingTo(speaker, speakers).length);
   let best = -1;
   let since = Date.now();
@@ -462,19 +467,19 @@ async function clean(
   processes: Processes,
   speakers: readonly Speaker[],
   bridge: Bridge,
-  adversary: Adversary,
+  faultProxy: FaultProxy,
 ): Promise<void> {
   for (const { session } of speakers) {
     await session.run(['wait', '0']);
   }
-  await until('an end of all polls', 10, async () => (await bridge.metric('waiting_polls')) === 0 || undefined);
+  await until('an end of all polls', 10, async () => (await bridge.metric('polls_pending')) === 0 || undefined);
   for (const { session } of speakers) {
     await session.run(['leave']);
     await until(`${session.name}: no temporary file`, 10, () => session.temporary.length === 0 || undefined);
   }
   assert.equal(await bridge.metric('channels'), 0);
-  assert.equal(await bridge.metric('held_bytes'), 0);
-  await adversary.stop();
+  assert.equal(await bridge.metric('channel_memory_bytes'), 0);
+  await faultProxy.stop();
   const isOurs = (line: string) => !/\bsleep 100000|bridge\.js/.test(line);
   await until('an end of all processes', 10, () => processes.leftovers().filter(isOurs).length === 0 || undefined);
 }

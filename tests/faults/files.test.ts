@@ -5,7 +5,7 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { Random } from '../lib/random.ts';
 import { Processes, until } from './processes.ts';
 import type { Session } from './processes.ts';
@@ -17,9 +17,9 @@ async function open(t: TestContext) {
   const processes = new Processes('files');
   t.after(() => processes.close());
   const bridge = await processes.bridge();
-  const adversary = await processes.adversary(bridge);
-  const sessions = await processes.startSessions(['ada', 'bob'], (name) => adversary.urlFor(name));
-  return { processes, bridge, adversary, ada: sessions[0] as Session, bob: sessions[1] as Session };
+  const faultProxy = await processes.faultProxy(bridge);
+  const sessions = await processes.startSessions(['ada', 'bob'], (name) => faultProxy.urlFor(name));
+  return { processes, bridge, faultProxy, ada: sessions[0] as Session, bob: sessions[1] as Session };
 }
 
 /** A file of so many pieces, and a bit more. */
@@ -69,10 +69,10 @@ describe('files', { concurrency: 3 }, () => {
   });
 
   test('a way that breaks while pieces go out and come in: the file arrives whole, and other words before it', async (t) => {
-    const { processes, ada, bob, adversary } = await open(t);
+    const { processes, ada, bob, faultProxy } = await open(t);
     const { path, sum } = makeFile(processes.folder, 6);
     const listener = await bob.listening();
-    adversary.plan = ({ kind, n }) => {
+    faultProxy.plan = ({ kind, n }) => {
       const isBroken = kind === 'blobs' && n % 3 !== 0;
       return isBroken ? (n % 2 === 0 ? { what: 'drop' } : { what: 'cut', part: 0.5 }) : { what: 'pass' };
     };
@@ -89,9 +89,9 @@ describe('files', { concurrency: 3 }, () => {
   });
 
   test('a receiver that is killed while pieces come has the file once, and nothing stays of its pieces', async (t) => {
-    const { processes, ada, bob, adversary } = await open(t);
+    const { processes, ada, bob, faultProxy } = await open(t);
     const { path, sum } = makeFile(processes.folder, 8);
-    adversary.plan = ({ client, kind }) =>
+    faultProxy.plan = ({ client, kind }) =>
       client === 'bob' && kind === 'blobs' ? { what: 'delay', ms: 50 } : { what: 'pass' };
     await ada.run(['send_file', path]);
     for (const ms of [300, 500, 700, 900, 1100, 1300]) {
@@ -120,7 +120,7 @@ describe('files', { concurrency: 3 }, () => {
     assert.match(near.output, /RESUMED/);
   });
 
-  test('progress on a terminal, none elsewhere', { skip: need('script') }, async (t) => {
+  test('progress on a terminal, none elsewhere', { skip: requirePrograms('script') }, async (t) => {
     const { processes, ada } = await open(t);
     const { path } = makeFile(processes.folder, 20);
     const command = `bash '${join(ada.folder, 'agentalk.sh')}' send_file '${path}'`;

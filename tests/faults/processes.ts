@@ -19,7 +19,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Adversary } from '../lib/fault-proxy.ts';
+import { FaultProxy } from '../lib/fault-proxy.ts';
 import type { Plan } from '../lib/fault-proxy.ts';
 import { BASH, installClient } from '../lib/shell.ts';
 
@@ -269,10 +269,10 @@ export class Processes {
     return new Session(this, name, home ?? { path, seen: path, inside: [] });
   }
 
-  async adversary(bridge: Bridge, plan?: Plan): Promise<Adversary> {
-    const adversary = await Adversary.start(bridge.url, plan);
-    this.onClose(() => adversary.stop());
-    return adversary;
+  async faultProxy(bridge: Bridge, plan?: Plan): Promise<FaultProxy> {
+    const faultProxy = await FaultProxy.start(bridge.url, plan);
+    this.onClose(() => faultProxy.stop());
+    return faultProxy;
   }
 
   /** What must be ended before these are. */

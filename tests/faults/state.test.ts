@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { Processes, until } from './processes.ts';
 import type { Home, Session } from './processes.ts';
 import { checkInbox, readLog, readState } from './session-reader.ts';
@@ -238,7 +238,7 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
   test(
     'calls in containers of their own, which do not see each other: each message is printed once',
     {
-      skip: need('unshare') || (process.getuid?.() !== 0 && 'needs root'),
+      skip: requirePrograms('unshare') || (process.getuid?.() !== 0 && 'needs root'),
     },
     async (t) => {
       const { ada, bob } = await open(t);
@@ -257,7 +257,7 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
   test(
     'a call in a container that is slow to print is not taken for one that has ended',
     {
-      skip: need('unshare') || (process.getuid?.() !== 0 && 'needs root'),
+      skip: requirePrograms('unshare') || (process.getuid?.() !== 0 && 'needs root'),
     },
     async (t) => {
       const { ada, bob } = await open(t);
@@ -279,7 +279,7 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
 
   test('a state whose head is gone, or whose commit is cut off, is told as damaged', async (t) => {
     const { processes, ada } = await open(t);
-    for (const spoil of [
+    for (const corrupt of [
       (folder: string) => readdirSync(folder).forEach((name) => name.startsWith('head.') && rmSync(join(folder, name))),
       (folder: string) =>
         readdirSync(folder).forEach((name) => {
@@ -288,9 +288,9 @@ describe('a machine that lacks something', { concurrency: 3 }, () => {
           writeFileSync(join(folder, name), bytes.subarray(0, bytes.length - 20));
         }),
     ]) {
-      const path = join(processes.folder, `spoilt${spoil.length}${Math.random()}`);
+      const path = join(processes.folder, `spoilt${corrupt.length}${Math.random()}`);
       cpSync(ada.home, path, { recursive: true });
-      spoil(join(path, 'agentalk-session-ada', 'state'));
+      corrupt(join(path, 'agentalk-session-ada', 'state'));
       const twin = processes.session('ada', { path, seen: path, inside: [] });
       assert.match(await twin.run(['wait', '0'], '', 1), /is damaged/);
       assert(existsSync(join(path, 'agentalk-session-ada', 'session')));

@@ -61,7 +61,7 @@ interface Options {
  *   comes after them, `fd` is to be its descriptor 3
  */
 export async function startBridge(args: readonly string[] = [], options: Options = {}): Promise<TestBridge> {
-  const flags = ['--port', '0', '--drain-window', '0', ...args];
+  const flags = ['--port', '0', '--drain-delay', '0', ...args];
   const [program = '', ...rest] = [...(options.inside ?? []), process.execPath, options.file ?? BRIDGE, ...flags];
   const stdio = ['pipe' as const, 'pipe' as const, 'pipe' as const, ...(options.fd === undefined ? [] : [options.fd])];
   const child = spawn(program, rest, { env: environment(options.env ?? {}), stdio }) as ChildProcessWithoutNullStreams;

@@ -21,7 +21,7 @@ function browser(): Promise<Browser> {
   return (launched ??= chromium.launch({ executablePath: CHROMIUM, args: FLAGS }));
 }
 
-export class Visitor {
+export class BrowserUser {
   /** What should not have been; empty is good. */
   readonly complaints: string[] = [];
 
@@ -49,20 +49,20 @@ export class Visitor {
   }
 
   /** A new window, blank. */
-  static async at(bridge: string, options: BrowserContextOptions = {}): Promise<Visitor> {
+  static async at(bridge: string, options: BrowserContextOptions = {}): Promise<BrowserUser> {
     const context = await (await browser()).newContext({ reducedMotion: 'reduce', acceptDownloads: true, ...options });
     context.setDefaultTimeout(30_000);
-    return new Visitor(context, await context.newPage(), new URL(bridge).origin);
+    return new BrowserUser(context, await context.newPage(), new URL(bridge).origin);
   }
 
   /** Comes into a room by its link, under a name. */
-  static async join(link: string, name: string, options: BrowserContextOptions = {}): Promise<Visitor> {
-    const visitor = await Visitor.at(link, options);
-    await visitor.page.goto(link);
-    await visitor.page.getByLabel('Your name in the room').fill(name);
-    await visitor.page.getByRole('button', { name: 'Join' }).click();
-    await visitor.page.locator('#state.online').waitFor();
-    return visitor;
+  static async join(link: string, name: string, options: BrowserContextOptions = {}): Promise<BrowserUser> {
+    const user = await BrowserUser.at(link, options);
+    await user.page.goto(link);
+    await user.page.getByLabel('Your name in the room').fill(name);
+    await user.page.getByRole('button', { name: 'Join' }).click();
+    await user.page.locator('#state.online').waitFor();
+    return user;
   }
 
   /** Writes as a person does, to everybody or to one. */
@@ -73,7 +73,7 @@ export class Visitor {
   }
 
   /** Until the transcript has this; gives the entry. */
-  async sees(words: string | RegExp): Promise<string> {
+  async waitForEntry(words: string | RegExp): Promise<string> {
     const item = this.page.locator('#log > li').filter({ hasText: words }).first();
     try {
       await item.waitFor();

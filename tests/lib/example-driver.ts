@@ -34,7 +34,7 @@ export const exampleDriver: Driver = {
   deriveChannelId: crypto.channelId,
   deriveParticipantId: crypto.participantId,
   deriveSessionId: crypto.sessionId,
-  broadcastPassphrase: crypto.roomPassphrase,
+  broadcastPassphrase: crypto.broadcastPassphrase,
   directPassphrase: crypto.directPassphrase,
   filePassphrase: crypto.filePassphrase,
   additionalData: crypto.additionalData,

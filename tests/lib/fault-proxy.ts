@@ -9,7 +9,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { Random } from './random.ts';
 
 /** What becomes of one request. */
-export type Fate =
+export type Fault =
   | { readonly what: 'pass' }
   /** The connection ends before the bridge hears of it. */
   | { readonly what: 'drop' }
@@ -39,13 +39,13 @@ export interface Asked {
   readonly body: Buffer;
 }
 
-export type Plan = (asked: Asked) => Fate;
+export type Plan = (asked: Asked) => Fault;
 
-const PASS: Fate = { what: 'pass' };
-export const calm: Plan = () => PASS;
+const PASS: Fault = { what: 'pass' };
+export const noFaults: Plan = () => PASS;
 
 /** Faults for a share of all requests, each as its seed, client, kind and number have it. */
-export function storm(seed: string | number, share: number): Plan {
+export function randomFaults(seed: string | number, share: number): Plan {
   return ({ client, kind, n }) => {
     const random = new Random(seed, client, kind, n);
     if (!random.isLess(share)) return PASS;
@@ -75,14 +75,14 @@ export interface Answer {
   readonly body: Buffer;
 }
 
-export class Adversary {
+export class FaultProxy {
   plan: Plan;
   /** Which bridge gets the next request of a client; undefined: nobody listens there. */
   target: (client: string) => string | undefined;
   /** May change the path that the bridge is asked for. */
   translate: (asked: Asked) => string = ({ path }) => path;
   /** May answer in the bridge's place, which then hears nothing of it: true if it does. */
-  usurp: (asked: Asked, response: ServerResponse) => boolean = () => false;
+  answerInstead: (asked: Asked, response: ServerResponse) => boolean = () => false;
   /** May change what the bridge answers. */
   rewrite: (asked: Asked, body: Buffer) => Buffer = (_, body) => body;
   /** May change all of it, after that. */
@@ -107,10 +107,10 @@ export class Adversary {
     });
   }
 
-  static async start(target: string, plan: Plan = calm): Promise<Adversary> {
-    const adversary = new Adversary(target, plan);
-    await new Promise<void>((resolve) => adversary.#server.listen(0, '127.0.0.1', resolve));
-    return adversary;
+  static async start(target: string, plan: Plan = noFaults): Promise<FaultProxy> {
+    const faultProxy = new FaultProxy(target, plan);
+    await new Promise<void>((resolve) => faultProxy.#server.listen(0, '127.0.0.1', resolve));
+    return faultProxy;
   }
 
   /** The bridge's address for a client of this name. */
@@ -139,7 +139,7 @@ export class Adversary {
       const fate = this.plan(asked);
       const note = `${fate.what}`;
       this.counts[note] = (this.counts[note] ?? 0) + 1;
-      if (this.usurp(asked, response)) return;
+      if (this.answerInstead(asked, response)) return;
       if (fate.what === 'drop') return void drop();
       if (fate.what === 'refuse') return refuse(response, fate);
       if (fate.what === 'delay') await this.#pause(fate.ms);
@@ -226,12 +226,12 @@ function bodyOf(stream: IncomingMessage): Promise<Buffer> {
   });
 }
 
-function refuse(response: ServerResponse, { status, retryAfter }: Fate & { what: 'refuse' }): void {
+function refuse(response: ServerResponse, { status, retryAfter }: Fault & { what: 'refuse' }): void {
   const later = retryAfter === undefined ? {} : { 'Retry-After': String(retryAfter) };
   response.writeHead(status, { 'Content-Type': 'text/html', ...later }).end('<html><h1>No.</h1></html>');
 }
 
-function send(response: ServerResponse, { status, headers, body }: Answer, fate: Fate, drop: () => void): void {
+function send(response: ServerResponse, { status, headers, body }: Answer, fate: Fault, drop: () => void): void {
   const own = headers.flatMap((name, i) =>
     i % 2 === 0 && !/^(connection|keep-alive|content-length|transfer-encoding)$/i.test(name)
       ? [name, headers[i + 1] ?? '']

@@ -19,7 +19,7 @@ function isThere(command: string): boolean {
  *
  * test('a session in zsh', { skip: need('zsh') }, () => …)
  */
-export function need(...commands: readonly string[]): string | false {
+export function requirePrograms(...commands: readonly string[]): string | false {
   const missing = commands.filter((command) => !isThere(command));
   return missing.length > 0 && `needs ${missing.join(' and ')}, not installed here`;
 }

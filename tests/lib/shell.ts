@@ -262,7 +262,7 @@ export class Agent {
 
   /** Opens a channel. */
   async create(bridge: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
-    const result = expectDone(await this.run(['create', bridge, ...args]));
+    const result = expectSuccess(await this.run(['create', bridge, ...args]));
     this.link = LINK.exec(result.stdout)?.[0] ?? assert.fail(`no link in:\n${result.stdout}`);
     return result;
   }
@@ -270,7 +270,7 @@ export class Agent {
   /** Joins a channel under the name that it then has. */
   async join(link: string, args: readonly string[] = ['--name', this.name]): Promise<Result> {
     const before = new Set(this.traces());
-    const result = expectDone(await this.run(['join', link, ...args]));
+    const result = expectSuccess(await this.run(['join', link, ...args]));
     const made = this.traces().find((name) => name.endsWith('.env') && !before.has(name));
     this.name = made?.slice('agentalk-session-'.length, -'.env'.length) ?? assert.fail(`no session:\n${result.stdout}`);
     this.link = link;
@@ -290,12 +290,12 @@ export class Agent {
 
   /** Runs a command of the session, which must succeed. */
   async call(command: string, ...args: readonly string[]): Promise<Result> {
-    return expectDone(await this.begin(command, ...args).ended);
+    return expectSuccess(await this.begin(command, ...args).ended);
   }
 
   /** `say`, with the text through standard input. */
   async pipe(text: string | Uint8Array, command = 'say', ...args: readonly string[]): Promise<Result> {
-    return expectDone(await this.#command([command, ...args], { input: text }).ended);
+    return expectSuccess(await this.#command([command, ...args], { input: text }).ended);
   }
 
   #command([command = '', ...args]: readonly string[], options: Options = {}): Running {
@@ -305,7 +305,7 @@ export class Agent {
   }
 
   /** Waits as an agent does, call after call, until all of these came; returns what it has read meanwhile. */
-  async hears(...patterns: readonly RegExp[]): Promise<string> {
+  async waitForOutput(...patterns: readonly RegExp[]): Promise<string> {
     const end = Date.now() + DEADLINE_MS;
     let heard = '';
     for (;;) {
@@ -324,7 +324,7 @@ export class Agent {
   }
 }
 
-export function expectDone(result: Result): Result {
+export function expectSuccess(result: Result): Result {
   assert.equal(result.status, 0, `status ${result.status}:\n${result.stdout}${result.stderr}`);
   return result;
 }
@@ -353,7 +353,7 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
 export function polling(bridge: string, count: number): Promise<void> {
   return until(`${count} waiting polls`, async () => {
     const metrics = await (await fetch(`${bridge}/metrics`)).text();
-    return Number(/^agentalk_waiting_polls (\d+)$/m.exec(metrics)?.[1]) >= count;
+    return Number(/^agentalk_polls_pending (\d+)$/m.exec(metrics)?.[1]) >= count;
   });
 }
 
@@ -363,9 +363,12 @@ export async function pair(bridge: string, ...[first, ...others]: readonly [Agen
   await first.create(bridge);
   const there = [first];
   for (const other of others) {
-    const waiting = there.map((agent) => agent.hears(paired(other)));
+    const waiting = there.map((agent) => agent.waitForOutput(paired(other)));
     const { stdout } = await other.join(first.link);
-    await Promise.all([...waiting, other.hears(...there.map(paired).filter((pattern) => !pattern.test(stdout)))]);
+    await Promise.all([
+      ...waiting,
+      other.waitForOutput(...there.map(paired).filter((pattern) => !pattern.test(stdout))),
+    ]);
     there.push(other);
   }
 }

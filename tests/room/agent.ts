@@ -93,7 +93,7 @@ export class Agent extends Client {
   /** Presents another card than its own: the sid is that of the card. */
   useCard(card: OwnSession['card']): this {
     const aad = additionalData(this.channel, this.id, '*', 'card');
-    const sealedCard = seal(this.roomKey, aad, buildFrame(card));
+    const sealedCard = seal(this.broadcastKey, aad, buildFrame(card));
     return this.useSession({ card, sid: sessionId(this.k, card), sealedCard });
   }
 

@@ -4,48 +4,48 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Visitor } from '../lib/browser.ts';
+import { BrowserUser } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, bridge, done, joiner, opener, skip } from './fixture.ts';
-import { LyingBridge } from './lying-bridge.ts';
+import { TamperingBridge } from './tampering-bridge.ts';
 
 /** An agent `laptop`, a member `mallory` whom the bridge helps, and a person behind that bridge; all PAIRED. */
 async function conspiracy() {
-  const lying = await LyingBridge.start();
+  const tampering = await TamperingBridge.start();
   const laptop = await opener('laptop');
   const mallory = await joiner(laptop.link, 'mallory');
-  const ada = await Visitor.join(laptop.link.replace(bridge.url, lying.url), 'ada');
+  const ada = await BrowserUser.join(laptop.link.replace(bridge.url, tampering.url), 'ada');
   await Promise.all([laptop.paired('ada'), mallory.paired('ada')]);
-  await ada.sees('PAIRED with laptop');
-  await ada.sees('PAIRED with mallory');
+  await ada.waitForEntry('PAIRED with laptop');
+  await ada.waitForEntry('PAIRED with mallory');
   /** Delivers the next message of mallory with these fields changed. */
   const deliverNextAs = (changes: { from?: string; to?: string }) => {
-    lying.changeEvent = (event) => {
+    tampering.changeEvent = (event) => {
       if (event.type !== 'message' || event.from !== mallory.id) return event;
-      lying.changeEvent = (other) => other;
+      tampering.changeEvent = (other) => other;
       return { ...event, ...changes };
     };
   };
   const end = async () => {
     await done(ada);
-    await lying.stop();
+    await tampering.stop();
   };
-  return { lying, laptop, mallory, ada, deliverNextAs, end };
+  return { tampering, laptop, mallory, ada, deliverNextAs, end };
 }
 
-const transcript = (ada: Visitor) => ada.page.locator('#log').innerText();
-const bodies = (ada: Visitor) => ada.page.locator('#log .said .body').allInnerTexts();
-const fastForward = (ada: Visitor, ms: number) => ada.page.clock.fastForward(ms);
+const transcript = (ada: BrowserUser) => ada.page.locator('#log').innerText();
+const bodies = (ada: BrowserUser) => ada.page.locator('#log .said .body').allInnerTexts();
+const fastForward = (ada: BrowserUser, ms: number) => ada.page.clock.fastForward(ms);
 
 /** A person whose clock the test can move. */
-async function joinWithClock(link: string, name: string): Promise<Visitor> {
-  const visitor = await Visitor.at(link);
-  await visitor.page.clock.install();
-  await visitor.page.goto(link);
-  await visitor.page.getByLabel('Your name in the room').fill(name);
-  await visitor.page.getByRole('button', { name: 'Join' }).click();
-  await visitor.page.locator('#state.online').waitFor();
-  return visitor;
+async function joinWithClock(link: string, name: string): Promise<BrowserUser> {
+  const user = await BrowserUser.at(link);
+  await user.page.clock.install();
+  await user.page.goto(link);
+  await user.page.getByLabel('Your name in the room').fill(name);
+  await user.page.getByRole('button', { name: 'Join' }).click();
+  await user.page.locator('#state.online').waitFor();
+  return user;
 }
 
 // ---- who speaks ----
@@ -54,10 +54,10 @@ test('a member whom the bridge helps speaks in nobody else’s name to all', { s
   const { laptop, mallory, ada, deliverNextAs, end } = await conspiracy();
   deliverNextAs({ from: laptop.id });
   await mallory.say('I am laptop');
-  assert.match(await ada.sees('TAMPERED'), /under the name of laptop is not genuine and not shown/);
+  assert.match(await ada.waitForEntry('TAMPERED'), /under the name of laptop is not genuine and not shown/);
   // The real next message comes, under its number.
   await laptop.say('the real first word');
-  assert.match(await ada.sees('the real first word'), /^laptop/);
+  assert.match(await ada.waitForEntry('the real first word'), /^laptop/);
   assert.doesNotMatch(await transcript(ada), /I am laptop/);
   await end();
 });
@@ -74,7 +74,7 @@ test('a signature over another session’s id is not its own', { skip }, async (
   mallory.session = session;
   deliverNextAs({ from: laptop.id });
   await mallory.postSealed(undefined, sealed);
-  assert.match(await ada.sees('TAMPERED'), /under the name of laptop.*bad-signature/);
+  assert.match(await ada.waitForEntry('TAMPERED'), /under the name of laptop.*bad-signature/);
   assert.doesNotMatch(await transcript(ada), /signed for laptop/);
   await end();
 });
@@ -87,12 +87,12 @@ test(
     const person = mallory.peer('ada');
     deliverNextAs({ from: laptop.id });
     await mallory.direct('ada', 'secretly from laptop');
-    await ada.sees('1 message under the name of laptop could not be read');
+    await ada.waitForEntry('1 message under the name of laptop could not be read');
     deliverNextAs({ from: laptop.id });
     await mallory.sendFrame(person, mallory.controlHeaders('bye', person));
-    await ada.sees('2 messages under the name of laptop could not be read');
+    await ada.waitForEntry('2 messages under the name of laptop could not be read');
     await laptop.say('still here');
-    await ada.sees('still here');
+    await ada.waitForEntry('still here');
     assert.doesNotMatch(await transcript(ada), /secretly|laptop left/);
     await end();
   },
@@ -102,14 +102,14 @@ test('a direct message is not a broadcast, nor for somebody else, nor the other 
   const { laptop, mallory, ada, deliverNextAs, end } = await conspiracy();
   deliverNextAs({ to: '*' });
   await mallory.direct('ada', 'made public');
-  await ada.sees('under the name of mallory is not genuine and not shown (auth-failed)');
+  await ada.waitForEntry('under the name of mallory is not genuine and not shown (auth-failed)');
   deliverNextAs({ to: laptop.id });
   await mallory.say('for laptop');
-  await ada.sees('The bridge delivered a message that is for somebody else');
+  await ada.waitForEntry('The bridge delivered a message that is for somebody else');
   const { id } = mallory.peer('ada');
   deliverNextAs({ to: id });
   await mallory.say('made private');
-  await ada.sees('under the name of mallory could not be read');
+  await ada.waitForEntry('under the name of mallory could not be read');
   assert.doesNotMatch(await transcript(ada), /made public|for laptop|made private/);
   await end();
 });
@@ -118,26 +118,28 @@ test('what comes under one’s own id is rejected', { skip }, async () => {
   const { mallory, ada, deliverNextAs, end } = await conspiracy();
   deliverNextAs({ from: mallory.peer('ada').id });
   await mallory.say('I am you');
-  await ada.sees('The bridge delivered something under your own id');
+  await ada.waitForEntry('The bridge delivered something under your own id');
   assert.doesNotMatch(await transcript(ada), /I am you/);
   await end();
 });
 
 test('a card with another session’s key shares nothing with it', { skip }, async () => {
-  const { lying, laptop, mallory, ada, end } = await conspiracy();
+  const { tampering, laptop, mallory, ada, end } = await conspiracy();
   await laptop.direct('ada', 'a secret of laptop');
-  await ada.sees('a secret of laptop');
-  const stolen = lying.events.findLast(({ type, from, to }) => type === 'message' && from === laptop.id && to !== '*');
+  await ada.waitForEntry('a secret of laptop');
+  const stolen = tampering.events.findLast(
+    ({ type, from, to }) => type === 'message' && from === laptop.id && to !== '*',
+  );
   // Its own name and signature key, laptop's encryption key.
   const other = new Agent(bridge.url, laptop.k, undefined, { name: 'thief' });
   other.useCard({ ...other.session.card, pub: laptop.session.card.pub });
   await other.enter();
-  await ada.sees('thief has joined');
+  await ada.waitForEntry('thief has joined');
   // The stolen message, delivered as if it came from thief.
-  lying.changeEvent = (event) =>
+  tampering.changeEvent = (event) =>
     event.from === mallory.id && stolen ? { ...stolen, index: event.index, from: other.id } : event;
   await mallory.say('fodder');
-  await ada.sees('under the name of thief could not be read');
+  await ada.waitForEntry('under the name of thief could not be read');
   assert.equal((await transcript(ada)).split('a secret of laptop').length, 2);
   assert.equal(await ada.page.getByText('PAIRED with thief').count(), 0);
   await end();
@@ -146,16 +148,16 @@ test('a card with another session’s key shares nothing with it', { skip }, asy
 test('a card in a name that is known is another session, which is announced and not PAIRED', { skip }, async () => {
   const { laptop, ada } = await agentAndPerson();
   await laptop.say('from the real one');
-  await ada.sees('from the real one');
+  await ada.waitForEntry('from the real one');
   await laptop.leave();
-  await ada.sees('laptop left');
+  await ada.waitForEntry('laptop left');
   // A member with the old session's encryption key in its card, which it can't use, and a signature key of its own.
   const forger = new Agent(bridge.url, laptop.k, undefined, { name: 'laptop' });
   forger.useCard({ ...forger.session.card, pub: laptop.session.card.pub });
   await forger.enter();
-  await ada.sees('NEW laptop~2: another session under this name');
+  await ada.waitForEntry('NEW laptop~2: another session under this name');
   await forger.say('trust me');
-  const words = await ada.sees('trust me');
+  const words = await ada.waitForEntry('trust me');
   assert.match(words, /^laptop~2\n/);
   assert.match(words, /not PAIRED/);
   assert.equal(await ada.page.getByText('PAIRED with laptop~2').count(), 0);
@@ -178,7 +180,7 @@ test('keys in another form than the one are rejected', { skip }, async () => {
     const agent = new Agent(bridge.url, laptop.k, undefined, { name });
     await agent.useCard({ ...agent.session.card, pub: key }).enter();
   }
-  await ada.sees(/with a card that is not valid \(bad-key\) \(4 times\)/);
+  await ada.waitForEntry(/with a card that is not valid \(bad-key\) \(4 times\)/);
   assert.equal(await ada.page.locator('#people li').count(), 2);
   await done(ada);
 });
@@ -189,22 +191,22 @@ test('two messages under one number: the first is shown, the second is TAMPERED'
   const { laptop: mallory, ada } = await agentAndPerson();
   const person = mallory.peer('ada');
   await mallory.sendFrame(undefined, mallory.honestHeaders('text', 1), 'broadcast, first');
-  await ada.sees('broadcast, first');
+  await ada.waitForEntry('broadcast, first');
   await mallory.sendFrame(undefined, mallory.honestHeaders('text', 1), 'broadcast, second');
-  await ada.sees(/TAMPERED: something under the name of laptop .*\(sequence-reused\)/);
+  await ada.waitForEntry(/TAMPERED: something under the name of laptop .*\(sequence-reused\)/);
   await mallory.sendFrame(person, mallory.honestHeaders('text', 1, person), 'direct, first');
-  await ada.sees('direct, first');
+  await ada.waitForEntry('direct, first');
   await mallory.sendFrame(person, mallory.honestHeaders('text', 1, person), 'direct, second');
-  await ada.sees('(sequence-reused) (2 times)');
+  await ada.waitForEntry('(sequence-reused) (2 times)');
   // The same message under another signature is no other message.
   const headers = mallory.honestHeaders('text', 2);
   await mallory.sendFrame(undefined, headers, 'signed twice');
   await mallory.sendFrame(undefined, headers, 'signed twice');
   mallory.session.sealedBroadcasts = 2;
   await mallory.say('the end');
-  await ada.sees('the end');
+  await ada.waitForEntry('the end');
   assert.deepEqual(await bodies(ada), ['broadcast, first', 'direct, first', 'signed twice', 'the end']);
-  await ada.sees('(sequence-reused) (2 times)');
+  await ada.waitForEntry('(sequence-reused) (2 times)');
   await done(ada);
 });
 
@@ -219,7 +221,7 @@ test('numbers as large as they get stop nothing', { skip }, async () => {
   const server = await joiner(mallory.link, 'server');
   await server.paired('ada');
   await server.say('others are heard');
-  await ada.sees('others are heard');
+  await ada.waitForEntry('others are heard');
   await ada.say('and I speak');
   await server.reads('and I speak');
   await done(ada);
@@ -249,8 +251,8 @@ test('malformed messages take their number and are counted; without one they are
   person.sealedDirects = 2;
   await mallory.say('after all that');
   await mallory.direct('ada', 'and alone');
-  await ada.sees('after all that');
-  await ada.sees('and alone');
+  await ada.waitForEntry('after all that');
+  await ada.waitForEntry('and alone');
   const words = await transcript(ada);
   assert.doesNotMatch(words, /not to be shown|laptop left|MISSED/);
   assert.match(words, /malformed/);
@@ -258,17 +260,17 @@ test('malformed messages take their number and are counted; without one they are
 });
 
 test('a message that the bridge refuses once keeps its number and its bytes', { skip }, async () => {
-  const lying = await LyingBridge.start();
-  const { laptop, ada } = await agentAndPerson(lying.url);
+  const tampering = await TamperingBridge.start();
+  const { laptop, ada } = await agentAndPerson(tampering.url);
   const posted: string[] = [];
   ada.page.on('request', (request) => {
     if (request.url().includes('/send')) posted.push(request.postData() ?? '');
   });
   let refused = 0;
-  lying.refuse = (kind) =>
+  tampering.refuse = (kind) =>
     kind === 'send' && refused++ < 1 ? { status: 400, code: 'bad_request', message: 'evil words' } : undefined;
   await ada.say('say it once');
-  await ada.sees('The bridge refuses your message (bad_request)');
+  await ada.waitForEntry('The bridge refuses your message (bad_request)');
   await ada.say('and this after it');
   await ada.page.evaluate(() => window.dispatchEvent(new Event('online')));
   await laptop.reads('and this after it');
@@ -279,7 +281,7 @@ test('a message that the bridge refuses once keeps its number and its bytes', { 
   assert.deepEqual([broadcasts.length, ciphertexts.size], [3, 2]);
   assert.doesNotMatch(await transcript(ada), /evil/);
   await done(ada);
-  await lying.stop();
+  await tampering.stop();
 });
 
 // ---- what is withheld, delayed or repeated ----
@@ -288,12 +290,12 @@ test(
   'first words after joining that the bridge withholds are MISSED, and late ones are shown once, as late',
   { skip },
   async () => {
-    const lying = await LyingBridge.start();
+    const tampering = await TamperingBridge.start();
     const laptop = await opener('laptop');
-    const ada = await joinWithClock(laptop.link.replace(bridge.url, lying.url), 'ada');
-    await ada.sees('PAIRED with laptop');
-    let withheld: Parameters<LyingBridge['changeEvent']>[0] | undefined;
-    lying.changeEvent = (event) => {
+    const ada = await joinWithClock(laptop.link.replace(bridge.url, tampering.url), 'ada');
+    await ada.waitForEntry('PAIRED with laptop');
+    let withheld: Parameters<TamperingBridge['changeEvent']>[0] | undefined;
+    tampering.changeEvent = (event) => {
       if (withheld || event.type !== 'message' || event.to !== '*') return event;
       withheld = event;
       return undefined;
@@ -307,18 +309,18 @@ test(
     await ada.page.waitForTimeout(1000);
     await fastForward(ada, 61_000);
     await laptop.say('the third words');
-    await ada.sees('MISSED: 1 message of laptop did not arrive');
-    await ada.sees('the third words');
+    await ada.waitForEntry('MISSED: 1 message of laptop did not arrive');
+    await ada.waitForEntry('the third words');
     // Now it comes after all, twice.
     for (let again = 0; again < 2; again++) {
-      lying.changeEvent = (event) => (event.to === '*' && withheld ? { ...withheld, index: event.index } : event);
+      tampering.changeEvent = (event) => (event.to === '*' && withheld ? { ...withheld, index: event.index } : event);
       await laptop.say(`fodder ${again}`);
-      assert.match(await ada.sees('the first words'), /late/);
+      assert.match(await ada.waitForEntry('the first words'), /late/);
     }
-    lying.changeEvent = (event) => event;
+    tampering.changeEvent = (event) => event;
     assert.deepEqual(await bodies(ada), ['the second words', 'the third words', 'the first words']);
     await done(ada);
-    await lying.stop();
+    await tampering.stop();
   },
 );
 
@@ -326,18 +328,18 @@ test('a message says what its writer had not read of what stands above it', { sk
   const { laptop, ada } = await agentAndPerson();
   const server = await joiner(laptop.link, 'server');
   await server.paired('ada');
-  await ada.sees('PAIRED with server');
+  await ada.waitForEntry('PAIRED with server');
   await server.stop();
   await laptop.say('Shall I delete the branch?');
-  await ada.sees('Shall I delete the branch?');
+  await ada.waitForEntry('Shall I delete the branch?');
   await ada.say('No!');
   await laptop.reads('No!');
   // The answer to something else, which the bridge could place here.
   await server.say('Yes, go ahead.');
-  const answer = await ada.sees('Yes, go ahead.');
+  const answer = await ada.waitForEntry('Yes, go ahead.');
   assert.match(answer, /had not read 1 by laptop, 1 by you/);
   await laptop.say('I heard no.');
-  assert.doesNotMatch(await ada.sees('I heard no.'), /had not read .*you/);
+  assert.doesNotMatch(await ada.waitForEntry('I heard no.'), /had not read .*you/);
   await done(ada);
 });
 
@@ -345,11 +347,11 @@ test('who has read what is not here, and somebody who is hidden, is said', { ski
   const { laptop: mallory, ada } = await agentAndPerson();
   const server = await joiner(mallory.link, 'server');
   await server.paired('ada');
-  await ada.sees('PAIRED with server');
+  await ada.waitForEntry('PAIRED with server');
   const send = async (seq: number, seen: string, text: string) => {
     await mallory.sendFrame(undefined, { ...mallory.honestHeaders('text', seq), seen }, text);
     mallory.session.sealedBroadcasts = seq;
-    return ada.sees(text);
+    return ada.waitForEntry(text);
   };
   const sid = server.session.sid.slice(0, 16);
   assert.match(await send(1, `${sid} 7 0`, 'one'), /has read something by server that is not here/);
@@ -360,75 +362,75 @@ test('who has read what is not here, and somebody who is hidden, is said', { ski
 });
 
 test('words of a session that is gone are not news to a newcomer', { skip }, async () => {
-  const lying = await LyingBridge.start();
+  const tampering = await TamperingBridge.start();
   const yesterday = () => Date.now() - 86_400_000;
   const old = await Agent.create(bridge.url, { name: 'old', now: yesterday });
   await old.say('yesterday’s order: deploy');
   const laptop = await joiner(old.link, 'laptop');
   await laptop.reads('yesterday’s order: deploy');
   await old.leave();
-  const ada = await Visitor.join(laptop.link.replace(bridge.url, lying.url), 'ada');
-  await ada.sees('PAIRED with laptop');
-  const words = await ada.sees('yesterday’s order: deploy');
+  const ada = await BrowserUser.join(laptop.link.replace(bridge.url, tampering.url), 'ada');
+  await ada.waitForEntry('PAIRED with laptop');
+  const words = await ada.waitForEntry('yesterday’s order: deploy');
   assert.match(words, /before you came/);
   assert.match(words, /written \d+ \w+ \d{4}, \d\d:\d\d by its clock/);
   assert.equal(await ada.page.getByText('PAIRED with old').count(), 0);
   await done(ada);
-  await lying.stop();
+  await tampering.stop();
 });
 
 test(
   'words of a session that is gone, delivered as if they were new, are not PAIRED and have their date',
   { skip },
   async () => {
-    const lying = await LyingBridge.start();
+    const tampering = await TamperingBridge.start();
     const yesterday = () => Date.now() - 86_400_000;
     const old = await Agent.create(bridge.url, { name: 'old', now: yesterday });
     await old.say('yesterday’s order: deploy');
     const laptop = await joiner(old.link, 'laptop');
     await laptop.reads('yesterday’s order: deploy');
     // The bridge hides history at first, and replays it behind the joining.
-    const history: Parameters<LyingBridge['changeEvent']>[0][] = [];
-    lying.changeEvent = (event) => {
+    const history: Parameters<TamperingBridge['changeEvent']>[0][] = [];
+    tampering.changeEvent = (event) => {
       if (event.from !== old.id) return event;
       history.push(event);
       return undefined;
     };
-    lying.changeResponse = (kind, fields) => {
+    tampering.changeResponse = (kind, fields) => {
       if (kind === 'join') {
         const participants = fields['participants'] as { participant_id: string }[];
         fields['participants'] = participants.filter((each) => each.participant_id !== old.id);
       }
       return fields;
     };
-    const ada = await Visitor.join(laptop.link.replace(bridge.url, lying.url), 'ada');
-    await ada.sees('PAIRED with laptop');
+    const ada = await BrowserUser.join(laptop.link.replace(bridge.url, tampering.url), 'ada');
+    await ada.waitForEntry('PAIRED with laptop');
     const message = history.find(({ type }) => type === 'message');
     assert.ok(message);
-    lying.changeEvent = (event) => (event.to === '*' ? { ...message, index: event.index } : event);
+    tampering.changeEvent = (event) => (event.to === '*' ? { ...message, index: event.index } : event);
     await laptop.say('fodder');
-    const words = await ada.sees('yesterday’s order: deploy');
+    const words = await ada.waitForEntry('yesterday’s order: deploy');
     assert.match(words, /not PAIRED/);
     assert.match(words, /written \d+ \w+ \d{4}/);
     await old.leave();
     await done(ada);
-    await lying.stop();
+    await tampering.stop();
   },
 );
 
 test('a replay of everything shows nothing twice', { skip }, async () => {
-  const { lying, laptop, mallory, ada, end } = await conspiracy();
+  const { tampering, laptop, mallory, ada, end } = await conspiracy();
   await laptop.say('only once');
   await laptop.direct('ada', 'once, alone');
-  await ada.sees('only once');
-  await ada.sees('once, alone');
-  for (const old of [...lying.events]) {
-    lying.changeEvent = (event) => (event.from === mallory.id ? { ...old, index: event.index } : event);
+  await ada.waitForEntry('only once');
+  await ada.waitForEntry('once, alone');
+  for (const old of [...tampering.events]) {
+    tampering.changeEvent = (event) => (event.from === mallory.id ? { ...old, index: event.index } : event);
     await mallory.say('fodder');
   }
-  lying.changeEvent = (event) => event;
+  tampering.changeEvent = (event) => event;
   await laptop.say('the end');
-  await ada.sees('the end');
+  await ada.waitForEntry('the end');
   const shown = await bodies(ada);
   assert.deepEqual(
     shown.filter((text) => text.startsWith('o')),
@@ -439,11 +441,11 @@ test('a replay of everything shows nothing twice', { skip }, async () => {
 });
 
 test('without an end many changed messages are one line that counts', { skip }, async () => {
-  const { lying, laptop, ada, end } = await conspiracy();
-  lying.changeEvent = (event) =>
+  const { tampering, laptop, ada, end } = await conspiracy();
+  tampering.changeEvent = (event) =>
     event.tag === undefined ? event : { ...event, tag: (event.tag.startsWith('0') ? '1' : '0') + event.tag.slice(1) };
   for (let i = 0; i < 120; i++) await laptop.sendFrame(undefined, laptop.honestHeaders('text', i + 1), 'changed');
-  await ada.sees(/auth-failed\) \(120 times\)/);
+  await ada.waitForEntry(/auth-failed\) \(120 times\)/);
   assert.equal(await ada.page.locator('#log > li', { hasText: 'TAMPERED' }).count(), 1);
   await end();
 });
@@ -451,8 +453,8 @@ test('without an end many changed messages are one line that counts', { skip }, 
 // ---- the bridge's own words ----
 
 test('no word of the bridge is ever shown', { skip }, async () => {
-  const lying = await LyingBridge.start();
-  const { laptop, ada } = await agentAndPerson(lying.url);
+  const tampering = await TamperingBridge.start();
+  const { laptop, ada } = await agentAndPerson(tampering.url);
   const evil = 'evil <b>words</b> \u202e';
   for (const [status, code] of [
     [429, 'evil_code'],
@@ -461,15 +463,15 @@ test('no word of the bridge is ever shown', { skip }, async () => {
     [418, 'evil <img src=x onerror=alert(1)>'],
     [403, 'not_invited'],
   ] as const) {
-    lying.refuse = (kind) => (kind === 'poll' ? { status, code, message: evil } : undefined);
+    tampering.refuse = (kind) => (kind === 'poll' ? { status, code, message: evil } : undefined);
     await laptop.say(`fodder ${status}`);
     await ada.page.locator('#state.offline').waitFor();
     assert.doesNotMatch(await ada.page.evaluate(() => document.documentElement.textContent ?? ''), /evil/);
-    lying.refuse = () => undefined;
+    tampering.refuse = () => undefined;
     await ada.page.evaluate(() => window.dispatchEvent(new Event('online')));
     await ada.page.locator('#state.online').waitFor();
   }
-  lying.changeResponse = (kind, fields) =>
+  tampering.changeResponse = (kind, fields) =>
     kind === 'poll'
       ? {
           ...fields,
@@ -479,15 +481,15 @@ test('no word of the bridge is ever shown', { skip }, async () => {
         }
       : fields;
   await laptop.leave();
-  await ada.sees('laptop left');
+  await ada.waitForEntry('laptop left');
   assert.doesNotMatch(await ada.page.evaluate(() => document.documentElement.textContent ?? ''), /evil/);
   await done(ada);
-  await lying.stop();
+  await tampering.stop();
 });
 
 test('responses that no bridge gives are no responses', { skip }, async () => {
-  const lying = await LyingBridge.start();
-  const { laptop, ada } = await agentAndPerson(lying.url);
+  const tampering = await TamperingBridge.start();
+  const { laptop, ada } = await agentAndPerson(tampering.url);
   const event = { index: 1e6, type: 'message', from: laptop.id, to: '*', nonce: '', ciphertext: '', tag: '' };
   const nonsense: ((fields: Record<string, unknown>) => Record<string, unknown>)[] = [
     () => ({}),
@@ -504,24 +506,24 @@ test('responses that no bridge gives are no responses', { skip }, async () => {
   ];
   for (const [i, change] of nonsense.entries()) {
     let isChanged = false;
-    lying.changeResponse = (kind, fields) => {
+    tampering.changeResponse = (kind, fields) => {
       if (kind !== 'poll' || isChanged) return fields;
       isChanged = true;
       return change(fields);
     };
     await laptop.say(`word ${i}`);
-    await ada.sees(`word ${i}`);
+    await ada.waitForEntry(`word ${i}`);
     assert.ok(isChanged);
   }
   assert.equal(await ada.page.getByText(/TAMPERED|MISSED|could not be read/).count(), 0);
   await done(ada);
-  await lying.stop();
+  await tampering.stop();
 });
 
 test('joins and leaves without an end fill neither the transcript nor the list', { skip }, async () => {
-  const { lying, laptop, mallory, ada, end } = await conspiracy();
+  const { tampering, laptop, mallory, ada, end } = await conspiracy();
   let isGone = false;
-  lying.changeEvent = (event) => {
+  tampering.changeEvent = (event) => {
     if (event.from !== mallory.id) return event;
     isGone = !isGone;
     const card = mallory.session.sealedCard;
@@ -530,10 +532,10 @@ test('joins and leaves without an end fill neither the transcript nor the list',
       : { index: event.index, type: 'join', from: laptop.id, card: laptop.session.sealedCard ?? card };
   };
   for (let i = 0; i < 200; i++) await mallory.say('fodder');
-  lying.changeEvent = (event) => event;
+  tampering.changeEvent = (event) => event;
   await laptop.say('I never left');
-  await ada.sees('I never left');
-  await ada.sees('Presence changes too often to list here');
+  await ada.waitForEntry('I never left');
+  await ada.waitForEntry('Presence changes too often to list here');
   assert.ok((await ada.page.locator('#log > li').count()) < 80);
   await end();
 });
@@ -545,9 +547,9 @@ test('more than 100 new sessions in an hour are refused, and that is said', { sk
     Object.assign(agent.bridge.place, { token: 'ab'.repeat(32) });
     await agent.enter();
   }
-  await ada.sees(/More than 100 new sessions within an hour: \d+ further ones? ignored/);
+  await ada.waitForEntry(/More than 100 new sessions within an hour: \d+ further ones? ignored/);
   await laptop.say('still heard');
-  await ada.sees('still heard');
+  await ada.waitForEntry('still heard');
   await done(ada);
 });
 
@@ -567,32 +569,32 @@ test('syncs without an end are answered once in ten seconds', { skip }, async ()
 });
 
 test('a bye is for good: the same session does not come back', { skip }, async () => {
-  const { lying, laptop, mallory, ada, end } = await conspiracy();
+  const { tampering, laptop, mallory, ada, end } = await conspiracy();
   const card = laptop.session.sealedCard;
   const { id } = laptop;
   await laptop.leave();
-  await ada.sees('laptop left');
-  lying.changeEvent = (event) =>
+  await ada.waitForEntry('laptop left');
+  tampering.changeEvent = (event) =>
     event.from === mallory.id ? { index: event.index, type: 'join', from: id, card } : event;
   await mallory.say('fodder');
-  lying.changeEvent = (event) => event;
+  tampering.changeEvent = (event) => event;
   const server = await joiner(mallory.link, 'server');
   await server.say('the end');
-  await ada.sees('the end');
+  await ada.waitForEntry('the end');
   assert.equal((await transcript(ada)).split('laptop has joined').length, 2);
   assert.match(await ada.page.locator('#people li', { hasText: 'laptop' }).innerText(), /left/);
   await end();
 });
 
 test('the bridge’s word that somebody left is told as such, and it goes on being heard', { skip }, async () => {
-  const { lying, laptop, mallory, ada, end } = await conspiracy();
-  lying.changeEvent = (event) =>
+  const { tampering, laptop, mallory, ada, end } = await conspiracy();
+  tampering.changeEvent = (event) =>
     event.from === mallory.id ? { index: event.index, type: 'leave', from: laptop.id, reason: 'left' } : event;
   await mallory.say('fodder');
-  await ada.sees('The bridge says that laptop left');
-  lying.changeEvent = (event) => event;
+  await ada.waitForEntry('The bridge says that laptop left');
+  tampering.changeEvent = (event) => event;
   await laptop.say('I am here');
-  await ada.sees('I am here');
+  await ada.waitForEntry('I am here');
   await ada.page
     .locator('#people li.listening, #people li', { hasText: 'laptop' })
     .filter({ hasNotText: 'left' })
@@ -630,22 +632,22 @@ test('an older snapshot of a tab notices that it is one, says so, and begins a n
   await ada.say('after the snapshot');
   await laptop.reads('after the snapshot');
   await laptop.say('an answer');
-  await ada.sees('an answer');
+  await ada.waitForEntry('an answer');
   await ada.page.close();
-  const again = await Visitor.at(bridge.url);
+  const again = await BrowserUser.at(bridge.url);
   await again.page.addInitScript((all: Record<string, string>) => {
     if (window.name === '') for (const [name, value] of Object.entries(all)) sessionStorage.setItem(name, value);
     window.name = 'restored';
   }, stored);
   await again.page.goto(laptop.link);
-  await again.sees('This session exists twice');
+  await again.waitForEntry('This session exists twice');
   await laptop.paired('ada~2');
   await again.say('from the new session');
   await laptop.reads('from the new session');
   assert.deepEqual(laptop.texts('ada'), ['before the snapshot', 'after the snapshot']);
   assert.deepEqual(laptop.texts('ada~2'), ['from the new session']);
   assert.equal(laptop.find('tampered'), undefined);
-  await again.sees('before the snapshot');
+  await again.waitForEntry('before the snapshot');
   await done(again);
 });
 
@@ -661,7 +663,7 @@ test(
       await mallory.sendFrame(person, { ...mallory.controlHeaders('ack', person), received: '99 99 0' });
     };
     await lie('ada');
-    await ada.sees('This session exists twice');
+    await ada.waitForEntry('This session exists twice');
     await mallory.paired('ada~2');
     await ada.say('two');
     await mallory.reads('two');

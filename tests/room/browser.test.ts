@@ -1,8 +1,8 @@
 /** What browsers and networks do to a room: blocked storage, full storage, proxies that give up, sleep. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Adversary } from '../lib/fault-proxy.ts';
-import { Visitor } from '../lib/browser.ts';
+import { FaultProxy } from '../lib/fault-proxy.ts';
+import { BrowserUser } from '../lib/browser.ts';
 import { agentAndPerson, bridge, done, opener, skip } from './fixture.ts';
 
 /** As with all cookies blocked: each kind of storage throws when it is looked at. */
@@ -19,16 +19,16 @@ function blockStorage(): void {
 
 test('without any storage the room works, and says what that means', { skip }, async () => {
   const laptop = await opener('laptop');
-  const ada = await Visitor.at(bridge.url);
+  const ada = await BrowserUser.at(bridge.url);
   await ada.page.addInitScript(blockStorage);
   await ada.page.goto(laptop.link);
   await ada.page.getByText('This browser stores nothing for this page').waitFor();
   await ada.page.getByLabel('Your name in the room').fill('ada');
   await ada.page.getByRole('button', { name: 'Join' }).click();
   await laptop.paired('ada');
-  await ada.sees('This browser stores nothing for this page');
+  await ada.waitForEntry('This browser stores nothing for this page');
   await laptop.say('one');
-  await ada.sees('one');
+  await ada.waitForEntry('one');
   await ada.say('two');
   await laptop.reads('two');
   await laptop.sendFile('file.bin', Buffer.alloc(1_100_000, 7));
@@ -53,7 +53,7 @@ test('where storage is full the room goes on, and a reload never uses a number t
   });
   await ada.say('not stored');
   await laptop.reads('not stored');
-  await ada.sees('This browser stores nothing for this page');
+  await ada.waitForEntry('This browser stores nothing for this page');
   assert.equal(await ada.page.evaluate(() => sessionStorage.length), 0);
   await ada.page.reload();
   await ada.page.getByLabel('Your name in the room').waitFor();
@@ -66,9 +66,9 @@ test('where the transcript fills the storage its oldest lines go first', { skip 
   const line = 'x'.repeat(60_000);
   for (let i = 0; i < 120; i++) await laptop.say(`${i} ${line}`);
   await laptop.say('the last line');
-  await ada.sees('the last line');
+  await ada.waitForEntry('the last line');
   await ada.page.reload();
-  await ada.sees('the last line');
+  await ada.waitForEntry('the last line');
   assert.equal(await ada.page.getByText('This browser stores nothing').count(), 0);
   await ada.say('still the same session');
   await laptop.reads('still the same session');
@@ -93,15 +93,15 @@ test('no poll waits longer than 25 seconds', { skip }, async () => {
 
 test('a machine that slept a while checks first whether a copy of the session went on', { skip }, async () => {
   const laptop = await opener('laptop');
-  const relay = await Adversary.start(bridge.url);
-  const ada = await Visitor.at(relay.urlFor('ada'));
+  const relay = await FaultProxy.start(bridge.url);
+  const ada = await BrowserUser.at(relay.urlFor('ada'));
   await ada.page.clock.install();
   await ada.page.goto(laptop.link.replace(bridge.url, relay.urlFor('ada')));
   await ada.page.getByLabel('Your name in the room').fill('ada');
   await ada.page.getByRole('button', { name: 'Join' }).click();
   await laptop.paired('ada');
   await laptop.say('before');
-  await ada.sees('before');
+  await ada.waitForEntry('before');
   // The bridge says that a cursor was presented that this tab never had.
   relay.rewrite = ({ kind }, body) => {
     if (kind !== 'status') return body;
@@ -112,7 +112,7 @@ test('a machine that slept a while checks first whether a copy of the session we
   await ada.context.setOffline(true);
   await ada.page.clock.fastForward(120_000);
   await ada.context.setOffline(false);
-  await ada.sees('This session exists twice');
+  await ada.waitForEntry('This session exists twice');
   await laptop.paired('ada~2');
   await done(ada);
   await relay.stop();

@@ -5,9 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { Adversary, storm } from '../lib/fault-proxy.ts';
+import { FaultProxy, randomFaults } from '../lib/fault-proxy.ts';
 import { startBridge } from '../lib/bridge.ts';
-import { Visitor } from '../lib/browser.ts';
+import { BrowserUser } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, agentsAndPerson, bridge, done, skip } from './fixture.ts';
 
@@ -21,19 +21,19 @@ function makeFile(name: string, bytes: Buffer): string {
   return path;
 }
 
-const attach = (visitor: Visitor, path: string) => visitor.page.locator('#file').setInputFiles(path);
-const fileItem = (visitor: Visitor, name: string) => visitor.page.locator('#log > li', { hasText: name });
+const attach = (user: BrowserUser, path: string) => user.page.locator('#file').setInputFiles(path);
+const fileItem = (user: BrowserUser, name: string) => user.page.locator('#log > li', { hasText: name });
 
-async function save(visitor: Visitor, name: string): Promise<Buffer> {
-  const saving = visitor.page.waitForEvent('download');
-  await visitor.page.getByRole('button', { name: `Save ${name}` }).click();
+async function save(user: BrowserUser, name: string): Promise<Buffer> {
+  const saving = user.page.waitForEvent('download');
+  await user.page.getByRole('button', { name: `Save ${name}` }).click();
   const saved = await saving;
   assert.equal(saved.suggestedFilename(), name);
   return readFileSync(await saved.path());
 }
 
 /** Hides pieces from, or changes them for, whoever comes by this relay. */
-function changePieces(relay: Adversary, change: (body: Buffer, n: number) => Buffer | undefined): void {
+function changePieces(relay: FaultProxy, change: (body: Buffer, n: number) => Buffer | undefined): void {
   relay.alter = ({ kind, n }, response) => {
     if (kind !== 'blobs' || response.body.length === 0 || response.status !== 200) return response;
     const body = change(response.body, n);
@@ -67,7 +67,7 @@ test('a file to one session is for nobody else', { skip }, async () => {
   const entry = await server.until(() => server.find('file-complete'));
   assert.equal(Buffer.from(entry.bytes).toString(), 'for server');
   assert.equal(laptop.find('file'), undefined);
-  assert.match(await ada.sees('for-server.txt'), /to server alone/);
+  assert.match(await ada.waitForEntry('for-server.txt'), /to server alone/);
   await done(ada);
 });
 
@@ -76,7 +76,7 @@ test('a file above 16 MiB is fetched when the person asks for it, with progress'
   const bytes = randomBytes(20 * MIB);
   await laptop.sendFile('large.bin', bytes);
   await laptop.say('after the file');
-  await ada.sees('after the file');
+  await ada.waitForEntry('after the file');
   await fileItem(ada, 'large.bin').filter({ hasText: '20.0 MB' }).filter({ hasText: 'not fetched yet' }).waitFor();
   const seen = new Set<string>();
   await ada.page.exposeFunction('noteProgress', (words: string) => void seen.add(words));
@@ -99,7 +99,7 @@ test('a file above 16 MiB is fetched when the person asks for it, with progress'
 });
 
 test('a reload in the middle of a file resumes at the first piece that is missing', { skip }, async () => {
-  const relay = await Adversary.start(bridge.url);
+  const relay = await FaultProxy.start(bridge.url);
   const { laptop, ada } = await agentAndPerson(relay.urlFor('ada'));
   const bytes = randomBytes(6 * MIB);
   let fetched = 0;
@@ -121,7 +121,7 @@ test('a reload in the middle of a file resumes at the first piece that is missin
 });
 
 test('pieces that the bridge changes, cuts or lengthens are not taken; the file still comes', { skip }, async () => {
-  const relay = await Adversary.start(bridge.url);
+  const relay = await FaultProxy.start(bridge.url);
   const { laptop, ada } = await agentAndPerson(relay.urlFor('ada'));
   const changes: ((body: Buffer) => Buffer)[] = [
     (body) => Buffer.from(body.map((byte, i) => (i === 5 ? byte ^ 1 : byte))),
@@ -140,9 +140,9 @@ test('pieces that the bridge changes, cuts or lengthens are not taken; the file 
 });
 
 test('a piece that the bridge never has is wanted from its sender, and then said to be missing', { skip }, async () => {
-  const relay = await Adversary.start(bridge.url);
+  const relay = await FaultProxy.start(bridge.url);
   const laptop = (await Agent.create(bridge.url, { name: 'laptop' })).start();
-  const ada = await Visitor.at(relay.urlFor('ada'));
+  const ada = await BrowserUser.at(relay.urlFor('ada'));
   await ada.page.clock.install();
   await ada.page.goto(laptop.link.replace(bridge.url, relay.urlFor('ada')));
   await ada.page.getByLabel('Your name in the room').fill('ada');
@@ -157,7 +157,7 @@ test('a piece that the bridge never has is wanted from its sender, and then said
   const bytes = randomBytes(MIB + 1);
   await laptop.sendFile('withheld.bin', bytes);
   await laptop.say('words are not held up');
-  await ada.sees('words are not held up');
+  await ada.waitForEntry('words are not held up');
   await fileItem(ada, 'withheld.bin').filter({ hasText: 'on its way, 0 %' }).waitFor();
   for (let i = 0; i < 24; i++) {
     await ada.page.clock.fastForward(3000);
@@ -177,7 +177,7 @@ test('a piece that the bridge never has is wanted from its sender, and then said
 test('pieces that the bridge lost are put there again for a session that wants them', { skip }, async () => {
   const first = await startBridge();
   const laptop = (await Agent.create(first.url, { name: 'laptop' })).start();
-  const ada = await Visitor.join(laptop.link, 'ada');
+  const ada = await BrowserUser.join(laptop.link, 'ada');
   await laptop.paired('ada');
   await laptop.stop();
   const bytes = randomBytes(MIB + 5);
@@ -185,7 +185,7 @@ test('pieces that the bridge lost are put there again for a session that wants t
   await fileItem(ada, 'again.bin').locator('.delivery').filter({ hasText: 'not confirmed yet: laptop' }).waitFor();
   await first.stop();
   const second = await startBridge(['--port', String(first.port)]);
-  await ada.sees('it is open again');
+  await ada.waitForEntry('it is open again');
   laptop.start();
   const entry = await laptop.until(() => laptop.find('file-complete'), 40_000);
   assert.deepEqual(Buffer.from(entry.bytes), bytes);
@@ -209,15 +209,15 @@ test('a session gets pieces of files that were sent to it or to all, and of no o
   await laptop.sendFrame(person, laptop.controlHeaders('want', person), body);
   await laptop.sendFrame(person, laptop.controlHeaders('want', person), 'not a hash');
   await laptop.say('done');
-  await ada.sees('done');
+  await ada.waitForEntry('done');
   assert.equal(puts, 0);
   await done(ada);
 });
 
 test('through a network that fails at every fifth request a file arrives whole, both ways', { skip }, async () => {
-  const relay = await Adversary.start(bridge.url);
+  const relay = await FaultProxy.start(bridge.url);
   const { laptop, ada } = await agentAndPerson(relay.urlFor('ada'));
-  relay.plan = storm('files', 0.2);
+  relay.plan = randomFaults('files', 0.2);
   const theirs = randomBytes(4 * MIB);
   await laptop.sendFile('theirs.bin', theirs);
   const ours = randomBytes(4 * MIB);
@@ -259,7 +259,7 @@ test('what is too large, or what the bridge does not take, is refused before a b
 
   const small = await startBridge(['--max-blob-bytes', '0']);
   const agent = (await Agent.create(small.url, { name: 'laptop' })).start();
-  const bob = await Visitor.join(agent.link, 'bob');
+  const bob = await BrowserUser.join(agent.link, 'bob');
   await attach(bob, makeFile('any.txt', Buffer.from('any')));
   await bob.page.getByText('This bridge takes no files: any.txt (3 bytes) was not sent').waitFor();
   await done(bob);
@@ -268,7 +268,7 @@ test('what is too large, or what the bridge does not take, is refused before a b
 });
 
 test('an upload can be canceled, and is not sent', { skip }, async () => {
-  const relay = await Adversary.start(bridge.url);
+  const relay = await FaultProxy.start(bridge.url);
   const { laptop, ada } = await agentAndPerson(relay.urlFor('ada'));
   relay.plan = ({ kind, n }) => (kind === 'blobs' && n > 2 ? { what: 'delay', ms: 5_000 } : { what: 'pass' });
   await attach(ada, makeFile('canceled.bin', randomBytes(5 * MIB)));
@@ -294,7 +294,7 @@ test('a hundred files with nothing behind them hold up no other file', { skip },
     };
     await mallory.sendFrame(undefined, headers, `${'ab'.repeat(32)}\n${hashes.join('\n')}\n`);
   }
-  await ada.sees('empty-100');
+  await ada.waitForEntry('empty-100');
   const honest = randomBytes(200_000);
   await server.sendFile('honest.bin', honest);
   assert.deepEqual(await save(ada, 'honest.bin'), honest);

@@ -2,11 +2,11 @@
 import { after, before } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { CHROMIUM, Visitor } from '../lib/browser.ts';
-import { need } from '../lib/require-programs.ts';
+import { CHROMIUM, BrowserUser } from '../lib/browser.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { Agent } from './agent.ts';
 
-export const skip = need(CHROMIUM);
+export const skip = requirePrograms(CHROMIUM);
 export let bridge: TestBridge;
 const listening: Agent[] = [];
 
@@ -27,27 +27,27 @@ export const opener = async (name: string) => listens(await Agent.create(bridge.
 export const joiner = async (link: string, name: string) => listens(await Agent.join(link, { name }));
 
 /** An agent that listens, and a person who came by its link; both are PAIRED. `base` is where the person's bridge is. */
-export async function agentAndPerson(base = bridge.url): Promise<{ laptop: Agent; ada: Visitor }> {
+export async function agentAndPerson(base = bridge.url): Promise<{ laptop: Agent; ada: BrowserUser }> {
   const laptop = await opener('laptop');
-  const ada = await Visitor.join(laptop.link.replace(bridge.url, base), 'ada');
+  const ada = await BrowserUser.join(laptop.link.replace(bridge.url, base), 'ada');
   await laptop.paired('ada');
-  await ada.sees('PAIRED with laptop');
+  await ada.waitForEntry('PAIRED with laptop');
   return { laptop, ada };
 }
 
 /** Two agents and a person, all PAIRED. */
-export async function agentsAndPerson(options: Parameters<typeof Visitor.join>[2] = {}) {
+export async function agentsAndPerson(options: Parameters<typeof BrowserUser.join>[2] = {}) {
   const laptop = await opener('laptop');
-  const ada = await Visitor.join(laptop.link, 'ada', options);
+  const ada = await BrowserUser.join(laptop.link, 'ada', options);
   const server = await joiner(laptop.link, 'server');
   await Promise.all([laptop.paired('ada'), server.paired('ada'), server.paired('laptop'), laptop.paired('server')]);
-  await ada.sees('PAIRED with server');
-  await ada.sees('PAIRED with laptop');
+  await ada.waitForEntry('PAIRED with server');
+  await ada.waitForEntry('PAIRED with laptop');
   return { laptop, server, ada, page: ada.page };
 }
 
 /** Closes the window, if the page has behaved. */
-export async function done(visitor: Visitor): Promise<void> {
-  visitor.behaved();
-  await visitor.close();
+export async function done(user: BrowserUser): Promise<void> {
+  user.behaved();
+  await user.close();
 }

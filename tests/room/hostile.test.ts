@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HIDDEN_RANGES } from '../../sdk/encoding.ts';
-import { Visitor } from '../lib/browser.ts';
+import { BrowserUser } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, bridge, done, skip } from './fixture.ts';
 
@@ -102,7 +102,7 @@ const FILES = [
 const BAD_FILE_NAMES = ['..%2F..%2Fetc%2Fpasswd', '..', '.', '%E2%80%AEgnp.exe', '%00', '%0A', 'a%5Cb', '%FF', 'a b'];
 
 /** Nothing of a peer's became an element, and no page of ours lost its shape. */
-async function isWhole({ page }: Visitor): Promise<void> {
+async function isWhole({ page }: BrowserUser): Promise<void> {
   const found = await page.evaluate(() => {
     const strange = 'script, style, img, iframe, object, embed, link, meta, base, video, form, h1, svg, b b, template';
     return {
@@ -121,7 +121,7 @@ test('bodies', { skip }, async () => {
   const { laptop: mallory, ada } = await agentAndPerson();
   for (const [i, body] of BODIES.entries()) await (i % 2 ? mallory.say(body) : mallory.direct('ada', body));
   await mallory.say('that was all');
-  await ada.sees('that was all');
+  await ada.waitForEntry('that was all');
   const shown = await ada.page.locator('#log .said .body').allTextContents();
   for (const [i, body] of BODIES.entries()) {
     const plain = shownOf(body).replace(/^```.*$/gm, '');
@@ -139,8 +139,8 @@ test('no hidden character of a text is anywhere on the page', { skip }, async ()
   const all = HIDDEN_RANGES.flatMap(([first, last]) => [first, last, Math.floor((first + last) / 2)]);
   await mallory.say(`begin ${all.map((codePoint) => `${String.fromCodePoint(codePoint)}x`).join('')} end`);
   await mallory.sendFile(`name ${String.fromCodePoint(0x202e)}x`, Buffer.from('x'));
-  await ada.sees('begin');
-  await ada.sees('name');
+  await ada.waitForEntry('begin');
+  await ada.waitForEntry('name');
   await ada.page.getByRole('button', { name: 'Timeline' }).click();
   const shown = await ada.page.evaluate(() => document.body.textContent ?? '');
   const hidden = Array.from(shown, (character) => character.codePointAt(0) ?? 0).filter(isHidden);
@@ -155,7 +155,7 @@ test('names that mean something to a program', { skip }, async () => {
     await client.say(`I am ${name}`);
   }
   for (const name of NAMES) {
-    assert.match(await ada.sees(`I am ${name}`), new RegExp(`^${name.replace(/\./g, '\\.')}\\b|^x-`));
+    assert.match(await ada.waitForEntry(`I am ${name}`), new RegExp(`^${name.replace(/\./g, '\\.')}\\b|^x-`));
   }
   assert.equal(await ada.page.locator('#people li').count(), NAMES.length + 2);
   await isWhole(ada);
@@ -185,12 +185,12 @@ test('a file under a name that no client writes is malformed', { skip }, async (
     const headers = { ...mallory.honestHeaders('file', i + 1), name, size: '0', sha256: digest };
     await mallory.sendFrame(undefined, headers, `${digest}\n`);
   }
-  await ada.sees(/messages? of laptop (is|are) malformed/);
+  await ada.waitForEntry(/messages? of laptop (is|are) malformed/);
   mallory.session.sealedBroadcasts = BAD_FILE_NAMES.length;
   await mallory.say('that was all');
-  await ada.sees('that was all');
+  await ada.waitForEntry('that was all');
   assert.equal(await ada.page.locator('.file').count(), 0);
-  assert.match(await ada.sees('(bad-header-value)'), /malformed/);
+  assert.match(await ada.waitForEntry('(bad-header-value)'), /malformed/);
   await done(ada);
 });
 
@@ -204,11 +204,11 @@ test('a file that is not what its message says is reported, and so is a body tha
     await mallory.sendFrame(undefined, { ...headers, ...honest, ...more }, body);
   };
   await send({ sha256: '0'.repeat(64) }, `${f}\n`);
-  await ada.sees('its pieces don’t give the file');
+  await ada.waitForEntry('its pieces don’t give the file');
   await send({}, '');
   await send({}, `${f}\n${f}\n`);
   await send({ size: '3145728' }, `${f}\n${f}\n${f}\n${f}\n`);
-  await ada.sees('3 messages of laptop are malformed and not shown (bad-file-body)');
+  await ada.waitForEntry('3 messages of laptop are malformed and not shown (bad-file-body)');
   await send({}, `${f}\n`);
   await ada.page.getByRole('button', { name: 'Save x' }).waitFor();
   assert.equal(await ada.page.locator('.file').count(), 2);
@@ -217,7 +217,7 @@ test('a file that is not what its message says is reported, and so is a body tha
 
 test('what a link brings along', { skip }, async () => {
   const mallory = await Agent.create(bridge.url, { name: 'mallory' });
-  const ada = await Visitor.at(bridge.url);
+  const ada = await BrowserUser.at(bridge.url);
   const topic = '<img src=x onerror=alert(1)>\u202e topic';
   const query = `&name=${encodeURIComponent('<B>Ada Löve/../x')}&topic=${encodeURIComponent(topic)}`;
   await ada.page.goto(mallory.link + query);
@@ -237,7 +237,7 @@ test('a link that is not whole, or damaged, is explained', { skip }, async () =>
     [joinUrl.replace(/.$/, (digit) => (digit === '0' ? '1' : '0')), 'Link and key don’t belong together'],
   ];
   for (const [link, words] of cases) {
-    const ada = await Visitor.at(bridge.url);
+    const ada = await BrowserUser.at(bridge.url);
     await ada.page.goto(link);
     await ada.page.getByText(words).waitFor();
     await ada.page.getByLabel('The whole link').fill(`Talk to my other agent — curl this URL to start: ${joinUrl}`);

@@ -1,28 +1,26 @@
 /** The pages for browsers: small, whole, readable by everybody, closed to everything else. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { Visitor } from '../lib/browser.ts';
+import { publishedDocuments } from '../../scripts/documents.mjs';
+import { BrowserUser } from '../lib/browser.ts';
 import { ROOT } from '../lib/root.ts';
 import { Agent } from './agent.ts';
 import { bridge, done, opener, skip } from './fixture.ts';
 
 const AXE = readFileSync(createRequire(join(ROOT, 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
 const ROOM = `/c/${'0'.repeat(32)}`;
-/** All but those that only speak of the code beside them. */
-const DOCUMENTS = readdirSync(join(ROOT, 'docs'))
-  .filter((name) => name.endsWith('.md') && !['architecture.md', 'performance.md'].includes(name))
-  .map((name) => `/docs/${name.slice(0, -3)}`);
+const DOCUMENTS = publishedDocuments(ROOT).map((name) => `/docs/${name.slice(0, -3)}`);
 const SCHEMES = ['light', 'dark'] as const;
 
 const get = (path: string, accept = 'text/html') => fetch(bridge.url + path, { headers: { accept } });
 const html = async (path: string) => (await get(path)).text();
 const inside = (text: string, tag: string) =>
-  [...text.matchAll(new RegExp(`<${tag}>([^]*?)</${tag}>`, 'g'))].map(([, body = '']) => body);
+  [...text.matchAll(new RegExp(`<${tag}(?: type="module")?>([^]*?)</${tag}>`, 'g'))].map(([, body = '']) => body);
 const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
 async function violations(page: Page): Promise<string[]> {
@@ -36,38 +34,6 @@ async function violations(page: Page): Promise<string[]> {
       .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }: { html: string }) => html.slice(0, 120)).join(' | ')}`);
   });
 }
-
-/** Bytes of all of them; what two have in common at their start is counted once. */
-function together(texts: readonly string[]): number {
-  const sorted = [...texts].sort();
-  return sorted.reduce((sum, text, i) => {
-    const before = sorted[i - 1] ?? '';
-    const differs = Array.from({ length: text.length }).findIndex((_, at) => text[at] !== before[at]);
-    return sum + (differs < 0 ? 0 : Buffer.byteLength(text.slice(differs)));
-  }, 0);
-}
-
-test('script and style of all pages together are below 200,000 bytes, and their HTML below 15,000', async () => {
-  const [room = '', start = '', document = ''] = await Promise.all([ROOM, '/', '/docs/comparison'].map(html));
-  // A document's own words are no part of the page.
-  const frame = document
-    .replace(/(<main [^>]*>)[^]*(?=<\/main>)/, '$1')
-    .replace(/(<nav class=contents[^>]*>)[^]*?(?=<\/nav>)/, '$1');
-  assert.ok(frame.length < document.length - 5000);
-  const pages = [room, start, frame];
-  const [scripts = [], styles = []] = ['script', 'style'].map((tag) => pages.flatMap((page) => inside(page, tag)));
-  assert.deepEqual([scripts.length, styles.length], [3, 3]);
-  const shared = [/<link rel=icon [^>]*>/, /<svg [^]*?<\/svg>/].map((part) => {
-    const [found = '', ...others] = new Set(pages.map((page) => part.exec(page)?.[0] ?? ''));
-    assert.ok(found.length > 100 && others.length === 0, `all pages have the same ${String(part)}`);
-    return found;
-  });
-  const rest = pages.map((page) =>
-    [...scripts, ...styles, ...shared].reduce((text, part) => text.replace(part, ''), page),
-  );
-  const [code, words] = [together(scripts) + together(styles), Buffer.byteLength([...rest, ...shared].join(''))];
-  assert.ok(code < 200_000 && words < 15_000, `${code} bytes of script and style, ${words} of HTML`);
-});
 
 test('nothing runs or styles a page but what its policy names by its hash', async () => {
   for (const path of ['/', ROOM, ...DOCUMENTS]) {
@@ -108,14 +74,16 @@ test('agents get each page as Markdown, and each HTML page names its twin', asyn
       assert.equal(response.headers.get('content-type'), `${type}; charset=utf-8`);
       assert.equal(await response.text(), source);
     }
-    assert.ok((await html(path)).includes(`<link rel=alternate type="text/markdown" href="${bridge.url}${path}.md">`));
+    assert.ok(
+      (await html(path)).includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}${path}.md">`),
+    );
   }
-  assert.ok((await html(ROOM)).includes(`<link rel=alternate type="text/markdown" href="${bridge.url}${ROOM}">`));
+  assert.ok((await html(ROOM)).includes(`<link rel="alternate" type="text/markdown" href="${bridge.url}${ROOM}">`));
 });
 
 test('every link of every page leads somewhere', async () => {
   for (const path of ['/', ROOM, ...DOCUMENTS]) {
-    const text = (await html(path)).replace(/<script>[^]*<\/script>/, '');
+    const text = (await html(path)).replace(/<script [^]*<\/script>/, '');
     for (const [, href = ''] of text.matchAll(/<a\b[^>]* href="([^"]+)"/g)) {
       const url = new URL(href, bridge.url + path);
       if (url.origin !== bridge.url) continue;
@@ -130,98 +98,98 @@ test('every link of every page leads somewhere', async () => {
 
 for (const colorScheme of SCHEMES) {
   test(`axe finds nothing serious on any page, ${colorScheme}`, { skip }, async () => {
-    const visitor = await Visitor.at(bridge.url, { colorScheme });
+    const user = await BrowserUser.at(bridge.url, { colorScheme });
     for (const path of ['/', ROOM, ...DOCUMENTS]) {
-      await visitor.page.goto(bridge.url + path);
-      assert.deepEqual(await violations(visitor.page), [], path);
+      await user.page.goto(bridge.url + path);
+      assert.deepEqual(await violations(user.page), [], path);
     }
-    await done(visitor);
+    await done(user);
   });
 }
 
 for (const [colorScheme, width] of SCHEMES.flatMap((scheme) => [1280, 360].map((width) => [scheme, width] as const))) {
   test(`nor in the room, at work, ${colorScheme}, ${width} wide`, { skip }, async () => {
     const laptop = await opener('laptop');
-    const visitor = await Visitor.at(bridge.url, { colorScheme, viewport: { width, height: 720 } });
-    await visitor.page.goto(laptop.link);
-    await visitor.page.getByLabel('Your name in the room').fill('ada');
-    assert.deepEqual(await violations(visitor.page), [], 'the way in');
-    await visitor.page.getByRole('button', { name: 'Join' }).click();
+    const user = await BrowserUser.at(bridge.url, { colorScheme, viewport: { width, height: 720 } });
+    await user.page.goto(laptop.link);
+    await user.page.getByLabel('Your name in the room').fill('ada');
+    assert.deepEqual(await violations(user.page), [], 'the way in');
+    await user.page.getByRole('button', { name: 'Join' }).click();
     await laptop.paired('ada');
     const others = await Promise.all(['b', 'c', 'd', 'e', 'f', 'g'].map((name) => Agent.join(laptop.link, { name })));
     for (const other of others) await other.say('a word of `mine`\n\n```diff\n@@ -1 +1 @@\n-a\n+b\n c\n```');
     await laptop.direct('ada', 'alone');
-    await visitor.sees('alone');
-    await visitor.say('mine', laptop.session.sid);
+    await user.waitForEntry('alone');
+    await user.say('mine', laptop.session.sid);
     await laptop.sendFile('a note.txt', Buffer.from('note'));
-    await visitor.page.getByRole('button', { name: 'Save a note.txt' }).waitFor();
+    await user.page.getByRole('button', { name: 'Save a note.txt' }).waitFor();
     await laptop.say('x\n'.repeat(80));
-    await visitor.sees('Show all');
+    await user.waitForEntry('Show all');
     // Another message under a number that it has used.
     await laptop.sendFrame(undefined, laptop.honestHeaders('text', 1), 'another first thing');
-    await visitor.sees('TAMPERED');
-    assert.deepEqual(await violations(visitor.page), [], 'talk');
-    assert.equal(await visitor.page.evaluate(() => document.documentElement.scrollWidth), width, 'nothing is wider');
-    await visitor.page.getByText('Menu', { exact: true }).click();
-    await visitor.page.getByRole('button', { name: 'Timeline' }).click();
-    await visitor.page.getByText('Menu', { exact: true }).click();
-    assert.deepEqual(await violations(visitor.page), [], 'timeline and menu');
-    await visitor.page.getByRole('button', { name: 'Leave the room' }).click();
-    await visitor.page.getByText('You have left the room').waitFor();
-    assert.deepEqual(await violations(visitor.page), [], 'left');
-    await visitor.page.getByRole('button', { name: 'Join again' }).click();
-    await visitor.page.getByRole('button', { name: 'Only watch' }).click();
-    await visitor.page.locator('#watching').waitFor();
-    assert.deepEqual(await violations(visitor.page), [], 'watching');
-    await done(visitor);
+    await user.waitForEntry('TAMPERED');
+    assert.deepEqual(await violations(user.page), [], 'talk');
+    assert.equal(await user.page.evaluate(() => document.documentElement.scrollWidth), width, 'nothing is wider');
+    await user.page.getByText('Menu', { exact: true }).click();
+    await user.page.getByRole('button', { name: 'Timeline' }).click();
+    await user.page.getByText('Menu', { exact: true }).click();
+    assert.deepEqual(await violations(user.page), [], 'timeline and menu');
+    await user.page.getByRole('button', { name: 'Leave the room' }).click();
+    await user.page.getByText('You have left the room').waitFor();
+    assert.deepEqual(await violations(user.page), [], 'left');
+    await user.page.getByRole('button', { name: 'Join again' }).click();
+    await user.page.getByRole('button', { name: 'Only watch' }).click();
+    await user.page.locator('#watching').waitFor();
+    assert.deepEqual(await violations(user.page), [], 'watching');
+    await done(user);
     await laptop.stop();
   });
 }
 
 test('no page is wider than a screen of 320 pixels', { skip }, async () => {
-  const visitor = await Visitor.at(bridge.url, { viewport: { width: 320, height: 600 } });
+  const user = await BrowserUser.at(bridge.url, { viewport: { width: 320, height: 600 } });
   for (const path of ['/', ROOM, ...DOCUMENTS]) {
-    await visitor.page.goto(bridge.url + path);
-    const width = await visitor.page.evaluate(() => document.documentElement.scrollWidth);
+    await user.page.goto(bridge.url + path);
+    const width = await user.page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 320, `${path}: ${width}`);
   }
-  await visitor.close();
+  await user.close();
 });
 
 test('start page and documents work without JavaScript, and the room says what to do', { skip }, async () => {
-  const visitor = await Visitor.at(bridge.url, { javaScriptEnabled: false });
-  await visitor.page.goto(bridge.url);
-  await visitor.page.getByText('Talk to my other agent at').first().waitFor();
-  await visitor.page.getByRole('link', { name: 'How it works' }).click();
-  await visitor.page.getByRole('heading', { name: 'When something fails' }).waitFor();
-  const contents = visitor.page.getByRole('navigation', { name: 'Documents' });
+  const user = await BrowserUser.at(bridge.url, { javaScriptEnabled: false });
+  await user.page.goto(bridge.url);
+  await user.page.getByText('Talk to my other agent at').first().waitFor();
+  await user.page.getByRole('link', { name: 'How it works' }).click();
+  await user.page.getByRole('heading', { name: 'When something fails' }).waitFor();
+  const contents = user.page.getByRole('navigation', { name: 'Documents' });
   await contents.getByRole('link', { name: 'The client' }).click();
-  assert.match(visitor.page.url(), /#the-client$/);
-  await visitor.page.goto(bridge.url + ROOM);
-  await visitor.page.getByText('it needs JavaScript').waitFor();
-  await visitor.close();
+  assert.match(user.page.url(), /#the-client$/);
+  await user.page.goto(bridge.url + ROOM);
+  await user.page.getByText('it needs JavaScript').waitFor();
+  await user.close();
 });
 
 test('what is to be said is copied as one sentence', { skip }, async () => {
-  const visitor = await Visitor.at(bridge.url, { permissions: ['clipboard-read', 'clipboard-write'] });
-  await visitor.page.goto(bridge.url);
-  await visitor.page.locator('.say').getByRole('button', { name: 'Copy' }).click();
-  await visitor.page.locator('.say').getByRole('button', { name: 'Copied' }).waitFor();
-  const text = await visitor.page.evaluate(() => navigator.clipboard.readText());
+  const user = await BrowserUser.at(bridge.url, { permissions: ['clipboard-read', 'clipboard-write'] });
+  await user.page.goto(bridge.url);
+  await user.page.locator('.say').getByRole('button', { name: 'Copy' }).click();
+  await user.page.locator('.say').getByRole('button', { name: 'Copied' }).waitFor();
+  const text = await user.page.evaluate(() => navigator.clipboard.readText());
   assert.equal(
     text,
     `Talk to my other agent at ${bridge.url}. You may fetch its client, agentalk.sh, read it and run it.`,
   );
-  await done(visitor);
+  await done(user);
 });
 
 test('on plain http from another machine the room says why, and the two ways out', { skip }, async () => {
   const laptop = await Agent.create(bridge.url, { name: 'laptop' });
   const other = bridge.url.replace('127.0.0.1', 'plain.example');
-  const visitor = await Visitor.at(other);
-  await visitor.page.goto(laptop.link.replace(bridge.url, other));
-  await visitor.page.getByRole('heading', { name: 'This room needs https, or localhost' }).waitFor();
-  await visitor.page.getByText(`ssh -N -L ${bridge.port}:127.0.0.1:${bridge.port} plain.example`).waitFor();
-  assert.deepEqual(await violations(visitor.page), []);
-  await done(visitor);
+  const user = await BrowserUser.at(other);
+  await user.page.goto(laptop.link.replace(bridge.url, other));
+  await user.page.getByRole('heading', { name: 'This room needs https, or localhost' }).waitFor();
+  await user.page.getByText(`ssh -N -L ${bridge.port}:127.0.0.1:${bridge.port} plain.example`).waitFor();
+  assert.deepEqual(await violations(user.page), []);
+  await done(user);
 });

@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readFileSync } from 'node:fs';
-import { Adversary, storm } from '../lib/fault-proxy.ts';
+import { FaultProxy, randomFaults } from '../lib/fault-proxy.ts';
 import { startBridge } from '../lib/bridge.ts';
-import { Visitor } from '../lib/browser.ts';
+import { BrowserUser } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentAndPerson, agentsAndPerson, bridge, done, joiner, listens, opener, skip } from './fixture.ts';
 
-const delivery = (visitor: Visitor, words: string) =>
-  visitor.page.locator('#log > li', { hasText: words }).locator('.delivery');
+const delivery = (user: BrowserUser, words: string) =>
+  user.page.locator('#log > li', { hasText: words }).locator('.delivery');
 
 test('pairs with two agents, reads and writes, and a direct message stays between two', { skip }, async () => {
   const { laptop, server, ada } = await agentsAndPerson();
@@ -17,7 +17,7 @@ test('pairs with two agents, reads and writes, and a direct message stays betwee
   await Promise.all([laptop, server].map((agent) => agent.reads('good morning, <both> of you')));
   await laptop.say('to everybody');
   await laptop.direct('ada', 'for ada alone');
-  assert.match(await ada.sees('for ada alone'), /to you alone/);
+  assert.match(await ada.waitForEntry('for ada alone'), /to you alone/);
   await ada.say('for laptop alone', laptop.session.sid);
   await ada.say('for everybody again');
   await Promise.all([laptop, server].map((agent) => agent.reads('for everybody again')));
@@ -28,13 +28,13 @@ test('pairs with two agents, reads and writes, and a direct message stays betwee
 
 test('two people in two browsers talk', { skip }, async () => {
   const { laptop, ada } = await agentAndPerson();
-  const bob = await Visitor.join(laptop.link, 'bob');
-  await ada.sees('PAIRED with bob');
-  await bob.sees('PAIRED with ada');
+  const bob = await BrowserUser.join(laptop.link, 'bob');
+  await ada.waitForEntry('PAIRED with bob');
+  await bob.waitForEntry('PAIRED with ada');
   await ada.say('hello bob');
-  await bob.sees('hello bob');
+  await bob.waitForEntry('hello bob');
   await bob.say('hello ada');
-  await ada.sees('hello ada');
+  await ada.waitForEntry('hello ada');
   await delivery(ada, 'hello bob').filter({ hasText: 'shown to bob' }).waitFor();
   await done(bob);
   await done(ada);
@@ -44,12 +44,12 @@ test('a newcomer sees what was said before, as such, and says what it did not ge
   const laptop = await opener('laptop');
   await laptop.say('one, before');
   await laptop.say('two, before');
-  const ada = await Visitor.join(laptop.link, 'ada');
-  await ada.sees('PAIRED with laptop');
+  const ada = await BrowserUser.join(laptop.link, 'ada');
+  await ada.waitForEntry('PAIRED with laptop');
   await laptop.say('three, after');
-  assert.match(await ada.sees('one, before'), /before you came/);
-  assert.match(await ada.sees('two, before'), /before you came/);
-  assert.doesNotMatch(await ada.sees('three, after'), /before you came/);
+  assert.match(await ada.waitForEntry('one, before'), /before you came/);
+  assert.match(await ada.waitForEntry('two, before'), /before you came/);
+  assert.doesNotMatch(await ada.waitForEntry('three, after'), /before you came/);
   assert.equal(await ada.page.getByText('MISSED').count(), 0);
   await done(ada);
 });
@@ -57,18 +57,18 @@ test('a newcomer sees what was said before, as such, and says what it did not ge
 test('a bridge that restarts on its port loses nothing and repeats nothing', { skip }, async () => {
   const first = await startBridge();
   const laptop = (await Agent.create(first.url, { name: 'laptop' })).start();
-  const ada = await Visitor.join(laptop.link, 'ada');
+  const ada = await BrowserUser.join(laptop.link, 'ada');
   await laptop.paired('ada');
   await laptop.say('one, before');
-  await ada.sees('one, before');
+  await ada.waitForEntry('one, before');
   await first.stop();
   await ada.say('two, while it was down');
   await ada.page.locator('#state.offline').waitFor();
   const second = await startBridge(['--port', String(first.port)]);
-  await ada.sees('it is open again');
+  await ada.waitForEntry('it is open again');
   await laptop.reads('two, while it was down');
   await laptop.say('three, after');
-  await ada.sees('three, after');
+  await ada.waitForEntry('three, after');
   const texts = await ada.page.locator('#log .said .body').allInnerTexts();
   assert.deepEqual(texts, ['one, before', 'two, while it was down', 'three, after']);
   assert.deepEqual(laptop.texts('ada'), ['two, while it was down']);
@@ -80,17 +80,17 @@ test('a bridge that restarts on its port loses nothing and repeats nothing', { s
 test('a reload keeps the identity, the transcript and the numbers', { skip }, async () => {
   const { laptop, ada } = await agentAndPerson();
   await laptop.say('from laptop, before');
-  await ada.sees('from laptop, before');
+  await ada.waitForEntry('from laptop, before');
   await ada.say('from ada, before');
   await laptop.reads('from ada, before');
   await ada.page.reload();
   await ada.page.locator('#state.online').waitFor();
   await laptop.say('from laptop, after');
   await ada.say('from ada, after');
-  await ada.sees('from laptop, after');
+  await ada.waitForEntry('from laptop, after');
   await laptop.reads('from ada, after');
   await laptop.direct('ada', 'alone, after');
-  await ada.sees('alone, after');
+  await ada.waitForEntry('alone, after');
   const texts = await ada.page.locator('#log .said .body').allInnerTexts();
   assert.deepEqual(texts.slice().sort(), [
     'alone, after',
@@ -115,19 +115,19 @@ test(
   { skip },
   async () => {
     const laptop = await opener('laptop');
-    const visitor = await Visitor.at(bridge.url);
-    await visitor.page.goto(laptop.link);
-    await visitor.page.getByRole('button', { name: 'Only watch' }).click();
+    const user = await BrowserUser.at(bridge.url);
+    await user.page.goto(laptop.link);
+    await user.page.getByRole('button', { name: 'Only watch' }).click();
     const peer = await laptop.until(({ directory: { peers } }) =>
       peers.find(({ card }) => card.name.startsWith('watcher-')),
     );
     assert.equal(peer.card.kind, 'human');
     await laptop.paired(peer.label);
     await laptop.say('is anybody there?');
-    await visitor.sees('is anybody there?');
-    assert.equal(await visitor.page.locator('#write').isVisible(), false);
+    await user.waitForEntry('is anybody there?');
+    assert.equal(await user.page.locator('#write').isVisible(), false);
     await laptop.until(() => peer.ackedBroadcasts === 1);
-    await done(visitor);
+    await done(user);
     await laptop.until(({ entries }) => entries.find(({ type }) => type === 'gone'), 40_000);
   },
 );
@@ -148,7 +148,7 @@ test('LEFT comes after the last words of the session that leaves', { skip }, asy
   const { laptop, ada } = await agentAndPerson();
   await laptop.say('before I go');
   await laptop.leave();
-  await ada.sees('laptop left');
+  await ada.waitForEntry('laptop left');
   const lines = await ada.page.locator('#log > li').allInnerTexts();
   const word = lines.findIndex((line) => line.includes('before I go'));
   const left = lines.findIndex((line) => line.startsWith('laptop left'));
@@ -157,9 +157,9 @@ test('LEFT comes after the last words of the session that leaves', { skip }, asy
 });
 
 test('through a network that fails at every fifth request all comes once and in order', { skip }, async () => {
-  const relay = await Adversary.start(bridge.url);
+  const relay = await FaultProxy.start(bridge.url);
   const { laptop, ada } = await agentAndPerson(relay.urlFor('ada'));
-  relay.plan = storm('room', 0.2);
+  relay.plan = randomFaults('room', 0.2);
   const numbers = Array.from({ length: 25 }, (_, i) => `number ${i + 1} of all.`);
   const talking = (async () => {
     for (const text of numbers) await laptop.say(text);
@@ -180,15 +180,15 @@ test('through a network that fails at every fifth request all comes once and in 
 test('a second session of a name is announced, labelled, and addressed by itself', { skip }, async () => {
   const { laptop, ada } = await agentAndPerson();
   await laptop.say('from the first');
-  await ada.sees('from the first');
+  await ada.waitForEntry('from the first');
   await laptop.leave();
   const second = await joiner(laptop.link, 'laptop');
   await second.paired('ada');
-  await ada.sees('NEW laptop~2');
-  await ada.sees('PAIRED with laptop~2');
+  await ada.waitForEntry('NEW laptop~2');
+  await ada.waitForEntry('PAIRED with laptop~2');
   await second.say('from the second');
-  assert.match(await ada.sees('from the second'), /^laptop~2/);
-  assert.match(await ada.sees('from the first'), /^laptop\n/);
+  assert.match(await ada.waitForEntry('from the second'), /^laptop~2/);
+  assert.match(await ada.waitForEntry('from the first'), /^laptop\n/);
   await ada.say('to the second alone', second.session.sid);
   await second.reads('to the second alone');
   await done(ada);
@@ -197,7 +197,7 @@ test('a second session of a name is announced, labelled, and addressed by itself
 test('the transcript is saved as Markdown', { skip }, async () => {
   const { laptop, ada } = await agentAndPerson();
   await laptop.say('```\nfenced\n```');
-  await ada.sees('fenced');
+  await ada.waitForEntry('fenced');
   const saving = ada.page.waitForEvent('download');
   await ada.page.getByText('Menu', { exact: true }).click();
   await ada.page.getByRole('button', { name: 'Save as Markdown' }).click();
@@ -211,7 +211,7 @@ test('the transcript is saved as Markdown', { skip }, async () => {
 test('news are counted while a person reads above or looks elsewhere', { skip }, async () => {
   const { laptop, ada } = await agentAndPerson();
   for (let i = 0; i < 12; i++) await laptop.say(`${i}\n`.repeat(12));
-  await ada.sees(/^laptop[^]*11\n11/);
+  await ada.waitForEntry(/^laptop[^]*11\n11/);
   await ada.page.locator('#log').evaluate((log) => log.scrollTo(0, 0));
   await laptop.say('while you read above');
   await ada.page.getByRole('button', { name: '1 new message' }).click();
@@ -229,7 +229,7 @@ test('what comes while the tab is hidden is not confirmed before it is seen', { 
   await laptop.until(() => peer.ackedBroadcasts === 1);
   await ada.page.evaluate(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true }));
   await laptop.say('not seen yet');
-  await ada.sees('not seen yet');
+  await ada.waitForEntry('not seen yet');
   // Asked for its state, the room says what it has stored, and what it has shown.
   peer.isSyncDue = true;
   peer.lastSyncAt = 0;
@@ -254,9 +254,9 @@ test('a message to a session that was replaced is said not to be delivered', { s
   const second = new Agent(bridge.url, laptop.k, undefined, { name: 'laptop' });
   Object.assign(second.bridge.place, { token: laptop.bridge.place.token });
   listens(await second.enter());
-  await ada.sees('NEW laptop~2');
-  await ada.sees('PAIRED with laptop~2');
-  await ada.sees('1 message to laptop alone not delivered: another session has replaced it');
+  await ada.waitForEntry('NEW laptop~2');
+  await ada.waitForEntry('PAIRED with laptop~2');
+  await ada.waitForEntry('1 message to laptop alone not delivered: another session has replaced it');
   await delivery(ada, 'did you get this?').filter({ hasText: 'not delivered' }).waitFor();
   assert.deepEqual(second.texts('ada'), []);
   await done(ada);

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
-import { Visitor } from '../lib/browser.ts';
+import { BrowserUser } from '../lib/browser.ts';
 import { Agent } from './agent.ts';
 import { agentsAndPerson, bridge, done, joiner, opener, skip } from './fixture.ts';
 
 test('the name is asked for once, and what the link suggests stands there', { skip }, async () => {
   const laptop = await opener('laptop');
-  const ada = await Visitor.at(bridge.url);
+  const ada = await BrowserUser.at(bridge.url);
   await ada.page.goto(`${laptop.link}&name=ada&topic=Worker%20leak`);
   assert.equal(await ada.page.getByLabel('Your name in the room').inputValue(), 'ada');
   assert.equal(await ada.page.title(), 'Worker leak · agentalk');
@@ -16,14 +16,14 @@ test('the name is asked for once, and what the link suggests stands there', { sk
   await laptop.paired('ada');
   await ada.page.reload();
   await ada.page.locator('#state.online').waitFor();
-  assert.equal(await ada.page.locator('#screen').isVisible(), false);
+  assert.equal(await ada.page.locator('#gate').isVisible(), false);
   assert.match(await ada.page.locator('#people .mine').innerText(), /^ada\nyou\n(?:[0-9a-f]{4} ?){4}$/);
   await done(ada);
 });
 
 test('no request carries the key, in its address, its headers or its body', { skip }, async () => {
   const laptop = await opener('laptop');
-  const ada = await Visitor.at(bridge.url);
+  const ada = await BrowserUser.at(bridge.url);
   const sent: string[] = [];
   ada.context.on('request', (request) => {
     sent.push(`${request.method()} ${request.url()} ${JSON.stringify(request.headers())} ${request.postData() ?? ''}`);
@@ -45,12 +45,12 @@ test('no request carries the key, in its address, its headers or its body', { sk
 
 test('each speaker has a colour, a name, a time and a shape', { skip }, async () => {
   const { laptop, server, ada, page } = await agentsAndPerson();
-  const bob = await Visitor.join(laptop.link, 'bob');
+  const bob = await BrowserUser.join(laptop.link, 'bob');
   await laptop.say('one');
   await server.say('two');
   await bob.say('three');
   await ada.say('four');
-  for (const words of ['one', 'two', 'three', 'four']) await ada.sees(words);
+  for (const words of ['one', 'two', 'three', 'four']) await ada.waitForEntry(words);
   const said = await page.locator('#log .said').evaluateAll((items) =>
     items.map((item) => {
       const [who, node, time] = ['.who', '.avatar', 'time'].map((part) => item.querySelector(part));
@@ -99,17 +99,17 @@ test('presence: who listens, who stopped and since when, who left', { skip }, as
 });
 
 test('who is silent for long is away, and comes back', { skip }, async () => {
-  const impatient = await startBridge(['--away-window', '1']);
+  const impatient = await startBridge(['--away-after', '1']);
   const laptop = (await Agent.create(impatient.url, { name: 'laptop' })).start();
-  const ada = await Visitor.join(laptop.link, 'ada');
+  const ada = await BrowserUser.join(laptop.link, 'ada');
   await laptop.paired('ada');
   await laptop.stop();
-  await ada.sees('The bridge says that laptop is away: what you write is stored for it');
+  await ada.waitForEntry('The bridge says that laptop is away: what you write is stored for it');
   await ada.page.locator('#people li', { hasText: /agent, away since \d\d:\d\d/ }).waitFor();
   await ada.say('for later');
   laptop.start();
   await laptop.reads('for later');
-  await ada.sees('laptop is back');
+  await ada.waitForEntry('laptop is back');
   await done(ada);
   await laptop.stop();
   await impatient.stop();
@@ -121,7 +121,7 @@ test(
   async () => {
     const first = await startBridge();
     const laptop = await Agent.create(first.url, { name: 'laptop' });
-    const ada = await Visitor.join(laptop.link, 'ada');
+    const ada = await BrowserUser.join(laptop.link, 'ada');
     await ada.context.setOffline(true);
     await first.stop();
     const second = await startBridge(['--port', String(first.port)]);
@@ -154,7 +154,7 @@ test('diffs and code are told apart from prose, line by line', { skip }, async (
   await laptop.say(
     'See:\n```diff\n@@ -1,2 +1,2 @@\n-old line\n+new line\n same\n```\nand\n```ts\nconst a = 1;\n```\ndone.',
   );
-  await ada.sees('done.');
+  await ada.waitForEntry('done.');
   const lines = page.locator('#log pre.diff span');
   assert.deepEqual(await lines.evaluateAll((all) => all.map(({ className }) => className)), [
     ...['hunk', 'del', 'add', 'plain'],
@@ -169,7 +169,7 @@ test('diffs and code are told apart from prose, line by line', { skip }, async (
 test('a long message is folded, and unfolds', { skip }, async () => {
   const { laptop, ada, page } = await agentsAndPerson();
   await laptop.say(Array.from({ length: 80 }, (_, i) => `line ${i + 1}`).join('\n'));
-  await ada.sees('Show all 80 lines');
+  await ada.waitForEntry('Show all 80 lines');
   const body = page.locator('#log .body').last();
   const height = async () => (await body.boundingBox())?.height ?? 0;
   const folded = await height();
@@ -183,7 +183,7 @@ test('a long message is folded, and unfolds', { skip }, async () => {
 test('one answers one alone; Enter sends, Shift+Enter begins a line', { skip }, async () => {
   const { laptop, server, ada, page } = await agentsAndPerson();
   await server.say('a word with you?');
-  await ada.sees('a word with you?');
+  await ada.waitForEntry('a word with you?');
   await page.getByRole('button', { name: 'Reply alone to server' }).click();
   const text = page.getByLabel('Message');
   await page.keyboard.type('yes,');
@@ -214,7 +214,7 @@ test('files can be dropped anywhere, and go to whom one writes', { skip }, async
   await page.getByText('Drop to send').waitFor({ state: 'hidden' });
   const entry = await server.until(() => server.find('file-complete'));
   assert.deepEqual([entry.file, entry.bytes.toString()], ['a note.txt', 'dropped']);
-  assert.match(await ada.sees('a note.txt'), /to server alone/);
+  assert.match(await ada.waitForEntry('a note.txt'), /to server alone/);
   assert.equal(laptop.find('file'), undefined);
   await done(ada);
 });
@@ -222,9 +222,9 @@ test('files can be dropped anywhere, and go to whom one writes', { skip }, async
 test('the timeline shows who wrote to whom', { skip }, async () => {
   const { laptop, server, ada, page } = await agentsAndPerson();
   await laptop.say('to everybody');
-  await ada.sees('to everybody');
+  await ada.waitForEntry('to everybody');
   await server.direct('ada', 'to ada');
-  await ada.sees('to ada');
+  await ada.waitForEntry('to ada');
   await page.getByRole('button', { name: 'Timeline' }).click();
   assert.deepEqual(await page.locator('#timeline thead .who').allInnerTexts(), ['ada', 'laptop', 'server']);
   const rows = await page.locator('#timeline tbody tr').evaluateAll((all) => all.map(({ textContent }) => textContent));
@@ -234,7 +234,7 @@ test('the timeline shows who wrote to whom', { skip }, async () => {
   await laptop.say('while one looks');
   await page.locator('#timeline tbody tr', { hasText: 'while one looks' }).waitFor();
   await page.getByRole('button', { name: 'Messages' }).click();
-  await ada.sees('while one looks');
+  await ada.waitForEntry('while one looks');
   await done(ada);
 });
 
@@ -253,13 +253,13 @@ test('sound and notifications are off until one wants them, and tell nothing', {
   });
   const told = () => page.evaluate(() => (globalThis as unknown as { told: string[] }).told);
   await laptop.say('unheard');
-  await ada.sees('unheard');
+  await ada.waitForEntry('unheard');
   assert.deepEqual(await told(), []);
   await page.getByText('Menu', { exact: true }).click();
   assert.equal(await page.getByLabel('Sound for news').isChecked(), false);
   await page.getByLabel('Notification for news').check();
   await laptop.say('heard, and secret');
-  await ada.sees('heard, and secret');
+  await ada.waitForEntry('heard, and secret');
   assert.deepEqual(await told(), ['agentalk: Something new in the room']);
   await done(ada);
 });
@@ -267,7 +267,7 @@ test('sound and notifications are off until one wants them, and tell nothing', {
 test('who is alone is told what to do, until somebody comes', { skip }, async () => {
   const laptop = await Agent.create(bridge.url, { name: 'laptop' });
   await laptop.leave();
-  const ada = await Visitor.join(laptop.link, 'ada');
+  const ada = await BrowserUser.join(laptop.link, 'ada');
   await ada.page.getByText('The menu above copies an invite').waitFor();
   const server = await joiner(laptop.link, 'server');
   await server.paired('ada');
@@ -284,7 +284,7 @@ test('an invite for one more agent is copied as one line, with what the link had
     [`&t=a1b2&c=${sum}&x=y`, `&t=a1b2&c=${sum}`],
     ['&c=<b>', ''],
   ] as const) {
-    const ada = await Visitor.join(laptop.link + parameters, `ada${expected.length}`, { permissions });
+    const ada = await BrowserUser.join(laptop.link + parameters, `ada${expected.length}`, { permissions });
     await ada.page.getByText('Menu', { exact: true }).click();
     await ada.page.getByRole('button', { name: 'Copy an invite' }).click();
     await ada.page.getByText('Copied').waitFor();
@@ -312,7 +312,7 @@ test('fingerprints are those of the sessions', { skip }, async () => {
 
 test('a name that is taken is said to be so, and another is proposed', { skip }, async () => {
   const laptop = await opener('laptop');
-  const ada = await Visitor.at(bridge.url);
+  const ada = await BrowserUser.at(bridge.url);
   await ada.page.goto(laptop.link);
   const name = ada.page.getByLabel('Your name in the room');
   await name.fill('laptop');

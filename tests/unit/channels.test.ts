@@ -3,27 +3,27 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { Channels } from '../../bridge/channels.ts';
-import type { Batch, Channel, Participant, Waiter } from '../../bridge/channels.ts';
-import { Refusal } from '../../bridge/errors.ts';
-import { EVERYBODY } from '../../bridge/ids.ts';
-import { Shelf, ciphertextOf, tagOf } from '../../bridge/arena.ts';
-import type { Kept } from '../../bridge/arena.ts';
+import { ChannelRegistry } from '../../bridge/channels.ts';
+import type { PollResult, Channel, Participant, PendingPoll } from '../../bridge/channels.ts';
+import { ApiError } from '../../bridge/errors.ts';
+import { BROADCAST } from '../../bridge/ids.ts';
+import { Arena, ciphertextOf, tagOf } from '../../bridge/arena.ts';
+import type { StoredCiphertext } from '../../bridge/arena.ts';
 import type { ChannelId, ParticipantId, Recipient } from '../../bridge/ids.ts';
-import { readConfig } from '../../bridge/ops/config.ts';
+import { resolveConfig } from '../../bridge/ops/config.ts';
 import type { Limits } from '../../bridge/limits.ts';
 import { Random } from '../lib/random.ts';
 
 const NOTHING = {
   channels: 0,
   participants: 0,
-  waiting_polls: 0,
+  polls_pending: 0,
   blobs: 0,
-  held_bytes: 0,
+  channel_memory_bytes: 0,
   blob_bytes: 0,
   memory_owners: 0,
 };
-const LIMITS = readConfig([], {}).limits;
+const LIMITS = resolveConfig([], {}).limits;
 const START = 1_767_225_600_000;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -34,25 +34,25 @@ const participantId = (name: string) => createHash('sha256').update(name).digest
 
 let nonces = 0;
 /** Something sealed; with a nonce of its own unless one is given. */
-const sealed = (bytes = 40, nonce = hex(++nonces, 24), tag = hex(bytes, 32)): Kept => {
-  const kept = new Shelf().draft(nonce, Buffer.from('A'.repeat(bytes)).toString('base64'), tag);
+const sealed = (bytes = 40, nonce = hex(++nonces, 24), tag = hex(bytes, 32)): StoredCiphertext => {
+  const kept = new Arena().write(nonce, Buffer.from('A'.repeat(bytes)).toString('base64'), tag);
   assert.ok(kept);
   return kept;
 };
 /** The same on the channel's shelf, as what comes with a request is. */
 function send(channel: Channel, from: Participant, to: Recipient, text: string): number {
-  const draft = channel.shelf.draft(hex(++nonces, 24), text, hex(nonces, 32));
+  const draft = channel.arena.write(hex(++nonces, 24), text, hex(nonces, 32));
   assert.ok(draft);
   return channel.send(from, to, draft);
 }
 
 class World {
   now = START;
-  readonly house: Channels;
+  readonly registry: ChannelRegistry;
   #epochs = 0;
 
   constructor(limits: Partial<Limits> = {}) {
-    this.house = new Channels(
+    this.registry = new ChannelRegistry(
       { ...LIMITS, ...limits },
       () => this.now,
       (bytes) => hex(++this.#epochs, 2 * bytes),
@@ -60,57 +60,57 @@ class World {
   }
 
   open(n = 1, address = '192.0.2.1'): Channel {
-    return this.house.open(channelId(n), address);
+    return this.registry.getOrCreate(channelId(n), address);
   }
 
   pass(ms: number): void {
     this.now += ms;
-    this.house.sweep();
+    this.registry.sweep();
   }
 }
 
 const join = (channel: Channel, name: string, token = name) => channel.join(participantId(name), token, sealed());
-const enter = (channel: Channel, name: string, token = name) => channel.enter(participantId(name), token);
+const enter = (channel: Channel, name: string, token = name) => channel.authenticate(participantId(name), token);
 const refuses = (code: string, action: () => unknown) =>
-  assert.throws(action, (error) => error instanceof Refusal && error.code === code, code);
+  assert.throws(action, (error) => error instanceof ApiError && error.code === code, code);
 
 /** A batch in few words: `message 3` or, with a gap, `gap 0-2`. */
-const words = ({ since, gap, events }: Batch): string[] => [
+const words = ({ since, gap, events }: PollResult): string[] => [
   ...(gap === undefined ? [] : [`gap ${since}-${gap}`]),
   ...events.map(({ type, index }) => `${type} ${index}`),
 ];
 
 /** As a client polls: presents its cursor, then reads. */
 function poll(channel: Channel, participant: Participant, since: number): string[] {
-  channel.present(participant, since);
-  return words(channel.read(participant, since));
+  channel.acknowledge(participant, since);
+  return words(channel.eventsAfter(participant, since));
 }
 
 /** A waiting poll, and what came of it. */
-class Poll implements Waiter {
-  outcome: Batch | Refusal | undefined;
+class Poll implements PendingPoll {
+  outcome: PollResult | ApiError | undefined;
   constructor(readonly since: number) {}
 
-  settle(outcome: Batch | Refusal): void {
+  resolve(outcome: PollResult | ApiError): void {
     assert.equal(this.outcome, undefined, 'settled once');
     this.outcome = outcome;
   }
 
   get words(): string[] | string | undefined {
-    return this.outcome instanceof Refusal ? this.outcome.code : this.outcome && words(this.outcome);
+    return this.outcome instanceof ApiError ? this.outcome.code : this.outcome && words(this.outcome);
   }
 }
 
 function wait(channel: Channel, participant: Participant, since: number): Poll {
   const waiter = new Poll(since);
-  channel.wait(participant, waiter);
+  channel.addPendingPoll(participant, waiter);
   return waiter;
 }
 
 test('a broadcast goes to everybody else, a direct message to its recipient alone', () => {
   const channel = new World().open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
-  channel.send(a, EVERYBODY, sealed());
+  channel.send(a, BROADCAST, sealed());
   channel.send(a, b.id, sealed());
   channel.send(c, a.id, sealed());
   assert.deepEqual(poll(channel, a, 0), ['join 2', 'join 3', 'message 6']);
@@ -123,10 +123,10 @@ test('what comes out is what went in', () => {
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const texts = [1, 2, 800, 4079, 4080, 4081, 90_000, 3].map((bytes) => Buffer.alloc(bytes, bytes).toString('base64'));
   const before = nonces;
-  for (const text of texts) send(channel, a, EVERYBODY, text);
-  const { events } = channel.read(b, 2);
+  for (const text of texts) send(channel, a, BROADCAST, text);
+  const { events } = channel.eventsAfter(b, 2);
   assert.deepEqual(
-    events.map(({ kept }) => kept && [kept.nonce, ciphertextOf(kept), tagOf(kept)]),
+    events.map(({ payload }) => payload && [payload.nonce, ciphertextOf(payload), tagOf(payload)]),
     texts.map((text, i) => [hex(before + i + 1, 24), text, hex(before + i + 1, 32)]),
   );
 });
@@ -143,21 +143,21 @@ test('memory that is used again holds nothing of what is still kept, and is coun
       Object.assign(room, enterBoth(world.open(rooms.indexOf(room) + 1)), { texts: new Map() });
     }
     const { channel, a, b, texts } = room;
-    channel.shelf.draft(hex(i, 24), 'AAAA'.repeat(random.between(1, 1000)), hex(i, 32)); // refused, and forgotten
+    channel.arena.write(hex(i, 24), 'AAAA'.repeat(random.between(1, 1000)), hex(i, 32)); // refused, and forgotten
     const most = random.isLess(1 / 20) ? 20_000 : 3000;
     const text = Buffer.alloc(random.between(1, most), i).toString('base64');
-    texts.set(send(channel, a, EVERYBODY, text), text);
-    for (const reader of [a, b]) channel.present(reader, channel.last);
+    texts.set(send(channel, a, BROADCAST, text), text);
+    for (const reader of [a, b]) channel.acknowledge(reader, channel.lastIndex);
     if (!random.isLess(1 / 50)) continue;
-    const events = [...channel.read(a, 0).events, ...channel.read(b, 0).events];
-    for (const { type, index, kept } of events) {
-      if (type === 'message') assert.ok(kept && ciphertextOf(kept) === texts.get(index), `${i}: event ${index}`);
+    const events = [...channel.eventsAfter(a, 0).events, ...channel.eventsAfter(b, 0).events];
+    for (const { type, index, payload } of events) {
+      if (type === 'message') assert.ok(payload && ciphertextOf(payload) === texts.get(index), `${i}: event ${index}`);
     }
-    const bytes = events.reduce((sum, { kept }) => sum + 512 + (kept ? kept.end - kept.start : 0), 0);
+    const bytes = events.reduce((sum, { payload }) => sum + 512 + (payload ? payload.end - payload.start : 0), 0);
     const cards = [a, b].reduce((sum, { card }) => sum + card.end - card.start, 0);
     assert.equal(channel.bytes, 2048 + 2 * 1024 + cards + bytes);
   }
-  assert.ok(world.house.spare.length > 0, 'some is used again');
+  assert.ok(world.registry.freeBlocks.length > 0, 'some is used again');
 });
 
 test('a newcomer starts before the oldest event, and gets broadcasts and what is addressed to its name', () => {
@@ -165,13 +165,13 @@ test('a newcomer starts before the oldest event, and gets broadcasts and what is
   const a = join(channel, 'a');
   join(channel, 'c');
   const b = join(channel, 'b');
-  channel.send(a, EVERYBODY, sealed()); // 4
+  channel.send(a, BROADCAST, sealed()); // 4
   channel.send(a, b.id, sealed()); // 5
-  channel.send(b, EVERYBODY, sealed()); // 6
+  channel.send(b, BROADCAST, sealed()); // 6
   channel.leave(b, 0); // 7
   const again = join(channel, 'b', 'another token'); // 8
-  assert.equal(again.fetched, 0);
-  assert.equal(again.joined, 8);
+  assert.equal(again.ackedIndex, 0);
+  assert.equal(again.joinIndex, 8);
   assert.deepEqual(poll(channel, again, 0), ['join 1', 'join 2', 'message 4', 'message 5']);
 });
 
@@ -179,16 +179,16 @@ test('a name is taken while its owner is there, and the owner comes back by its 
   const channel = new World({ participants: 2 }).open();
   const a = join(channel, 'a');
   const b = join(channel, 'b');
-  channel.send(b, EVERYBODY, sealed());
-  channel.present(a, 2);
+  channel.send(b, BROADCAST, sealed());
+  channel.acknowledge(a, 2);
   refuses('name_taken', () => join(channel, 'a', 'stolen'));
   refuses('participants_full', () => join(channel, 'c'));
   assert.equal(channel.join(a.id, 'a', a.card), a);
-  assert.equal(a.fetched, 2, 'goes on where it was');
-  assert.equal(channel.last, 3, 'coming back is no event');
+  assert.equal(a.ackedIndex, 2, 'goes on where it was');
+  assert.equal(channel.lastIndex, 3, 'coming back is no event');
   const card = sealed();
   assert.equal(channel.join(a.id, 'a', card), a);
-  assert.deepEqual([a.card, a.joined, a.fetched], [card, 4, 2], 'with another card it is another session');
+  assert.deepEqual([a.card, a.joinIndex, a.ackedIndex], [card, 4, 2], 'with another card it is another session');
   assert.deepEqual(poll(channel, b, 2), ['join 4']);
   channel.leave(b, 0);
   join(channel, 'c');
@@ -218,13 +218,13 @@ test('the same nonce is the same message, and with other contents is refused', (
   const channel = new World().open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const message = sealed(40);
-  const index = channel.send(a, EVERYBODY, message);
-  assert.equal(channel.send(a, EVERYBODY, { ...message }), index);
-  assert.equal(channel.last, index);
+  const index = channel.send(a, BROADCAST, message);
+  assert.equal(channel.send(a, BROADCAST, { ...message }), index);
+  assert.equal(channel.lastIndex, index);
   refuses('nonce_reused', () => channel.send(a, b.id, message));
-  refuses('nonce_reused', () => channel.send(a, EVERYBODY, sealed(44, message.nonce)));
-  refuses('nonce_reused', () => channel.send(a, EVERYBODY, sealed(40, message.nonce, hex(1, 32))));
-  assert.equal(channel.send(b, EVERYBODY, message), index + 1, 'another sender, another message');
+  refuses('nonce_reused', () => channel.send(a, BROADCAST, sealed(44, message.nonce)));
+  refuses('nonce_reused', () => channel.send(a, BROADCAST, sealed(40, message.nonce, hex(1, 32))));
+  assert.equal(channel.send(b, BROADCAST, message), index + 1, 'another sender, another message');
 });
 
 test('a repeated direct message is known even when its recipient has left', () => {
@@ -243,16 +243,16 @@ test('one poll that wakes takes all, an invisible event wakes nobody', () => {
   const polls = [wait(channel, b, 3), wait(channel, b, 3), wait(channel, b, 1)];
   channel.send(a, c.id, sealed());
   assert.ok(polls.every(({ outcome }) => outcome === undefined));
-  channel.send(a, EVERYBODY, sealed());
+  channel.send(a, BROADCAST, sealed());
   assert.deepEqual(
     polls.map((each) => each.words),
     [['message 5'], ['message 5'], ['join 3', 'message 5']],
   );
-  assert.equal(b.waiters.size, 0);
+  assert.equal(b.pendingPolls.size, 0);
 });
 
 test('a participant has so many polls, a channel so many, and no more; one whose answer was read makes room', () => {
-  const channel = new World({ waitingPolls: 2, channelPolls: 3 }).open();
+  const channel = new World({ pollsPerParticipant: 2, pollsPerChannel: 3 }).open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.beginPoll(a);
   channel.beginPoll(a);
@@ -268,26 +268,26 @@ test('a poll ends once', () => {
   const channel = new World().open();
   const a = join(channel, 'a');
   const first = wait(channel, a, 0);
-  assert.equal(channel.endWait(a, first), true);
-  assert.equal(channel.endWait(a, first), false);
+  assert.equal(channel.removePendingPoll(a, first), true);
+  assert.equal(channel.removePendingPoll(a, first), false);
 });
 
 test('a cursor that no answer can have given is refused', () => {
   const channel = new World().open();
   const a = join(channel, 'a');
-  channel.present(a, 1);
-  refuses('bad_request', () => channel.present(a, 2));
-  channel.present(a, 0);
-  assert.equal(a.fetched, 1, 'fetched is the highest');
+  channel.acknowledge(a, 1);
+  refuses('bad_request', () => channel.acknowledge(a, 2));
+  channel.acknowledge(a, 0);
+  assert.equal(a.ackedIndex, 1, 'fetched is the highest');
 });
 
 test('an answer holds about so many bytes, and its cursor is the last event in it', () => {
-  const channel = new World({ answerBytes: 5000 }).open();
+  const channel = new World({ pollResponseBytes: 5000 }).open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
-  for (let i = 0; i < 10; i++) channel.send(a, EVERYBODY, sealed(2000));
+  for (let i = 0; i < 10; i++) channel.send(a, BROADCAST, sealed(2000));
   const seen: number[] = [];
   for (let cursor = 2; ;) {
-    const batch = channel.read(b, cursor);
+    const batch = channel.eventsAfter(b, cursor);
     assert.ok(batch.events.length <= 2);
     if (batch.events.length === 0) break;
     seen.push(...batch.events.map(({ index }) => index));
@@ -300,12 +300,12 @@ test('an answer holds about so many bytes, and its cursor is the last event in i
 const FULL = { channelBytes: 20_000, messageBytes: 1000 };
 
 /** Sends until the channel is full, and says how many were taken. */
-function fill(channel: Channel, sender: Participant, to: Recipient = EVERYBODY, most = 100): number {
+function fill(channel: Channel, sender: Participant, to: Recipient = BROADCAST, most = 100): number {
   for (let sent = 0; sent < most; sent++) {
     try {
       channel.send(sender, to, sealed(1000));
     } catch (error) {
-      assert.ok(error instanceof Refusal && error.code === 'channel_full');
+      assert.ok(error instanceof ApiError && error.code === 'channel_full');
       return sent;
     }
   }
@@ -315,13 +315,13 @@ function fill(channel: Channel, sender: Participant, to: Recipient = EVERYBODY, 
 test('a full channel gives up first what all have fetched', () => {
   const channel = new World(FULL).open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
-  channel.present(a, 2);
+  channel.acknowledge(a, 2);
   const sent = fill(channel, a);
   assert.ok(sent > 5 && sent < 20, `${sent}`);
-  const { cursor } = channel.read(b, 0);
-  refuses('channel_full', () => channel.send(a, EVERYBODY, sealed(1000)));
-  channel.present(b, cursor);
-  channel.send(a, EVERYBODY, sealed(1000));
+  const { cursor } = channel.eventsAfter(b, 0);
+  refuses('channel_full', () => channel.send(a, BROADCAST, sealed(1000)));
+  channel.acknowledge(b, cursor);
+  channel.send(a, BROADCAST, sealed(1000));
   assert.deepEqual(poll(channel, b, cursor), [`message ${cursor + 1}`], 'no gap for who has fetched');
   assert.ok(channel.bytes <= FULL.channelBytes);
 });
@@ -330,13 +330,13 @@ test('a participant that is behind and alive holds senders back for two minutes;
   const world = new World(FULL);
   const channel = world.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
-  channel.present(a, 2);
+  channel.acknowledge(a, 2);
   fill(channel, a);
   world.pass(2 * MINUTE - 1);
   enter(channel, 'a');
-  refuses('channel_full', () => channel.send(a, EVERYBODY, sealed(1000)));
+  refuses('channel_full', () => channel.send(a, BROADCAST, sealed(1000)));
   world.pass(1);
-  const index = channel.send(a, EVERYBODY, sealed(1000));
+  const index = channel.send(a, BROADCAST, sealed(1000));
   const [gap, first, ...rest] = poll(channel, b, 0);
   const lost = Number(/^gap 0-(\d+)$/.exec(gap ?? '')?.[1]);
   const next = Math.max(lost, 2) + 1; // 2 is its own joining
@@ -348,22 +348,22 @@ test('a waiting poll keeps a participant alive', () => {
   const world = new World(FULL);
   const channel = world.open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
-  channel.present(a, 3);
-  channel.present(c, 3);
+  channel.acknowledge(a, 3);
+  channel.acknowledge(c, 3);
   fill(channel, a, c.id); // b waits and nothing for it comes; what it has not fetched is 1 and 3
   wait(channel, b, 3);
   world.pass(10 * MINUTE);
   enter(channel, 'a');
-  refuses('channel_full', () => channel.send(a, EVERYBODY, sealed(1000)));
+  refuses('channel_full', () => channel.send(a, BROADCAST, sealed(1000)));
 });
 
 test('what a participant can not see does not hold anybody back', () => {
   const channel = new World(FULL).open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
-  for (const each of [a, b, c]) channel.present(each, 3);
+  for (const each of [a, b, c]) channel.acknowledge(each, 3);
   for (let i = 0; i < 100; i++) {
     channel.send(a, b.id, sealed(1000));
-    for (const reader of [a, b]) channel.present(reader, channel.last);
+    for (const reader of [a, b]) channel.acknowledge(reader, channel.lastIndex);
   }
   assert.deepEqual(poll(channel, c, 3), [], 'and what it could not see is no gap');
   const alone = new World(FULL).open();
@@ -375,12 +375,12 @@ test('a gap ends where what is held begins, for a newcomer too, and comes once',
   const a = join(channel, 'a');
   fill(channel, a);
   const b = join(channel, 'b');
-  assert.ok(b.fetched > 0);
-  const all = poll(channel, b, b.fetched);
+  assert.ok(b.ackedIndex > 0);
+  const all = poll(channel, b, b.ackedIndex);
   assert.ok(all.every((each) => each.startsWith('message')));
-  const batch = channel.read(b, 0);
-  assert.equal(batch.gap, b.fetched);
-  assert.equal(channel.read(b, batch.cursor).gap, undefined);
+  const batch = channel.eventsAfter(b, 0);
+  assert.equal(batch.gap, b.ackedIndex);
+  assert.equal(channel.eventsAfter(b, batch.cursor).gap, undefined);
   fill(channel, a);
 });
 
@@ -389,26 +389,26 @@ test('a gap alone moves the cursor past itself', () => {
   const channel = world.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.send(b, a.id, sealed(1000));
-  channel.present(a, 0);
+  channel.acknowledge(a, 0);
   world.pass(3 * MINUTE);
   enter(channel, 'b');
-  fill(channel, b, EVERYBODY, 5);
-  channel.present(b, 1);
-  fill(channel, b, EVERYBODY, 100);
-  const batch = channel.read(a, 0);
+  fill(channel, b, BROADCAST, 5);
+  channel.acknowledge(b, 1);
+  fill(channel, b, BROADCAST, 100);
+  const batch = channel.eventsAfter(a, 0);
   assert.ok(batch.gap !== undefined && batch.cursor >= batch.gap);
 });
 
 test('presence is told even in a channel that is full', () => {
   const channel = new World(FULL).open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
-  channel.present(a, 3);
+  channel.acknowledge(a, 3);
   fill(channel, a);
   refuses('channel_full', () => join(channel, 'd'));
-  const before = channel.last;
+  const before = channel.lastIndex;
   channel.leave(c, 0);
   assert.deepEqual(poll(channel, b, before), [`leave ${before + 1}`]);
-  assert.equal(channel.read(b, 0).gap, undefined, 'and nothing was taken for it');
+  assert.equal(channel.eventsAfter(b, 0).gap, undefined, 'and nothing was taken for it');
 });
 
 test('however often presence changes, a channel keeps to its bytes', () => {
@@ -422,7 +422,7 @@ test('however often presence changes, a channel keeps to its bytes', () => {
     enter(channel, 'b');
   }
   assert.ok(channel.bytes <= (FULL.channelBytes * 17) / 16, `${channel.bytes}`);
-  assert.ok(b.lost > 0);
+  assert.ok(b.lastEvictedIndex > 0);
 });
 
 test('away after five minutes without a request, back with the next one', () => {
@@ -435,7 +435,7 @@ test('away after five minutes without a request, back with the next one', () => 
   assert.deepEqual(poll(channel, a, 2), ['away 3']);
   assert.ok(b.isAway && !a.isAway);
   world.pass(MINUTE);
-  assert.equal(channel.last, 3, 'told once');
+  assert.equal(channel.lastIndex, 3, 'told once');
   enter(channel, 'b');
   enter(channel, 'b');
   assert.deepEqual(poll(channel, a, 3), ['back 4']);
@@ -449,7 +449,7 @@ test('who waits is not away, and the silence begins when the poll ends', () => {
   const poll = wait(channel, a, 0);
   world.pass(60 * MINUTE);
   assert.equal(a.isAway, false);
-  channel.endWait(a, poll);
+  channel.removePendingPoll(a, poll);
   world.pass(5 * MINUTE - 1);
   assert.equal(a.isAway, false);
   world.pass(1);
@@ -462,15 +462,15 @@ test('out after the idle window; the channel ends with the last one', () => {
   const [a] = [join(channel, 'a'), join(channel, 'b')];
   world.pass(60 * MINUTE);
   enter(channel, 'a');
-  const waiter = wait(channel, a, channel.last);
+  const waiter = wait(channel, a, channel.lastIndex);
   world.pass(60 * MINUTE);
-  assert.ok(waiter.outcome && !(waiter.outcome instanceof Refusal));
+  assert.ok(waiter.outcome && !(waiter.outcome instanceof ApiError));
   const [event] = waiter.outcome.events;
   assert.deepEqual([event?.type, event?.from, event?.reason], ['leave', participantId('b'), 'expired']);
   refuses('no_participant', () => enter(channel, 'b'));
   world.pass(120 * MINUTE);
-  refuses('no_channel', () => world.house.get(channel.id));
-  assert.deepEqual(world.house.gauges(), NOTHING);
+  refuses('no_channel', () => world.registry.get(channel.id));
+  assert.deepEqual(world.registry.gauges(), NOTHING);
 });
 
 test('a channel that nobody joined ends after the idle window', () => {
@@ -479,9 +479,9 @@ test('a channel that nobody joined ends after the idle window', () => {
   world.pass(119 * MINUTE);
   world.open(); // somebody asked for it again
   world.pass(119 * MINUTE);
-  assert.equal(world.house.has(channelId(1)), true);
+  assert.equal(world.registry.has(channelId(1)), true);
   world.pass(MINUTE);
-  assert.equal(world.house.has(channelId(1)), false);
+  assert.equal(world.registry.has(channelId(1)), false);
 });
 
 test('the last one out closes the channel, and made again it is another incarnation', () => {
@@ -492,7 +492,7 @@ test('the last one out closes the channel, and made again it is another incarnat
   channel.leave(b, 0);
   assert.deepEqual(waiter.words, ['leave 3']);
   channel.leave(a, 0);
-  assert.equal(world.house.has(channel.id), false);
+  assert.equal(world.registry.has(channel.id), false);
   assert.notEqual(world.open().epoch, channel.epoch);
 });
 
@@ -515,7 +515,7 @@ test('leaving after some seconds happens, unless a request comes before', () => 
   assert.equal(channel.participants.size, 2);
   channel.leave(b, 30);
   world.pass(30 * SECOND);
-  const event = channel.read(a, 2).events[0];
+  const event = channel.eventsAfter(a, 2).events[0];
   assert.deepEqual([event?.type, event?.reason], ['leave', 'left']);
 });
 
@@ -523,7 +523,7 @@ test('leaving after some seconds happens, unless a request comes before', () => 
 function fillAlone(world: World, n: number, address: string, kilobytes: number): Channel {
   const channel = world.open(n, address);
   const a = channel.participants.get(participantId('a')) ?? join(channel, 'a');
-  for (let i = 0; i < kilobytes; i++) channel.send(a, EVERYBODY, sealed(1000 - 528));
+  for (let i = 0; i < kilobytes; i++) channel.send(a, BROADCAST, sealed(1000 - 528));
   return channel;
 }
 
@@ -535,12 +535,12 @@ function fillAwaited(world: World, n: number, address: string, kilobytes: number
 }
 
 test('for who has less than half, whoever has most gives its oldest events, alive or not, and nobody else any', () => {
-  const world = new World({ totalBytes: 200_000, channelBytes: 150_000 });
+  const world = new World({ memoryBytes: 200_000, channelBytes: 150_000 });
   const modest = fillAwaited(world, 1, 'modest', 30);
   world.pass(SECOND);
   const large = fillAwaited(world, 2, 'large', 135);
   const listener = enter(large, 'listener');
-  const waiter = wait(large, listener, large.last);
+  const waiter = wait(large, listener, large.lastIndex);
   const newcomer = fillAwaited(world, 3, 'newcomer', 45);
   assert.ok(newcomer.bytes > 45_000, 'it got what it asked for');
   assert.deepEqual(
@@ -548,16 +548,16 @@ test('for who has less than half, whoever has most gives its oldest events, aliv
     31,
     'the older events of a smaller one are there',
   );
-  const { gap, events } = large.read(listener, 0);
+  const { gap, events } = large.eventsAfter(listener, 0);
   assert.ok(gap !== undefined && gap >= 20, 'the largest one’s reader is told of the gap');
-  assert.equal(events.at(-1)?.index, large.last, 'its newest are there');
+  assert.equal(events.at(-1)?.index, large.lastIndex, 'its newest are there');
   assert.equal(waiter.outcome, undefined, 'and who waits goes on waiting');
-  assert.equal(world.house.givenUp, 0);
-  assert.ok(world.house.gauges().held_bytes <= 200_000);
+  assert.equal(world.registry.evictedCount, 0);
+  assert.ok(world.registry.gauges().channel_memory_bytes <= 200_000);
 });
 
 test('who has half of the most, or most, gets nothing of others: bridge_full', () => {
-  const world = new World({ totalBytes: 200_000, channelBytes: 150_000 });
+  const world = new World({ memoryBytes: 200_000, channelBytes: 150_000 });
   const large = fillAwaited(world, 1, 'large', 110);
   const other = fillAwaited(world, 2, 'other', 60);
   refuses('bridge_full', () => fillAwaited(world, 2, 'other', 60));
@@ -565,43 +565,47 @@ test('who has half of the most, or most, gets nothing of others: bridge_full', (
   refuses('bridge_full', () => fillAwaited(world, 1, 'large', 20));
   refuses('bridge_full', () => fillAwaited(world, 3, 'large', 20));
   const { bytes } = large;
-  refuses('bridge_full', () => large.send(enter(large, 'a'), EVERYBODY, sealed(1000)));
+  refuses('bridge_full', () => large.send(enter(large, 'a'), BROADCAST, sealed(1000)));
   assert.equal(large.bytes, bytes, 'a refusal costs nothing');
-  assert.equal(large.read(enter(large, 'listener'), 0).gap, undefined);
-  assert.equal(other.read(enter(other, 'listener'), 0).gap, undefined);
+  assert.equal(large.eventsAfter(enter(large, 'listener'), 0).gap, undefined);
+  assert.equal(other.eventsAfter(enter(other, 'listener'), 0).gap, undefined);
 });
 
 test('one address alone goes on: what nobody alive waits for goes first, from the channels used longest ago', () => {
-  const world = new World({ totalBytes: 200_000, channelBytes: 150_000 });
+  const world = new World({ memoryBytes: 200_000, channelBytes: 150_000 });
   const old = fillAlone(world, 1, 'one', 60);
   world.pass(2 * SECOND);
   const awaited = fillAwaited(world, 2, 'one', 60);
   world.pass(2 * SECOND);
   for (let n = 0; n < 20; n++) fillAlone(world, 3, 'one', 20);
-  assert.equal(awaited.read(enter(awaited, 'listener'), 0).gap, undefined, 'what somebody alive waits for stays');
+  assert.equal(
+    awaited.eventsAfter(enter(awaited, 'listener'), 0).gap,
+    undefined,
+    'what somebody alive waits for stays',
+  );
   assert.ok(old.bytes < 6000, `${old.bytes}`);
-  assert.ok(world.house.has(channelId(1)), 'its channel stays while its participant is alive');
+  assert.ok(world.registry.has(channelId(1)), 'its channel stays while its participant is alive');
   world.pass(3 * MINUTE);
   fillAlone(world, 4, 'one', 145);
   assert.ok(awaited.bytes < 45_000, `nobody there is alive any more: ${awaited.bytes}`);
 });
 
 test('an address that has nothing but channels and participants loses the one that was used least recently', () => {
-  const world = new World({ totalBytes: 100_000, participants: 500 });
+  const world = new World({ memoryBytes: 100_000, participants: 500 });
   const many = Array.from({ length: 30 }, (_, n) => {
     world.pass(SECOND);
     const channel = world.open(n, 'large');
     const a = join(channel, 'a');
-    channel.present(a, 1);
+    channel.acknowledge(a, 1);
     return channel;
   });
   const first = many[0] as Channel;
   const waiter = wait(first, enter(first, 'a'), 1);
-  while (world.house.givenUp < 3) join(world.open(1000 + world.house.givenUp, 'other'), `${nonces}`);
-  assert.ok(world.house.has(first.id), 'it has just been used');
+  while (world.registry.evictedCount < 3) join(world.open(1000 + world.registry.evictedCount, 'other'), `${nonces}`);
+  assert.ok(world.registry.has(first.id), 'it has just been used');
   assert.equal(waiter.outcome, undefined);
   assert.deepEqual(
-    [1, 2, 3, 4, 29].map((n) => world.house.has(channelId(n))),
+    [1, 2, 3, 4, 29].map((n) => world.registry.has(channelId(n))),
     [false, false, false, true, true],
   );
 });
@@ -609,14 +613,14 @@ test('an address that has nothing but channels and participants loses the one th
 test('there are so many channels and no more: one address gives up its own idle ones', () => {
   const world = new World({ channels: 3 });
   for (let n = 1; n <= 10; n++) world.open(n);
-  assert.deepEqual(world.house.gauges().channels, 3);
+  assert.deepEqual(world.registry.gauges().channels, 3);
   assert.deepEqual(
-    [7, 8, 9, 10].map((n) => world.house.has(channelId(n))),
+    [7, 8, 9, 10].map((n) => world.registry.has(channelId(n))),
     [false, true, true, true],
   );
   for (const n of [8, 9, 10]) join(world.open(n), 'a');
   refuses('bridge_full', () => world.open(11));
-  assert.equal(world.house.gauges().channels, 3);
+  assert.equal(world.registry.gauges().channels, 3);
 });
 
 test('a place among the channels is given by who has most of them, and never by who has as few as the asker', () => {
@@ -628,23 +632,23 @@ test('a place among the channels is given by who has most of them, and never by 
   }
   for (const n of [11, 12]) join(world.open(n, `new ${n}`), 'a');
   assert.deepEqual(
-    [1, 2, 3, 4, 5, 6, 11, 12].map((n) => world.house.has(channelId(n))),
+    [1, 2, 3, 4, 5, 6, 11, 12].map((n) => world.registry.has(channelId(n))),
     [true, true, false, false, true, true, true, true],
   );
   join(world.open(13, 'new 13'), 'a');
   refuses('bridge_full', () => world.open(14, 'new 14'));
-  assert.ok(world.house.has(channelId(6)), 'the last one of many');
+  assert.ok(world.registry.has(channelId(6)), 'the last one of many');
 });
 
 test('whatever is opened, sent and ended, each owner’s memory is the sum of what it has', () => {
   for (let seed = 1; seed <= 20; seed++) {
     const pick = random(seed);
     const world = new World({
-      totalBytes: 150_000,
+      memoryBytes: 150_000,
       channelBytes: 60_000,
       channels: 12,
       participants: 5,
-      idleSeconds: 600,
+      expirySeconds: 600,
     });
     const addresses = ['p', 'q', 'r', 's'];
     const made = new Set<Channel>();
@@ -653,20 +657,20 @@ test('whatever is opened, sent and ended, each owner’s memory is the sum of wh
         const channel = world.open(pick(20), addresses[pick(2) * pick(3)] ?? 'p');
         made.add(channel);
         const who = join(channel, ['a', 'b', 'c', 'd'][pick(4)] ?? 'a');
-        if (pick(3) > 0) channel.send(who, EVERYBODY, sealed(pick(5000) + 1));
-        if (pick(4) === 0) channel.present(who, channel.last);
+        if (pick(3) > 0) channel.send(who, BROADCAST, sealed(pick(5000) + 1));
+        if (pick(4) === 0) channel.acknowledge(who, channel.lastIndex);
         if (pick(9) === 0) channel.leave(who, 0);
       } catch (error) {
-        assert.ok(error instanceof Refusal && /_full$/.test(error.code), String(error));
+        assert.ok(error instanceof ApiError && /_full$/.test(error.code), String(error));
       }
       if (pick(20) === 0) world.pass(pick(4) * MINUTE);
       const held = [...made].filter(
-        (channel) => world.house.has(channel.id) && world.house.get(channel.id) === channel,
+        (channel) => world.registry.has(channel.id) && world.registry.get(channel.id) === channel,
       );
       const sum = held.reduce((bytes, channel) => bytes + channel.bytes, 0);
-      const { held_bytes, channels } = world.house.gauges();
-      assert.deepEqual([held_bytes, channels], [sum, held.length], `seed ${seed}, step ${step}`);
-      assert.ok(held_bytes <= 150_000 * 1.07 && channels <= 12);
+      const { channel_memory_bytes, channels } = world.registry.gauges();
+      assert.deepEqual([channel_memory_bytes, channels], [sum, held.length], `seed ${seed}, step ${step}`);
+      assert.ok(channel_memory_bytes <= 150_000 * 1.07 && channels <= 12);
       for (const { owner } of held) {
         const own = held.filter((channel) => channel.owner === owner);
         assert.deepEqual([...owner.channels].length, own.length);
@@ -678,7 +682,7 @@ test('whatever is opened, sent and ended, each owner’s memory is the sum of wh
     }
     world.pass(3 * 3600 * SECOND);
     world.pass(3 * 3600 * SECOND);
-    assert.deepEqual(world.house.gauges(), NOTHING);
+    assert.deepEqual(world.registry.gauges(), NOTHING);
   }
 });
 
@@ -692,7 +696,7 @@ test('all that is counted is given back', () => {
     fill(channel, a);
     channel.leave(a, 0);
   }
-  assert.deepEqual(world.house.gauges(), NOTHING);
+  assert.deepEqual(world.registry.gauges(), NOTHING);
 });
 
 test('when the bridge stops, every waiting poll is answered with its own cursor', () => {
@@ -700,8 +704,8 @@ test('when the bridge stops, every waiting poll is answered with its own cursor'
   const channel = world.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const polls = [wait(channel, a, 2), wait(channel, b, 1), wait(channel, b, 2)];
-  world.house.release();
-  const outcomes = polls.map(({ outcome }) => outcome as Batch);
+  world.registry.resolveAllPendingPolls();
+  const outcomes = polls.map(({ outcome }) => outcome as PollResult);
   assert.deepEqual(
     outcomes.map(({ cursor, events }) => [cursor, events.length]),
     [
@@ -710,7 +714,7 @@ test('when the bridge stops, every waiting poll is answered with its own cursor'
       [2, 0],
     ],
   );
-  assert.equal(world.house.gauges().waiting_polls, 0);
+  assert.equal(world.registry.gauges().polls_pending, 0);
 });
 
 /** Small, fast, the same everywhere (mulberry32). */
@@ -727,29 +731,29 @@ function random(seed: number): (below: number) => number {
 test('whatever happens, each reader is given each visible event once and in order, or told of the gap', () => {
   for (let seed = 1; seed <= 60; seed++) {
     const pick = random(seed);
-    const world = new World({ ...FULL, answerBytes: 3000, awaySeconds: 30 });
+    const world = new World({ ...FULL, pollResponseBytes: 3000, awaySeconds: 30 });
     const channel = world.open();
     const names = ['a', 'b', 'c', 'd'];
     const all = names.map((name) => join(channel, name));
     const sent: { index: number; from: string; to: Recipient }[] = [];
-    const readers = all.map((participant) => ({ participant, cursor: participant.fetched, got: new Set<number>() }));
+    const readers = all.map((participant) => ({ participant, cursor: participant.ackedIndex, got: new Set<number>() }));
     for (let step = 0; step < 400; step++) {
       const reader = readers[pick(4)];
       const name = names[pick(4)] ?? 'a';
       assert.ok(reader);
       if (pick(3) > 0) {
         const sender = enter(channel, name);
-        const to = pick(2) > 0 ? EVERYBODY : participantId(names[pick(4)] ?? 'a');
+        const to = pick(2) > 0 ? BROADCAST : participantId(names[pick(4)] ?? 'a');
         try {
           if (to !== sender.id)
             sent.push({ index: channel.send(sender, to, sealed(4 * pick(500) + 4)), from: sender.id, to });
         } catch (error) {
-          assert.ok(error instanceof Refusal && error.code === 'channel_full');
+          assert.ok(error instanceof ApiError && error.code === 'channel_full');
         }
       } else if (pick(8) > 0) {
         const participant = enter(channel, names[readers.indexOf(reader)] ?? 'a');
-        channel.present(participant, reader.cursor);
-        const { gap, events, cursor } = channel.read(participant, reader.cursor);
+        channel.acknowledge(participant, reader.cursor);
+        const { gap, events, cursor } = channel.eventsAfter(participant, reader.cursor);
         for (let index = reader.cursor + 1; gap !== undefined && index <= gap; index++) reader.got.add(index);
         for (const { index } of events) {
           assert.ok(!reader.got.has(index) && index > reader.cursor, `seed ${seed}: ${index} once`);
@@ -760,7 +764,7 @@ test('whatever happens, each reader is given each visible event once and in orde
     }
     for (const { participant, cursor, got } of readers) {
       const due = sent.filter(({ index, from, to }) => {
-        return index <= cursor && from !== participant.id && (to === EVERYBODY || to === participant.id);
+        return index <= cursor && from !== participant.id && (to === BROADCAST || to === participant.id);
       });
       for (const { index } of due)
         assert.ok(got.has(index), `seed ${seed}: ${index} was neither given nor told as lost`);

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { MAX_EFFECTS, PART_2, lintEffects } from '../../scripts/lint-effects.mjs';
 import { CLIENT, makeFolder } from '../lib/shell.ts';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 
-const options = { skip: need('shfmt') };
+const options = { skip: requirePrograms('shfmt') };
 const script = (rules: string, effects = 'print() { printf "%s" "$1"; }') => `${effects}\n${PART_2}\n${rules}\n`;
 const lint = (rules: string, effects?: string) => lintEffects(script(rules, effects)) ?? assert.fail('no shfmt');
 

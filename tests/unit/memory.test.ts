@@ -1,7 +1,7 @@
 /** Whose memory is given up for whom: the rule by itself, with items that are nothing but their size. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Refusal } from '../../bridge/errors.ts';
+import { ApiError } from '../../bridge/errors.ts';
 import { Memory } from '../../bridge/memory.ts';
 import type { Item, Owner } from '../../bridge/memory.ts';
 
@@ -36,11 +36,11 @@ function store(memory: Memory, address: string, count: number): TestItem[] {
   try {
     for (let n = 0; n < count; n++) {
       const owner = memory.owner(address);
-      memory.take(owner, ITEM_BYTES);
+      memory.reserve(owner, ITEM_BYTES);
       items.push(new TestItem(memory, owner));
     }
   } catch (error) {
-    assert.ok(error instanceof Refusal && error.code === 'bridge_full');
+    assert.ok(error instanceof ApiError && error.code === 'bridge_full');
   }
   return items;
 }

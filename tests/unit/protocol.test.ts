@@ -116,8 +116,8 @@ const driver: Driver = {
     return protocol.unseal(await protocol.aesKey(passphrase), latin1(aad), sealed);
   },
   async unsealCard(k, channel, from, ownId, sealed) {
-    const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
-    const session = await protocol.unsealCard(k, roomKey, channel, from, ownId, sealed);
+    const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
+    const session = await protocol.unsealCard(k, broadcastKey, channel, from, ownId, sealed);
     if (!session.ok) return session;
     const { participantId, sid, ...card } = session.value;
     assert.equal(participantId, from);
@@ -216,13 +216,13 @@ test('reproduces the derivations of the example', async () => {
 
 test('reproduces the card of the example', async () => {
   const { k, channel, ada, bob, card } = example;
-  const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
+  const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
   const frame = protocol.makeCard(ada);
   assert.equal(text(frame), card.frame);
   const aad = protocol.additionalData(channel, ada.participant_id, protocol.BROADCAST, 'card');
-  assert.deepEqual(await sealWithNonce(roomKey, aad, frame, card.sealed.nonce), card.sealed);
+  assert.deepEqual(await sealWithNonce(broadcastKey, aad, frame, card.sealed.nonce), card.sealed);
   const session = value(
-    await protocol.unsealCard(k, roomKey, channel, ada.participant_id, bob.participant_id, card.sealed),
+    await protocol.unsealCard(k, broadcastKey, channel, ada.participant_id, bob.participant_id, card.sealed),
   );
   const { kind, name, pub, sign, sid, participant_id: participantId } = ada;
   assert.deepEqual(session, { kind, name, pub, sign, sid, participantId });
@@ -230,7 +230,7 @@ test('reproduces the card of the example', async () => {
 
 test('reproduces the broadcast of the example', async () => {
   const { k, channel, ada, broadcast } = example;
-  const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
+  const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
   const aad = protocol.additionalData(channel, ada.participant_id, protocol.BROADCAST, 'message');
   const unsigned = broadcast.signed_bytes.slice(text(aad).length + `\n${ada.sid}\n\n`.length);
   const headers = {
@@ -241,8 +241,8 @@ test('reproduces the broadcast of the example', async () => {
   };
   assert.equal(text(protocol.makeFrame(headers, utf8Encode('Grüße\n'))), unsigned);
   const frame = protocol.makeFrame({ ...headers, signature: broadcast.signature }, utf8Encode('Grüße\n'));
-  assert.deepEqual(await sealWithNonce(roomKey, aad, frame, broadcast.sealed.nonce), broadcast.sealed);
-  const proved = value(await protocol.proveBroadcast(roomKey, aad, broadcast.sealed, [example.bob, ada]));
+  assert.deepEqual(await sealWithNonce(broadcastKey, aad, frame, broadcast.sealed.nonce), broadcast.sealed);
+  const proved = value(await protocol.proveBroadcast(broadcastKey, aad, broadcast.sealed, [example.bob, ada]));
   assert.equal(proved.session, ada);
   assert.equal(text(concat(aad, utf8Encode(`\n${ada.sid}\n\n`), proved.frame.unsigned)), broadcast.signed_bytes);
   const message = value(protocol.checkMessage(proved.frame, false));
@@ -318,25 +318,25 @@ type Member = Awaited<ReturnType<typeof makeMember>>;
 async function makeChannel() {
   const k = toHex(randomBytes(32));
   const channel = await protocol.deriveChannelId(await protocol.deriveAccessToken(k));
-  const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
+  const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(k));
   const key = async (own: Member, their: Member) =>
     value(await protocol.directKey(k, own.keys.ecdh, own.sid, their.sid, their.keys.pub));
   const [ada, bob, carol] = [await makeMember(k, 'ada'), await makeMember(k, 'bob'), await makeMember(k, 'carol')];
-  return { k, channel, roomKey, key, ada, bob, carol };
+  return { k, channel, broadcastKey, key, ada, bob, carol };
 }
 const TEXT_HEADERS = { kind: 'text', seq: '1', time: '0' };
 const DIRECT_HEADERS = { ...TEXT_HEADERS, sent: '1 0 1', received: '0 0 0' };
 
 test('proves a broadcast by one session of its sender, and by nobody else', async () => {
-  const { k, channel, roomKey, ada, carol } = await makeChannel();
+  const { k, channel, broadcastKey, ada, carol } = await makeChannel();
   const again = await makeMember(k, 'ada');
   const aad = protocol.additionalData(channel, ada.id, protocol.BROADCAST, 'message');
   const frame = await protocol.signFrame(ada.keys.ecdsa, aad, ada.sid, TEXT_HEADERS, latin1('for all'));
-  const sealed = await protocol.seal(roomKey, aad, frame);
-  const proved = value(await protocol.proveBroadcast(roomKey, aad, sealed, [again, ada]));
+  const sealed = await protocol.seal(broadcastKey, aad, frame);
+  const proved = value(await protocol.proveBroadcast(broadcastKey, aad, sealed, [again, ada]));
   assert.equal(proved.session, ada);
   assert.equal(text(proved.frame.body), 'for all');
-  const attempt = (sessions: readonly protocol.Proof[]) => protocol.proveBroadcast(roomKey, aad, sealed, sessions);
+  const attempt = (sessions: readonly protocol.Proof[]) => protocol.proveBroadcast(broadcastKey, aad, sealed, sessions);
   assert.deepEqual(await attempt([]), { ok: false, reason: 'bad-signature' });
   assert.deepEqual(await attempt([again, carol]), { ok: false, reason: 'bad-signature' });
   const copied = { sid: carol.sid, sign: ada.sign };
@@ -347,10 +347,10 @@ test('proves a broadcast by one session of its sender, and by nobody else', asyn
 });
 
 test('rejects a broadcast that another member signed or that nobody signed', async () => {
-  const { channel, roomKey, ada, carol } = await makeChannel();
+  const { channel, broadcastKey, ada, carol } = await makeChannel();
   const aad = protocol.additionalData(channel, ada.id, protocol.BROADCAST, 'message');
   const attempt = async (frame: Bytes) =>
-    protocol.proveBroadcast(roomKey, aad, await protocol.seal(roomKey, aad, frame), [ada]);
+    protocol.proveBroadcast(broadcastKey, aad, await protocol.seal(broadcastKey, aad, frame), [ada]);
   for (const sid of [carol.sid, ada.sid]) {
     const forged = await protocol.signFrame(carol.keys.ecdsa, aad, sid, TEXT_HEADERS);
     assert.deepEqual(await attempt(forged), { ok: false, reason: 'bad-signature' });
@@ -360,11 +360,11 @@ test('rejects a broadcast that another member signed or that nobody signed', asy
 });
 
 test('proves a direct message by the key of two sessions, and by no other', async () => {
-  const { k, channel, roomKey, key, ada, bob, carol } = await makeChannel();
+  const { k, channel, broadcastKey, key, ada, bob, carol } = await makeChannel();
   const aad = protocol.additionalData(channel, ada.id, bob.id, 'message');
   const sealed = await protocol.seal(await key(ada, bob), aad, protocol.makeFrame(DIRECT_HEADERS, latin1('for you')));
   const session = { direct: await key(bob, ada) };
-  const others = [{ direct: await key(bob, carol) }, { direct: await key(carol, ada) }, { direct: roomKey }];
+  const others = [{ direct: await key(bob, carol) }, { direct: await key(carol, ada) }, { direct: broadcastKey }];
   const proved = value(await protocol.proveDirect(aad, sealed, [...others, session]));
   assert.equal(proved.session, session);
   assert.equal(text(value(proved.frame).body), 'for you');

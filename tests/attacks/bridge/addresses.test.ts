@@ -5,17 +5,17 @@ import { Agent } from 'node:http';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startBridge } from '../../lib/bridge.ts';
-import { need } from '../../lib/require-programs.ts';
-import { Room, besidePolite, call, gauge, room, until } from './background-clients.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
+import { TestChannel, withBackgroundTraffic, call, gauge, room, until } from './background-clients.ts';
 import type { Member, Reply } from './background-clients.ts';
-import { Wire, check, parse } from './raw-http.ts';
+import { RawConnection, check, parse } from './raw-http.ts';
 
 const BEHIND = ['--trusted-proxies', 'loopback'];
 const FLOODER = '203.0.113.7';
-const POLITE = { from: '198.51.100.1' };
+const BACKGROUND = { from: '198.51.100.1' };
 
 /** As many at a time as there are lanes; gives how many answers there were of each status and code. */
-async function flood(
+async function sendManyRequests(
   count: number,
   lanes: number,
   one: (n: number) => Promise<Reply>,
@@ -35,12 +35,12 @@ async function flood(
 }
 
 test('a flood of requests: above the limit too_many_requests; the polite one beside it is served', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-requests', '2000']);
+  const bridge = await startBridge([...BEHIND, '--request-rate-per-ip', '2000']);
   t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });
   const ask = () => call(bridge.port, 'GET', '/health', { from: FLOODER, agent });
   let seen: Record<string, number> = {};
-  await besidePolite(bridge, async () => (seen = await flood(8000, 20, ask)), POLITE);
+  await withBackgroundTraffic(bridge, async () => (seen = await sendManyRequests(8000, 20, ask)), BACKGROUND);
   const served = seen['200'] ?? 0;
   // The bucket, and what comes back into it meanwhile.
   assert.ok(served >= 2000 && served < 5000, JSON.stringify(seen));
@@ -50,17 +50,17 @@ test('a flood of requests: above the limit too_many_requests; the polite one bes
 });
 
 test('a flood of joins, with the key and without: too_many_joins', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-joins', '100', '--max-participants', '500']);
+  const bridge = await startBridge([...BEHIND, '--join-rate-per-ip', '100', '--max-participants', '500']);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
   const target = await room(port, { from: '192.0.2.1' });
-  const mine = Object.assign(Object.create(target) as Room, { how: { from: FLOODER, agent } });
+  const mine = Object.assign(Object.create(target) as TestChannel, { how: { from: FLOODER, agent } });
   const { Member } = await import('./background-clients.ts');
-  await besidePolite(
+  await withBackgroundTraffic(
     bridge,
     async () => {
-      const seen = await flood(600, 10, (n) => {
+      const seen = await sendManyRequests(600, 10, (n) => {
         const stranger = new Member(mine);
         return n % 3 === 0
           ? call(port, 'POST', `${target.path}/join`, { ...mine.how, bearer: 'EVIL', body: {} })
@@ -70,35 +70,43 @@ test('a flood of joins, with the key and without: too_many_joins', async (t) => 
       assert.ok(passed >= 100 && passed < 200, JSON.stringify(seen));
       assert.ok((seen['wrong_key'] ?? 0) > 0, 'those that try keys are counted, too');
     },
-    POLITE,
+    BACKGROUND,
   );
   assert.ok((await gauge(port, 'participants')) < 210);
   agent.destroy();
 });
 
 test('a flood of channels: too_many_channels, and those of others stay', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-channels', '50', '--max-channels', '100']);
+  const bridge = await startBridge([...BEHIND, '--channel-rate-per-ip', '50', '--max-channels', '100']);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
   const others = await Promise.all(Array.from({ length: 40 }, (_, i) => room(port, { from: `192.0.2.${i}` })));
-  await besidePolite(
+  await withBackgroundTraffic(
     bridge,
     async () => {
-      const seen = await flood(500, 10, () => new Room(port, { from: FLOODER, agent }).create());
+      const seen = await sendManyRequests(500, 10, () => new TestChannel(port, { from: FLOODER, agent }).create());
       assert.deepEqual(seen, { 201: 50, too_many_channels: 450 });
       assert.equal((await others[0]?.create())?.status, 200, 'it is there');
       await delay(1200); // in which a seventieth of one comes back: that is none
-      assert.equal((await new Room(port, { from: FLOODER, agent }).create()).code, 'too_many_channels');
+      assert.equal((await new TestChannel(port, { from: FLOODER, agent }).create()).code, 'too_many_channels');
     },
-    POLITE,
+    BACKGROUND,
   );
   assert.equal(await gauge(port, 'channels'), 91);
   agent.destroy();
 });
 
 test('waiting polls: too_many_polls of one address, of one channel; each that ends makes room', async (t) => {
-  const bridge = await startBridge([...BEHIND, '--address-polls', '6', '--channel-polls', '8', '--max-polls', '100']);
+  const bridge = await startBridge([
+    ...BEHIND,
+    '--max-polls-per-ip',
+    '6',
+    '--max-polls-per-channel',
+    '8',
+    '--max-polls-per-participant',
+    '100',
+  ]);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const made = await room(port, { from: FLOODER });
@@ -106,17 +114,17 @@ test('waiting polls: too_many_polls of one address, of one channel; each that en
   const path = `${made.path}/poll?participant_id=${member.id}&since=1&wait=40`;
   const poll = (from: string) => {
     const head = `Host: x\r\nX-Forwarded-For: ${from}\r\nAuthorization: Bearer ${member.token}\r\n`;
-    return new Wire(port).write(`GET ${path} HTTP/1.1\r\n${head}\r\n`);
+    return new RawConnection(port).write(`GET ${path} HTTP/1.1\r\n${head}\r\n`);
   };
-  const wait = (count: number) => until(port, 'waiting_polls', (value) => value === count);
-  const polls: Wire[] = [];
+  const wait = (count: number) => until(port, 'polls_pending', (value) => value === count);
+  const polls: RawConnection[] = [];
   for (let n = 1; n <= 6; n++) {
     polls.push(poll(FLOODER));
     await wait(n);
   }
   const [seventh] = await poll(FLOODER).answers(1);
   assert.deepEqual([seventh?.status, seventh?.code], [429, 'too_many_polls']);
-  polls.push(poll(POLITE.from));
+  polls.push(poll(BACKGROUND.from));
   await wait(7);
   polls.shift()?.end();
   await wait(6);
@@ -136,14 +144,14 @@ test('X-Forwarded-For: from the right, past trusted proxies, and only by their w
   const bridge = await startBridge([
     '--trusted-proxies',
     'loopback,10.0.0.0/8,2001:db8:ffff::/48',
-    '--address-channels',
+    '--channel-rate-per-ip',
     '1',
   ]);
   t.after(() => bridge.stop());
   const { port } = bridge;
   /** Whether that one has used up its one channel already; if not, it has now. */
   const isKnown = async (from: string) => {
-    const { status, code } = await new Room(port, { from }).create();
+    const { status, code } = await new TestChannel(port, { from }).create();
     assert.ok(status === 201 || code === 'too_many_channels', String(code));
     return status === 429;
   };
@@ -182,34 +190,43 @@ test('X-Forwarded-For: from the right, past trusted proxies, and only by their w
 });
 
 test('from this machine nothing is limited, and a header of somebody who is no trusted proxy says nothing', async (t) => {
-  const tight = ['--address-requests', '5', '--address-joins', '1', '--address-channels', '1', '--address-polls', '1'];
+  const tight = [
+    '--request-rate-per-ip',
+    '5',
+    '--join-rate-per-ip',
+    '1',
+    '--channel-rate-per-ip',
+    '1',
+    '--max-polls-per-ip',
+    '1',
+  ];
   const agent = new Agent({ keepAlive: true });
   for (const flags of [tight, [...tight, '--trusted-proxies', '10.0.0.1']]) {
     const bridge = await startBridge(flags);
     t.after(() => bridge.stop());
     for (let n = 0; n < 20; n++) {
       const from = n % 2 === 0 ? {} : { from: FLOODER };
-      assert.equal((await new Room(bridge.port, { ...from, agent }).create()).status, 201);
+      assert.equal((await new TestChannel(bridge.port, { ...from, agent }).create()).status, 201);
     }
-    assert.equal(await gauge(bridge.port, 'addresses'), 0);
+    assert.equal(await gauge(bridge.port, 'rate_limited_addresses'), 0);
     await bridge.stop();
   }
   agent.destroy();
 });
 
 test('0 is no limit', async (t) => {
-  const names = ['connections', 'polls', 'requests', 'joins', 'channels'];
+  const flags = ['max-connections', 'max-polls', 'request-rate', 'join-rate', 'channel-rate'];
   const bridge = await startBridge([
     ...BEHIND,
-    '--channel-polls',
+    '--max-polls-per-channel',
     '0',
-    ...names.flatMap((name) => [`--address-${name}`, '0']),
+    ...flags.flatMap((flag) => [`--${flag}-per-ip`, '0']),
   ]);
   t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true });
   for (let n = 0; n < 50; n++)
-    assert.equal((await new Room(bridge.port, { from: FLOODER, agent }).create()).status, 201);
-  await until(bridge.port, 'addresses', (value) => value === 0); // nothing is remembered, either
+    assert.equal((await new TestChannel(bridge.port, { from: FLOODER, agent }).create()).status, 201);
+  await until(bridge.port, 'rate_limited_addresses', (value) => value === 0); // nothing is remembered, either
   agent.destroy();
 });
 
@@ -218,9 +235,9 @@ test('addresses are forgotten when nothing counts for them, and there are never 
     ...BEHIND,
     '--max-connections',
     '300',
-    '--address-requests',
+    '--request-rate-per-ip',
     '10',
-    '--address-polls',
+    '--max-polls-per-ip',
     '1',
   ]);
   t.after(() => bridge.stop());
@@ -229,13 +246,13 @@ test('addresses are forgotten when nothing counts for them, and there are never 
   const made = await room(port, { from: '192.0.2.1' });
   const member: Member = await made.member();
   const waiting = member.poll(1, 40);
-  await until(port, 'waiting_polls', (value) => value === 1);
-  await flood(3000, 10, (n) => call(port, 'GET', '/ready', { from: `10.${n >> 8}.${n & 255}.1`, agent }));
-  await until(port, 'addresses', (value) => value <= 300);
-  await until(port, 'addresses', (value) => value <= 1); // the one that waits may have been among those that had to go
+  await until(port, 'polls_pending', (value) => value === 1);
+  await sendManyRequests(3000, 10, (n) => call(port, 'GET', '/ready', { from: `10.${n >> 8}.${n & 255}.1`, agent }));
+  await until(port, 'rate_limited_addresses', (value) => value <= 300);
+  await until(port, 'rate_limited_addresses', (value) => value <= 1); // the one that waits may have been among those that had to go
   await made.member();
   assert.equal((await waiting).status, 200);
-  await until(port, 'addresses', (value) => value === 0);
+  await until(port, 'rate_limited_addresses', (value) => value === 0);
   agent.destroy();
 });
 
@@ -249,7 +266,7 @@ const inside = (...command: readonly string[]) =>
     env: { ...process.env, AGENTALK_TEST_NETWORK: OUTSIDE, NODE_TEST_CONTEXT: undefined },
   });
 const CONNECTIONS = 'connections of one address: too_many_connections, far more are closed, others are not touched';
-const skip = need('unshare', 'ip') || (inside('true').status !== 0 && 'needs a user who may make a network');
+const skip = requirePrograms('unshare', 'ip') || (inside('true').status !== 0 && 'needs a user who may make a network');
 
 test(CONNECTIONS, { skip }, async (t) => {
   if (!isThere) {
@@ -259,16 +276,16 @@ test(CONNECTIONS, { skip }, async (t) => {
     assert.match(stdout, /^# pass 1$|^ℹ pass 1$/m);
     return;
   }
-  const bridge = await startBridge(['--host', '0.0.0.0', '--address-connections', '20', '--headers-timeout', '5']);
+  const bridge = await startBridge(['--host', '0.0.0.0', '--max-connections-per-ip', '20', '--headers-timeout', '5']);
   t.after(() => bridge.stop());
   const { port } = bridge;
   const health = 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n';
-  await besidePolite(bridge, async () => {
-    const first = Array.from({ length: 20 }, () => new Wire(port, OUTSIDE).write(health));
+  await withBackgroundTraffic(bridge, async () => {
+    const first = Array.from({ length: 20 }, () => new RawConnection(port, OUTSIDE).write(health));
     for (const each of first) assert.equal((await each.answers(1))[0]?.status, 200);
-    const late = await new Wire(port, OUTSIDE).write(health).answers(1);
+    const late = await new RawConnection(port, OUTSIDE).write(health).answers(1);
     assert.deepEqual([late[0]?.status, late[0]?.code], [429, 'too_many_connections']);
-    const many = Array.from({ length: 200 }, () => new Wire(port, OUTSIDE));
+    const many = Array.from({ length: 200 }, () => new RawConnection(port, OUTSIDE));
     for (const each of many) each.socket.once('connect', () => each.write(health));
     const ends = await Promise.all(many.map((each) => Promise.race([each.closed, each.answers(1).catch(() => [])])));
     for (const answers of many.map(({ received }) => parse(received).answers))
@@ -279,7 +296,7 @@ test(CONNECTIONS, { skip }, async (t) => {
     for (const each of [...first, ...many]) each.end();
     await until(port, 'connections', (value) => value < 10);
     assert.equal(
-      (await new Wire(port, OUTSIDE).write(health).answers(1))[0]?.status,
+      (await new RawConnection(port, OUTSIDE).write(health).answers(1))[0]?.status,
       200,
       'when they are closed it may again',
     );

@@ -64,7 +64,7 @@ export function call(port: number, method: string, path: string, options: Ask = 
 }
 
 /** A channel, by its key alone. */
-export class Room {
+export class TestChannel {
   readonly access = hash(`agentalk/1 access ${hex(32)}`);
   readonly id = hash(`agentalk/1 channel ${this.access}`).slice(0, 32);
   readonly path = `/channels/${this.id}`;
@@ -90,7 +90,7 @@ export class Member {
   readonly token = hex(32);
   readonly card = sealed(300);
 
-  constructor(readonly room: Room) {}
+  constructor(readonly room: TestChannel) {}
 
   join(): Promise<Reply> {
     const body = { participant_id: this.id, token: this.token, card: this.card };
@@ -116,8 +116,8 @@ export class Member {
   }
 }
 
-export async function room(port: number, how: Ask = {}): Promise<Room> {
-  const made = new Room(port, how);
+export async function room(port: number, how: Ask = {}): Promise<TestChannel> {
+  const made = new TestChannel(port, how);
   assert.equal((await made.create()).status, 201);
   return made;
 }
@@ -138,7 +138,7 @@ export async function until(port: number, name: string, isRight: (value: number)
  * Does the harm, while two talk beside it, about thirty messages a second: one says the next thing when the other, who
  * waits in a poll, has the last one. Throws if one of their requests fails, a message is missing, or one takes longer than `mostMs`.
  */
-export async function besidePolite(
+export async function withBackgroundTraffic(
   { port }: TestBridge,
   harm: () => Promise<unknown>,
   how: Ask = {},
@@ -162,7 +162,7 @@ export async function besidePolite(
       cursor = Number(heard.json['cursor']);
       messages++;
       slowestMs = Math.max(slowestMs, performance.now() - begun);
-      await delay(30); // nobody polite talks faster
+      await delay(30); // nobody background talks faster
     }
   };
   const talking = talk();

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
-import { besidePolite, room, sealed } from './background-clients.ts';
-import type { Member, Room } from './background-clients.ts';
-import { Wire, ask, checkLines, raw } from './raw-http.ts';
+import { withBackgroundTraffic, room, sealed } from './background-clients.ts';
+import type { Member, TestChannel } from './background-clients.ts';
+import { RawConnection, ask, checkLines, raw } from './raw-http.ts';
 
 let bridge: TestBridge;
 let port: number;
-let channel: Room;
+let channel: TestChannel;
 let member: Member;
 before(async () => {
   bridge = await startBridge();
@@ -69,7 +69,7 @@ test('smuggling: every doubtful framing gets 400 and the end of the connection, 
     'a space in the path': 'GET / x HTTP/1.1\r\nHost: x\r\n\r\n',
     'a tunnel': 'CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n',
   };
-  await besidePolite(bridge, async () => {
+  await withBackgroundTraffic(bridge, async () => {
     for (const [name, text] of Object.entries(doubtful)) {
       const answers = await raw(port, text + SMUGGLED);
       assert.ok(answers.length > 0, name);
@@ -285,7 +285,7 @@ test('JSON: deep, huge, cut off, bad UTF-8, a byte order mark', async () => {
     'a control character': ['{"to":"\n"}', 400, 'bad_request'],
     nothing: ['', 400, 'bad_request'],
   };
-  await besidePolite(bridge, async () => {
+  await withBackgroundTraffic(bridge, async () => {
     for (const [name, [body, status, code]] of Object.entries(cases)) {
       const answer = await send(body);
       assert.deepEqual([answer.status, answer.code], [status, code], name);
@@ -313,14 +313,14 @@ test('both forms, whatever is wrong', async () => {
 });
 
 test('requests in one go are answered in their order, each in its form', async () => {
-  const wire = new Wire(port);
+  const connection = new RawConnection(port);
   const paths = ['/health', '/nothing', '/ready', channel.path, '/docs/none', '/health'];
-  wire.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''));
+  connection.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''));
   assert.deepEqual(
-    (await wire.answers(paths.length)).map(({ status }) => status),
+    (await connection.answers(paths.length)).map(({ status }) => status),
     [200, 404, 200, 401, 404, 200],
   );
-  wire.end();
+  connection.end();
 });
 
 test('a header where a secret is looked for may be anything, and nothing of it comes back', async () => {

@@ -7,14 +7,14 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { startBridge } from '../../lib/bridge.ts';
 import { Random } from '../../lib/random.ts';
-import { Member, Room, call, gauge, until } from './background-clients.ts';
-import { Wire, check, checkLines, parse } from './raw-http.ts';
+import { Member, TestChannel, call, gauge, until } from './background-clients.ts';
+import { RawConnection, check, checkLines, parse } from './raw-http.ts';
 import type { Answer } from './raw-http.ts';
 
 const CASES = 25;
 const HANG_MS = 15_000;
 /** Timeouts short enough that what hangs is told from what is slow. */
-const FLAGS = ['--headers-timeout', '2', '--request-timeout', '3', '--keep-alive', '3', '--stall-timeout', '3'];
+const FLAGS = ['--headers-timeout', '2', '--request-timeout', '3', '--keep-alive-timeout', '3', '--write-timeout', '3'];
 const MOST_RSS_BYTES = 512 * 1024 * 1024;
 
 const hex = (random: Random, length: number) =>
@@ -38,7 +38,7 @@ interface Draft {
   isPage: boolean;
 }
 
-type Scene = { room: Room; members: [Member, Member]; used: string };
+type FuzzState = { room: TestChannel; members: [Member, Member]; used: string };
 const sealed = (random: Random) => ({
   nonce: hex(random, 24),
   ciphertext: Buffer.from(bytes(random, random.between(1, 400)), 'latin1').toString('base64'),
@@ -46,7 +46,7 @@ const sealed = (random: Random) => ({
 });
 
 /** A request that is right. */
-function draft(random: Random, { room, members }: Scene): Draft {
+function draft(random: Random, { room, members }: FuzzState): Draft {
   const member = random.pick(members);
   const common = { headers: [] as [string, string][], query: [] as [string, unknown][], text: undefined };
   const flags = {
@@ -134,7 +134,7 @@ function badValue(random: Random): unknown {
 }
 
 /** Changes something; what is not fatal leaves the request right. */
-function change(random: Random, request: Draft, scene: Scene): void {
+function change(random: Random, request: Draft, scene: FuzzState): void {
   const { fields, query, headers, isPage } = request;
   const fail = (...codes: string[]) => {
     for (const code of codes) request.codes.add(code);
@@ -316,9 +316,9 @@ function write(random: Random, request: Draft): string {
 const encode = (text: string) => encodeURIComponent(text.replace(/[\ud800-\udfff]/g, ''));
 
 /** In pieces, as a network may bring them. */
-async function hand(wire: Wire, pieces: readonly string[]): Promise<void> {
+async function writeInPieces(connection: RawConnection, pieces: readonly string[]): Promise<void> {
   for (const piece of pieces) {
-    wire.write(piece);
+    connection.write(piece);
     if (pieces.length > 1) await new Promise((resolve) => setImmediate(resolve));
   }
 }
@@ -332,7 +332,7 @@ function cut(random: Random, text: string): string[] {
 }
 
 /** Whether what came is what has to come. */
-function judge(request: Draft, { status, headers, code, body }: Answer): void {
+function assertResponse(request: Draft, { status, headers, code, body }: Answer): void {
   const type = headers.get('content-type') ?? '';
   // A header that somebody who forwards would write came by chance (tests/bridge/operator.test.ts has when).
   if (request.path === '/metrics' && code === 'not_found') return;
@@ -405,7 +405,7 @@ const PIECES = [
 ];
 
 /** Bytes that began as requests. */
-function spoil(random: Random, text: string): string {
+function corrupt(random: Random, text: string): string {
   let bent = text;
   for (let n = random.between(1, 6); n > 0; n--) {
     const at = random.between(0, bent.length);
@@ -436,23 +436,26 @@ function spoil(random: Random, text: string): string {
   return bent.replace(/HEAD/g, 'HEAP'); // whose answers have no body, so that they could not be told apart
 }
 
-async function withPatience<T>(work: Promise<T>, wire: Wire): Promise<T> {
+async function withPatience<T>(work: Promise<T>, connection: RawConnection): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const patience = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`hangs after ${JSON.stringify(wire.received.slice(0, 200))}`)), HANG_MS);
+    timer = setTimeout(
+      () => reject(new Error(`hangs after ${JSON.stringify(connection.received.slice(0, 200))}`)),
+      HANG_MS,
+    );
   });
   return Promise.race([work, patience]).finally(() => {
     clearTimeout(timer);
-    wire.end();
+    connection.end();
   });
 }
 
 /** One round by its name, at a bridge. Throws when something came that must not. */
 async function round(port: number, name: string): Promise<void> {
   const random = new Random(name);
-  const room = new Room(port);
+  const room = new TestChannel(port);
   assert.equal((await room.create()).status, 201);
-  const scene: Scene = { room, members: [await room.member(), await room.member()], used: '' };
+  const scene: FuzzState = { room, members: [await room.member(), await room.member()], used: '' };
   for (let n = 0; n < CASES; n++) {
     const isSpoilt = random.isLess(0.5);
     let request = draft(random, scene);
@@ -460,7 +463,7 @@ async function round(port: number, name: string): Promise<void> {
     while (isSpoilt && request.path.endsWith('/leave')) request = draft(random, scene);
     for (let changes = random.pick([0, 1, 1, 1, 2, 3]); changes > 0; changes--) change(random, request, scene);
     const text = write(random, request);
-    const wire = new Wire(port);
+    const connection = new RawConnection(port);
     let sent = text;
     try {
       if (!isSpoilt) {
@@ -468,20 +471,20 @@ async function round(port: number, name: string): Promise<void> {
         const pieces = cut(random, text);
         const isLong = text.length > 60_000 || pieces.length > 1;
         const none = isLong && request.fields && request.mustFail ? () => [] : undefined;
-        const work = hand(wire, pieces).then(() => wire.answers(1).catch(none));
-        const [answer] = await withPatience(work, wire);
-        if (answer) judge(request, answer);
+        const work = writeInPieces(connection, pieces).then(() => connection.answers(1).catch(none));
+        const [answer] = await withPatience(work, connection);
+        if (answer) assertResponse(request, answer);
         else assert.ok(none);
         if (answer?.code === '' && typeof request.fields?.['nonce'] === 'string') scene.used = request.fields['nonce'];
         if (answer?.code === 'bad_token' || answer?.code === 'wrong_key') assert.ok(!answer.body.includes('proto'));
       } else {
-        sent = spoil(random, text);
-        const work = hand(wire, cut(random, sent)).then(() => {
+        sent = corrupt(random, text);
+        const work = writeInPieces(connection, cut(random, sent)).then(() => {
           // Those that stay have to be closed by a timeout, which takes its time.
-          if (random.isLess(0.98)) wire.socket.end();
-          return wire.closed;
+          if (random.isLess(0.98)) connection.socket.end();
+          return connection.closed;
         });
-        for (const answer of parse(await withPatience(work, wire)).answers) check(answer);
+        for (const answer of parse(await withPatience(work, connection)).answers) check(answer);
       }
     } catch (cause) {
       throw new Error(`case ${n}: ${String(cause)}\nof ${JSON.stringify(sent.slice(0, 3000))}`, { cause });
@@ -542,7 +545,7 @@ export async function fuzz({ seed, seconds, lanes = 8, tell = () => {} }: FuzzOp
   await Promise.all(Array.from({ length: lanes }, (_, i) => lane(i)));
   try {
     if (failed) throw failed;
-    await until(port, 'waiting_polls', (value) => value === 0);
+    await until(port, 'polls_pending', (value) => value === 0);
     await until(port, 'connections', (value) => value < 10);
     // A joining that was spoilt in its id is somebody else's, who never leaves.
     assert.ok((await gauge(port, 'channels')) < 3 + counts.rounds / 20, 'all was given back');

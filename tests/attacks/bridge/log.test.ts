@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BRIDGE, startBridge } from '../../lib/bridge.ts';
-import { Room, call, hex, room, sealed, until } from './background-clients.ts';
-import { Wire, ask, raw } from './raw-http.ts';
+import { TestChannel, call, hex, room, sealed, until } from './background-clients.ts';
+import { RawConnection, ask, raw } from './raw-http.ts';
 
 const TIME = String.raw`"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`;
 const ROUTE = String.raw`(-|/|/[a-z./-]+|/(channels|c)/:id(/[a-z]+)?)`;
@@ -27,7 +27,7 @@ async function hostileSession(port: number): Promise<string[]> {
   await a.send({ to: b.id, ...message });
   await b.poll(0);
   await b.send({ to: 'EVIL', ...sealed(), participant_id: a.id });
-  const nowhere = new Room(port, from);
+  const nowhere = new TestChannel(port, from);
   await call(port, 'POST', `${nowhere.path}/send`, {
     ...from,
     bearer: a.token,
@@ -67,12 +67,12 @@ async function hostileSession(port: number): Promise<string[]> {
       body,
     );
   await ask(port, 'POST', `${made.path}/join`, ['Content-Type: text/EVIL', 'Content-Length: 4'], 'EVIL');
-  const gone = new Wire(port).write(
+  const gone = new RawConnection(port).write(
     `GET ${made.path}/poll?participant_id=${b.id}&since=3&wait=40&EVIL HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${b.token}\r\n\r\n`,
   );
-  await until(port, 'waiting_polls', (value) => value === 1);
+  await until(port, 'polls_pending', (value) => value === 1);
   gone.end();
-  await until(port, 'waiting_polls', (value) => value === 0);
+  await until(port, 'polls_pending', (value) => value === 0);
   const { id, access } = made;
   const ofMembers = [a, b].flatMap((each) => [
     each.id,
@@ -90,7 +90,6 @@ test('the log of a hostile session has a line for each request, and no id, secre
       '--trusted-proxies',
       'loopback',
       '--log-requests',
-      'yes',
       '--log-addresses',
       isWithAddresses ? 'yes' : 'no',
     ];
@@ -128,7 +127,7 @@ test('the log of a hostile session has a line for each request, and no id, secre
 });
 
 test('without being told to, it writes nothing of all that', async (t) => {
-  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--log-addresses', 'yes']);
+  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--log-addresses']);
   t.after(() => bridge.stop());
   await hostileSession(bridge.port);
   assert.equal(bridge.logs(), `listening on ${bridge.url}\n`);
@@ -143,7 +142,7 @@ test('an unexpected error is told by its place and a number, not by its message'
   const broken = source.replace(/exchange\.answer\(200, ["']ready\\n["'], TEXT\)/, thrown);
   assert.notEqual(broken, source);
   writeFileSync(file, broken);
-  const bridge = await startBridge(['--log-requests', 'yes'], { file });
+  const bridge = await startBridge(['--log-requests'], { file });
   t.after(() => bridge.stop());
   const { status, headers, text } = await call(bridge.port, 'GET', '/ready?EVIL=1');
   assert.equal(status, 500);

@@ -5,12 +5,12 @@ import { Agent } from 'node:http';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { startBridge } from '../../lib/bridge.ts';
-import { Member, Room, besidePolite, call, gauge, room, sealed, until } from './background-clients.ts';
+import { Member, TestChannel, withBackgroundTraffic, call, gauge, room, sealed, until } from './background-clients.ts';
 import type { Reply } from './background-clients.ts';
 
 const MiB = 1024 * 1024;
 const ATTACKER = '203.0.113.7';
-const POLITE = { from: '198.51.100.1' };
+const BACKGROUND = { from: '198.51.100.1' };
 
 async function startBehindProxy(t: TestContext, ...flags: string[]): Promise<number> {
   const bridge = await startBridge(['--trusted-proxies', 'loopback', ...flags]);
@@ -35,7 +35,7 @@ async function openVictims(port: number, count: number): Promise<Victim[]> {
     assert.equal((await talker.send({ to: '*', ...message })).status, 200);
     victims.push({ talker, listener, message, waiting: listener.poll(3, 50) });
   }
-  await until(port, 'waiting_polls', (value) => value === count);
+  await until(port, 'polls_pending', (value) => value === count);
   return victims;
 }
 
@@ -71,7 +71,7 @@ async function fillFrom(port: number, from: string, bytes: number): Promise<Reco
   };
   const lane = async () => {
     while (sent < bytes && refused < 100) {
-      const made = new Room(port, { from, agent });
+      const made = new TestChannel(port, { from, agent });
       const [talker, listener] = [new Member(made), new Member(made)];
       if (!count(await made.create()) || !count(await talker.join()) || !count(await listener.join())) continue;
       for (let n = 0; n < 10 && sent < bytes; n++) {
@@ -98,20 +98,20 @@ async function putBlob({ room: { port, path, how }, id, token }: Member, bytes =
 }
 
 test('one address fills the bridge with channels: 50 of 50 channels of others stay, each with its poll', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '32m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '32m');
   const victims = await openVictims(port, 50);
   const seen = await fillFrom(port, ATTACKER, 64 * MiB);
   assert.ok((seen['bridge_full'] ?? 0) > 0, JSON.stringify(seen));
-  assert.ok((await gauge(port, 'held_bytes', POLITE)) > 30 * MiB, 'the bridge is full');
+  assert.ok((await gauge(port, 'channel_memory_bytes', BACKGROUND)) > 30 * MiB, 'the bridge is full');
   await assertUntouched(victims);
   const newcomer = await fillFrom(port, '198.51.100.200', 8 * MiB);
   assert.equal(newcomer['bridge_full'], undefined, `a newcomer finds room: ${JSON.stringify(newcomer)}`);
   assert.equal((await putBlob(await (await room(port, { from: '198.51.100.201' })).member())) === 201, true);
-  assert.equal(await gauge(port, 'channels_given_up_total', POLITE), 0);
+  assert.equal(await gauge(port, 'channels_evicted_total', BACKGROUND), 0);
 });
 
 test('a few addresses fill it together: newcomers find room at the cost of those', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '32m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '32m');
   const victims = await openVictims(port, 20);
   for (let n = 0; n < 4; n++) await fillFrom(port, `203.0.113.${n}`, 16 * MiB);
   await assertUntouched(victims);
@@ -122,12 +122,12 @@ test('a few addresses fill it together: newcomers find room at the cost of those
 });
 
 test('one address opens all channels that there may be: others keep theirs, and newcomers get one', async (t) => {
-  const port = await startBehindProxy(t, '--max-channels', '200', '--address-joins', '0');
+  const port = await startBehindProxy(t, '--max-channels', '200', '--join-rate-per-ip', '0');
   const victims = await openVictims(port, 50);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   const seen: Record<string, number> = {};
   for (let n = 0; n < 500; n++) {
-    const made = new Room(port, { from: ATTACKER, agent });
+    const made = new TestChannel(port, { from: ATTACKER, agent });
     const { status, code } = await made.create();
     seen[String(code ?? status)] = (seen[String(code ?? status)] ?? 0) + 1;
     if (status === 201) await new Member(made).join();
@@ -135,18 +135,18 @@ test('one address opens all channels that there may be: others keep theirs, and 
   assert.deepEqual(seen, { 201: 150, bridge_full: 350 });
   await assertUntouched(victims);
   for (let n = 0; n < 20; n++) await room(port, { from: `192.0.2.${n}` });
-  assert.equal(await gauge(port, 'channels', POLITE), 200);
+  assert.equal(await gauge(port, 'channels', BACKGROUND), 200);
   agent.destroy();
 });
 
 test('one address fills it with participants and their cards', async (t) => {
-  const flags = ['--max-total-bytes', '16m', '--address-joins', '0', '--max-participants', '500'];
+  const flags = ['--max-memory-bytes', '16m', '--join-rate-per-ip', '0', '--max-participants', '500'];
   const port = await startBehindProxy(t, ...flags);
   const victims = await openVictims(port, 20);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   let isFull = false;
   while (!isFull) {
-    const made = new Room(port, { from: ATTACKER, agent });
+    const made = new TestChannel(port, { from: ATTACKER, agent });
     isFull = (await made.create()).status === 503;
     for (let n = 0; n < 400 && !isFull; n++) {
       const member = Object.assign(new Member(made), { card: sealed(4000) });
@@ -159,25 +159,25 @@ test('one address fills it with participants and their cards', async (t) => {
 });
 
 test('one address fills it with blobs, in channels of its own and in one of another: blobs are their sender’s', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '24m', '--max-blob-bytes', '20m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '24m', '--max-blob-bytes', '20m');
   const victims = await openVictims(port, 10);
   const shared = await room(port, { from: '198.51.100.100' });
   const [owner, friend] = [await shared.member(), await shared.member()];
   for (let n = 0; n < 3; n++) assert.equal(await putBlob(owner), 201);
-  const guest = Object.assign(new Member(Object.assign(new Room(port, { from: ATTACKER }), shared)), {});
+  const guest = Object.assign(new Member(Object.assign(new TestChannel(port, { from: ATTACKER }), shared)), {});
   Object.assign(guest.room, { how: { from: ATTACKER } });
   assert.equal((await guest.join()).status, 200);
   const own = await (await room(port, { from: ATTACKER })).member();
   for (let n = 0; n < 20; n++) assert.equal(await putBlob(n % 2 === 0 ? guest : own), 201);
   for (let n = 0; n < 20; n++) await putBlob(own);
-  assert.ok((await gauge(port, 'held_bytes', POLITE)) > 22 * MiB, 'the bridge is full');
+  assert.ok((await gauge(port, 'channel_memory_bytes', BACKGROUND)) > 22 * MiB, 'the bridge is full');
   await assertUntouched(victims);
   for (let n = 0; n < 4; n++) assert.equal(await putBlob(friend), 201, 'there is room for who has less');
   assert.equal((await fillFrom(port, '198.51.100.200', 2 * MiB))['bridge_full'], undefined);
 });
 
 test('an IPv6 /64 is one owner, and so is all that comes from one address behind NAT', async (t) => {
-  const port = await startBehindProxy(t, '--max-total-bytes', '16m');
+  const port = await startBehindProxy(t, '--max-memory-bytes', '16m');
   await fillFrom(port, '2001:db8:1:2::1', 32 * MiB);
   const neighbour = await fillFrom(port, '2001:db8:1:2:ffff::9', MiB);
   assert.ok((neighbour['bridge_full'] ?? 0) > 0, 'shares what its /64 has');
@@ -185,8 +185,8 @@ test('an IPv6 /64 is one owner, and so is all that comes from one address behind
 });
 
 test('a polite pair beside one that fills the bridge all the time', async (t) => {
-  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--max-total-bytes', '16m']);
+  const bridge = await startBridge(['--trusted-proxies', 'loopback', '--max-memory-bytes', '16m']);
   t.after(() => bridge.stop());
-  await besidePolite(bridge, () => fillFrom(bridge.port, ATTACKER, 64 * MiB), POLITE);
-  assert.equal((await call(bridge.port, 'GET', '/health', POLITE)).status, 200);
+  await withBackgroundTraffic(bridge, () => fillFrom(bridge.port, ATTACKER, 64 * MiB), BACKGROUND);
+  assert.equal((await call(bridge.port, 'GET', '/health', BACKGROUND)).status, 200);
 });

@@ -112,7 +112,7 @@ export function checkLines({ body }: Answer): void {
 }
 
 /** A connection to the bridge that is written to by hand. */
-export class Wire {
+export class RawConnection {
   readonly socket: Socket;
   /** All bytes that came, as Latin-1. */
   received = '';
@@ -155,11 +155,11 @@ export class Wire {
 
 /** Writes these bytes and gives the answers until the bridge closes the connection, which it has to. */
 export async function raw(port: number, text: string, seconds = 20): Promise<Answer[]> {
-  const wire = new Wire(port).write(text);
-  const timer = setTimeout(() => wire.socket.destroy(new Error('hang')), seconds * 1000);
+  const connection = new RawConnection(port).write(text);
+  const timer = setTimeout(() => connection.socket.destroy(new Error('hang')), seconds * 1000);
   let isHanging = false;
-  wire.socket.once('error', ({ message }) => (isHanging = message === 'hang'));
-  const { answers, rest } = parse(await wire.closed);
+  connection.socket.once('error', ({ message }) => (isHanging = message === 'hang'));
+  const { answers, rest } = parse(await connection.closed);
   clearTimeout(timer);
   assert.ok(!isHanging, `the bridge neither answered nor closed: ${JSON.stringify(text.slice(0, 300))}`);
   assert.equal(rest, '', 'whole answers');

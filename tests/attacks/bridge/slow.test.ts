@@ -3,30 +3,39 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
-import { besidePolite, call, gauge, room, sealed, until } from './background-clients.ts';
-import { Wire, check, parse } from './raw-http.ts';
+import { withBackgroundTraffic, call, gauge, room, sealed, until } from './background-clients.ts';
+import { RawConnection, check, parse } from './raw-http.ts';
 
 let bridge: TestBridge;
 let port: number;
 before(async () => {
-  const times = ['--headers-timeout', '1', '--request-timeout', '2', '--keep-alive', '2', '--stall-timeout', '1'];
+  const times = [
+    '--headers-timeout',
+    '1',
+    '--request-timeout',
+    '2',
+    '--keep-alive-timeout',
+    '2',
+    '--write-timeout',
+    '1',
+  ];
   bridge = await startBridge([...times, '--max-poll-seconds', '3']);
   ({ port } = bridge);
 });
 after(() => bridge.stop());
 
 /** Writes a byte every now and then, until it is over. */
-function drip(wire: Wire, byte: string): Wire {
-  const timer = setInterval(() => wire.socket.destroyed || wire.write(byte), 100);
-  void wire.closed.then(() => clearInterval(timer));
-  return wire;
+function writeSlowly(connection: RawConnection, byte: string): RawConnection {
+  const timer = setInterval(() => connection.socket.destroyed || connection.write(byte), 100);
+  void connection.closed.then(() => clearInterval(timer));
+  return connection;
 }
 
 /** The answers that came before the bridge closed the connection, and after how long. */
-async function end(wire: Wire, mostSeconds: number) {
+async function end(connection: RawConnection, mostSeconds: number) {
   const begun = performance.now();
-  const timer = setTimeout(() => wire.socket.destroy(), mostSeconds * 1000);
-  const { answers } = parse(await wire.closed);
+  const timer = setTimeout(() => connection.socket.destroy(), mostSeconds * 1000);
+  const { answers } = parse(await connection.closed);
   clearTimeout(timer);
   const seconds = (performance.now() - begun) / 1000;
   assert.ok(seconds < mostSeconds, `closed after ${mostSeconds} s`);
@@ -37,35 +46,40 @@ const POST =
   'POST /channels/00000000000000000000000000000000/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
 
 test('slow headers and slow bodies: 408, and the end; also for those that send a byte now and then', async () => {
-  const slow: Record<string, Wire> = {
-    'no byte at all': new Wire(port),
-    'half a request line': new Wire(port).write('GET /hea'),
-    'half the headers': new Wire(port).write(POST),
-    'headers without end': drip(new Wire(port).write(`${POST}X-A: `), 'a'),
-    'half a body': new Wire(port).write(`${POST}Content-Length: 100\r\n\r\n{`),
-    'a body without end': drip(new Wire(port).write(`${POST}Content-Length: 90000\r\n\r\n`), ' '),
-    'chunks without end': drip(new Wire(port).write(`${POST}Transfer-Encoding: chunked\r\n\r\n`), '1\r\n \r\n'),
-    'half a chunk': new Wire(port).write(`${POST}Transfer-Encoding: chunked\r\n\r\nff\r\n{`),
-    'a second request': new Wire(port).write('GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea'),
+  const slow: Record<string, RawConnection> = {
+    'no byte at all': new RawConnection(port),
+    'half a request line': new RawConnection(port).write('GET /hea'),
+    'half the headers': new RawConnection(port).write(POST),
+    'headers without end': writeSlowly(new RawConnection(port).write(`${POST}X-A: `), 'a'),
+    'half a body': new RawConnection(port).write(`${POST}Content-Length: 100\r\n\r\n{`),
+    'a body without end': writeSlowly(new RawConnection(port).write(`${POST}Content-Length: 90000\r\n\r\n`), ' '),
+    'chunks without end': writeSlowly(
+      new RawConnection(port).write(`${POST}Transfer-Encoding: chunked\r\n\r\n`),
+      '1\r\n \r\n',
+    ),
+    'half a chunk': new RawConnection(port).write(`${POST}Transfer-Encoding: chunked\r\n\r\nff\r\n{`),
+    'a second request': new RawConnection(port).write('GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea'),
   };
-  await besidePolite(bridge, async () => {
-    for (const [name, wire] of Object.entries(slow))
-      assert.deepEqual(await end(wire, 8), name === 'a second request' ? [200, 408] : [408], name);
+  await withBackgroundTraffic(bridge, async () => {
+    for (const [name, connection] of Object.entries(slow))
+      assert.deepEqual(await end(connection, 8), name === 'a second request' ? [200, 408] : [408], name);
   });
 });
 
 test('hundreds of slow ones beside a polite one', async () => {
-  await besidePolite(bridge, async () => {
-    const slow = Array.from({ length: 600 }, (_, i) => new Wire(port).write(`${POST}${'X: y\r\n'.repeat(i % 100)}`));
+  await withBackgroundTraffic(bridge, async () => {
+    const slow = Array.from({ length: 600 }, (_, i) =>
+      new RawConnection(port).write(`${POST}${'X: y\r\n'.repeat(i % 100)}`),
+    );
     for (const each of slow) assert.deepEqual(await end(each, 8), [408]);
   });
   await until(port, 'connections', (value) => value < 10);
 });
 
 test('idle connections are closed in silence', async () => {
-  const wire = new Wire(port).write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
-  assert.deepEqual(await end(wire, 8), [200]);
-  const upgraded = new Wire(port).write(
+  const connection = new RawConnection(port).write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
+  assert.deepEqual(await end(connection, 8), [200]);
+  const upgraded = new RawConnection(port).write(
     'GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n',
   );
   assert.deepEqual(await end(upgraded, 8), [200]);
@@ -83,14 +97,14 @@ test('half-open connections: who has said all gets the answer and the end, who i
   const member = await (await room(port)).member();
   const head = `Host: x\r\nAuthorization: Bearer ${member.token}\r\n\r\n`;
   const poll = `GET ${member.room.path}/poll?participant_id=${member.id}&since=1&wait=3 HTTP/1.1\r\n${head}`;
-  const early = new Wire(port).write(poll);
+  const early = new RawConnection(port).write(poll);
   early.socket.end(); // no more is said: node takes that for good-bye
   assert.deepEqual(await end(early, 8), []);
   for (const text of ['', 'GET / HT', `${POST}Content-Length: 10\r\n\r\n{`, 'GARBAGE\r\n\r\n']) {
-    const wire = new Wire(port).write(text);
-    wire.socket.end();
+    const connection = new RawConnection(port).write(text);
+    connection.socket.end();
     assert.ok(
-      (await end(wire, 8)).every((status) => status === 400),
+      (await end(connection, 8)).every((status) => status === 400),
       text,
     );
   }
@@ -100,17 +114,17 @@ test('half-open connections: who has said all gets the answer and the end, who i
     `GET /${'x'.repeat(9000)} HTTP/1.1\r\n\r\n`,
     'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n',
   ];
-  const wires = staying.map((text) => {
-    const wire = new Wire(port, '127.0.0.1', false).write(text);
-    wire.socket.resume();
-    return wire;
+  const connections = staying.map((text) => {
+    const connection = new RawConnection(port, '127.0.0.1', false).write(text);
+    connection.socket.resume();
+    return connection;
   });
-  const reset = Array.from({ length: 100 }, () => new Wire(port).write(poll));
-  await until(port, 'waiting_polls', (value) => value === 4); // the others got too_many_polls
+  const reset = Array.from({ length: 100 }, () => new RawConnection(port).write(poll));
+  await until(port, 'polls_pending', (value) => value === 4); // the others got too_many_polls
   for (const { socket } of reset) socket.resetAndDestroy();
-  await until(port, 'waiting_polls', (value) => value === 0);
+  await until(port, 'polls_pending', (value) => value === 0);
   await until(port, 'connections', (value) => value < 4);
-  for (const wire of wires) wire.end();
+  for (const connection of connections) connection.end();
 });
 
 test('slow readers are cut off, and what is kept for them is little', async () => {
@@ -119,11 +133,11 @@ test('slow readers are cut off, and what is kept for them is little', async () =
   for (let i = 0; i < 12; i++) assert.equal((await talker.send({ to: '*', ...sealed(66_000) })).status, 200);
   const head = `Host: x\r\nAuthorization: Bearer ${listener.token}\r\n\r\n`;
   const poll = `GET ${made.path}/poll?participant_id=${listener.id}&since=0 HTTP/1.1\r\n${head}`;
-  await besidePolite(bridge, async () => {
+  await withBackgroundTraffic(bridge, async () => {
     const polls = async () =>
       Number(/route="\/channels\/:id\/poll"\} (\d+)/.exec((await call(port, 'GET', '/metrics')).text)?.[1]);
     const [others, before] = [await gauge(port, 'connections'), await polls()];
-    const readers = Array.from({ length: 40 }, () => new Wire(port, '127.0.0.1', false));
+    const readers = Array.from({ length: 40 }, () => new RawConnection(port, '127.0.0.1', false));
     for (const each of readers) each.socket.pause();
     for (const each of readers) each.write(poll.repeat(16));
     while ((await polls()) < before + 40);

@@ -114,12 +114,12 @@ describe('what was not shown', { concurrency: 3 }, () => {
         await ada.control('bob', 'sync');
       }
       await fixture.start(['say', 'nobody sees that it is sent'], '', redirection).ended;
-      await ada.hears('nobody sees that it is sent');
+      await ada.waitForOutput('nobody sees that it is sent');
       assert.deepEqual(confirmed(ada), [0, 0]);
       assert.match(await fixture.call('who'), /ada .*(has not confirmed|was shown)/);
       assert.deepEqual(confirmed(ada), [0, 0]);
       fixture.screen = '';
-      await fixture.sees(/\| to bob/);
+      await fixture.waitForEntry(/\| to bob/);
       const lines = fixture.screen.replaceAll('(perhaps again) ', '');
       assert.deepEqual(
         fixture.shown(lines).map(({ text }) => text),
@@ -134,12 +134,12 @@ describe('what was not shown', { concurrency: 3 }, () => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
     const mallory = fixture.member('mallory');
     const first = await mallory.say('the first', { headers: { seq: '1' } });
-    await fixture.sees(/\| the first/);
+    await fixture.waitForEntry(/\| the first/);
     const others = [1900, 3800, 5700].map(String);
     for (const seq of others) {
       await mallory.say(seq, { headers: { seq } });
       await mallory.control('bob', 'sync', { headers: { sent: `${seq} ${seq} 0` } }); // what is before it is given up at once
-      await fixture.sees(new RegExp(`\\| ${seq}`));
+      await fixture.waitForEntry(new RegExp(`\\| ${seq}`));
     }
     await mallory.say('another first', { headers: { seq: '1' } });
     await mallory.post(BROADCAST, await mallory.seal(BROADCAST, first.frame));
@@ -155,8 +155,8 @@ describe('what was not shown', { concurrency: 3 }, () => {
     await fixture.call('send_file', path);
     const [hash = ''] = [...fixture.blobs.keys()];
     let puts = 0;
-    const usurp = fixture.adversary.usurp;
-    fixture.adversary.usurp = (asked, response) => {
+    const usurp = fixture.faultProxy.answerInstead;
+    fixture.faultProxy.answerInstead = (asked, response) => {
       if (asked.kind === 'blobs' && asked.method === 'PUT') puts++;
       return usurp(asked, response);
     };

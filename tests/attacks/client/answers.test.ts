@@ -19,7 +19,7 @@ before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
 /** Answers in the bridge's place: status and headers are fine, and the body is not. */
-type Usurper = (response: ServerResponse) => void;
+type ResponseOverride = (response: ServerResponse) => void;
 
 const HUGE_BYTES = 50 << 20;
 
@@ -49,11 +49,11 @@ function writeSlowly(response: ServerResponse): void {
 const ok = (response: ServerResponse, headers: Record<string, string> = {}) =>
   response.writeHead(200, { 'Content-Type': 'text/plain', Connection: 'close', ...headers });
 const body =
-  (bytes: Buffer | string, headers?: Record<string, string>): Usurper =>
+  (bytes: Buffer | string, headers?: Record<string, string>): ResponseOverride =>
   (response) =>
     void ok(response, headers).end(bytes);
 
-const BODIES: Readonly<Record<string, Usurper>> = {
+const BODIES: Readonly<Record<string, ResponseOverride>> = {
   'of 50 MB in one line': (response) => writeRepeatedly(ok(response), Buffer.alloc(1 << 20, 'x'), HUGE_BYTES),
   'of 50 MB that says its length': (response) =>
     writeRepeatedly(ok(response, { 'Content-Length': String(HUGE_BYTES) }), Buffer.alloc(1 << 20, 'x'), HUGE_BYTES),
@@ -87,12 +87,12 @@ const BODIES: Readonly<Record<string, Usurper>> = {
 };
 
 describe('an answer', { concurrency: 3 }, () => {
-  for (const [what, usurp] of Object.entries(BODIES)) {
+  for (const [what, answerInstead] of Object.entries(BODIES)) {
     test(what, async (t) => {
       const fixture = await AttackFixture.open(t, bridge.url);
       await fixture.member('ada').say('behind it');
-      fixture.adversary.usurp = (_, response) => {
-        usurp(response);
+      fixture.faultProxy.answerInstead = (_, response) => {
+        answerInstead(response);
         return true;
       };
       await fixture.call('wait', '0');
@@ -103,8 +103,8 @@ describe('an answer', { concurrency: 3 }, () => {
       await fixture.asked('send');
       fixture.honest();
       await saying;
-      await fixture.sees(/\| behind it/);
-      await fixture.member('ada').hears('said into it');
+      await fixture.waitForEntry(/\| behind it/);
+      await fixture.member('ada').waitForOutput('said into it');
       await fixture.sendMarker();
       fixture.check(['behind it']);
       fixture.checkInbox();
@@ -181,7 +181,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
     await fixture.call('who');
     await fixture.call('say', 'said to values');
     await fixture.call('dm', 'ada', 'said to ada');
-    await fixture.member('ada').hears('said to ada');
+    await fixture.member('ada').waitForOutput('said to ada');
     fixture.honest();
     await fixture.sendMarker();
     fixture.check();
@@ -217,7 +217,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
       await fixture.call('say', `said ${i}`);
     }
     fixture.honest();
-    await fixture.member('ada').hears(`said ${INLINE.length - 1}`);
+    await fixture.member('ada').waitForOutput(`said ${INLINE.length - 1}`);
     assert.equal(new Set(fixture.member('ada').texts('bob')).size, INLINE.length, 'each once');
     assert.equal(fixture.member('ada').texts('bob').length, INLINE.length);
     await fixture.sendMarker();
@@ -267,7 +267,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
         ] ?? '',
         [400, 429, 503, 500, 401][i % 5],
       );
-      fixture.adversary.alter = (_, answer) => make({ answer });
+      fixture.faultProxy.alter = (_, answer) => make({ answer });
       await fixture.call('wait', '0');
       if (i % 4 === 0) await fixture.call('who');
     }
@@ -283,7 +283,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
       .map((value) => value.replace(/[^\t -~]/g, '?'))
       .concat('08', '009', '1, 2', '1 x', '9999');
     for (const [i, value] of values.entries()) {
-      fixture.adversary.alter = ({ kind, n }, answer) =>
+      fixture.faultProxy.alter = ({ kind, n }, answer) =>
         kind === 'send' && n % 2 === 1
           ? {
               status: i % 2 === 0 ? 429 : 503,
@@ -306,7 +306,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
     }
     fixture.honest();
     await fixture.call('wait', '1');
-    await fixture.member('ada').hears(`said ${values.length - 1}`);
+    await fixture.member('ada').waitForOutput(`said ${values.length - 1}`);
     assert.equal(fixture.member('ada').texts('bob').length, values.length, 'each once');
     await fixture.sendMarker();
     fixture.check();
@@ -323,7 +323,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
       [200, words],
       [400, `${words}_and_x`.repeat(100_000)],
     ] as const) {
-      fixture.adversary.usurp = (_, response) => {
+      fixture.faultProxy.answerInstead = (_, response) => {
         response.writeHead(status, words, { 'Agentalk-Error': words, 'Retry-After': words, Server: words });
         response.end(`error ${code} ${words}\nhint ${words}\n${words} ${words}\n`);
         return true;
@@ -342,7 +342,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   test('Retry-After of a year, or of no number, holds up no call', async (t) => {
     const fixture = await AttackFixture.open(t, bridge.url);
     for (const value of ['31536000', '999999999999999', '-1', 'Wed, 21 Oct 2099 07:28:00 GMT', 'x[$(>ran)]']) {
-      fixture.adversary.alter = ({ kind }, answer) =>
+      fixture.faultProxy.alter = ({ kind }, answer) =>
         ['send', 'poll'].includes(kind)
           ? { status: 503, headers: ['Retry-After', value], body: Buffer.from('error stopping x\nhint x\n') }
           : answer;
@@ -357,7 +357,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   test('a poll that is cut at any byte counts for nothing, and is asked for again', async (t) => {
     const fixture = await AttackFixture.open(t, bridge.url);
     let step = 0;
-    fixture.adversary.alter = ({ kind }, answer) => {
+    fixture.faultProxy.alter = ({ kind }, answer) => {
       if (kind !== 'poll' || !answer.body.includes('message ') || step >= 12) return answer;
       step++;
       const line = answer.body.lastIndexOf('\ncursor ');

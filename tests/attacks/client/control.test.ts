@@ -38,7 +38,7 @@ describe('a control message', { concurrency: 3 }, () => {
     await mallory.control('bob', 'bye', { from: ada.id });
     await mallory.control('bob', 'bye', { headers: { sent: `1 ${HUGE} ${HUGE}` } });
     const began = Date.now();
-    await fixture.sees(/LEFT mallory: it has said goodbye/);
+    await fixture.waitForEntry(/LEFT mallory: it has said goodbye/);
     assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
     await fixture.sendMarker('ada');
     assert.equal(fixture.count('LEFT'), 1);
@@ -60,7 +60,7 @@ describe('a control message', { concurrency: 3 }, () => {
     const acks = mallory.controls('ack', 'bob').length - before;
     assert.ok(acks >= 1 && acks <= 6, `${acks} acks`);
     await fixture.call('say', 'to all');
-    await ada.hears('to all');
+    await ada.waitForOutput('to all');
     assert.equal(ada.texts('bob').length, 1);
     fixture.check();
   });
@@ -127,7 +127,7 @@ describe('a control message', { concurrency: 3 }, () => {
     const mallory = fixture.member('mallory');
     const bob = mallory.peer('bob');
     await fixture.call('say', 'one');
-    await mallory.hears('one');
+    await mallory.waitForOutput('one');
     for (const seen of [`${bob.sid.slice(0, 16)} 1 0`, `${bob.sid.slice(0, 16)} ${HUGE} 0`, 'nonsense', 'x[$(>ran)]'])
       await mallory.control('bob', 'sync', { headers: { seen, received: '0 0 0', size: 'x', name: '%', sha256: 'x' } });
     await fixture.sendMarker('ada');

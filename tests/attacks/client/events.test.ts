@@ -98,8 +98,8 @@ describe('an event at another place', { concurrency: 3 }, () => {
     const direct = await ada.dm('bob', 'to bob');
     const all = await ada.say('to all');
     const card = await ada.say('as a card', { type: 'card', isCounted: false });
-    await fixture.sees(/\| to all/);
-    await fixture.sees(/\| to bob/);
+    await fixture.waitForEntry(/\| to all/);
+    await fixture.waitForEntry(/\| to bob/);
     insertOnce(fixture, () => [
       messageLine(ada.id, '*', foreign.sealed),
       messageLine(other.id, '*', foreign.sealed),
@@ -147,7 +147,7 @@ describe('an event at another place', { concurrency: 3 }, () => {
     const said = ['first', 'second', 'third', 'fourth', 'fifth', 'sixth'];
     for (const [i, text] of said.entries()) await (i % 2 === 0 ? ada.say(text) : ada.dm('bob', text));
     rewriteEvents(fixture, (events) => events.map((line) => words(line).with(1, NEXT).join(' ')).reverse());
-    await fixture.sees(/\| sixth/);
+    await fixture.waitForEntry(/\| sixth/);
     fixture.check(said);
     const texts = fixture.texts();
     for (const end of [0, 1]) {
@@ -166,7 +166,7 @@ describe('an event at another place', { concurrency: 3 }, () => {
     const fixture = await open(t, ['ada', 'carol']);
     const [ada, carol] = [fixture.member('ada'), fixture.member('carol')];
     await ada.say('shall I delete it?');
-    await carol.hears('shall I delete it?');
+    await carol.waitForOutput('shall I delete it?');
     await carol.say('yes');
     await ada.say('shall I keep it?');
     // The bridge holds back the first question until after the answer: carol has read what is not here yet.
@@ -178,7 +178,7 @@ describe('an event at another place', { concurrency: 3 }, () => {
       const rest = events.filter((line) => line !== held);
       return isAnswered && held !== undefined ? [...rest, changed(held, 0, 'message')] : rest;
     });
-    await fixture.sees(/\| shall I keep it/);
+    await fixture.waitForEntry(/\| shall I keep it/);
     const answer = fixture.shown().find(({ text }) => text === 'yes');
     assert.match(answer?.notes ?? '', /has read words of ada that are not here/);
     fixture.check(['shall I delete it?', 'yes', 'shall I keep it?']);
@@ -188,12 +188,12 @@ describe('an event at another place', { concurrency: 3 }, () => {
     const fixture = await open(t, ['ada', 'carol']);
     const [ada, carol] = [fixture.member('ada'), fixture.member('carol')];
     await ada.say('shall I keep it?');
-    await carol.hears('shall I keep it?');
+    await carol.waitForOutput('shall I keep it?');
     const answer = await carol.sealMessage('*', 'text', { body: 'yes' });
     await ada.say('shall I delete it?');
-    await carol.hears('shall I delete it?');
+    await carol.waitForOutput('shall I delete it?');
     await carol.post('*', answer.sealed);
-    await fixture.sees(/\| yes/);
+    await fixture.waitForEntry(/\| yes/);
     assert.match(fixture.shown().find(({ text }) => text === 'yes')?.notes ?? '', /had not read the last 1 of ada/);
     fixture.check(['shall I keep it?', 'yes', 'shall I delete it?']);
   });
@@ -207,8 +207,8 @@ describe('what is withheld', { concurrency: 3 }, () => {
     const second = await ada.say('the second');
     withhold(fixture, first.sealed.nonce, second.sealed.nonce);
     await ada.say('the third');
-    await fixture.sees(/MISSED 2 from ada/, MISSING_SECONDS + 20);
-    await fixture.sees(/\| the third/);
+    await fixture.waitForEntry(/MISSED 2 from ada/, MISSING_SECONDS + 20);
+    await fixture.waitForEntry(/\| the third/);
     assert.ok(ada.controls('sync', 'bob').length >= 2, 'it was asked for');
     fixture.check(['the third']);
   });
@@ -237,7 +237,7 @@ describe('what is withheld', { concurrency: 3 }, () => {
     withhold(fixture, all.sealed.nonce, direct.sealed.nonce);
     await fixture.sendMarker('zed');
     await ada.control('bob', 'sync');
-    await fixture.sees(/MISSED 1 from ada/, MISSING_SECONDS + 20);
+    await fixture.waitForEntry(/MISSED 1 from ada/, MISSING_SECONDS + 20);
     await until('both', async () => {
       await fixture.call('wait', '1');
       return fixture.count('MISSED 1 from ada') === 2;
@@ -252,7 +252,7 @@ describe('what is withheld', { concurrency: 3 }, () => {
     const late = await ada.say('delayed');
     withhold(fixture, late.sealed.nonce);
     await ada.say('on time');
-    await fixture.sees(/MISSED 1 from ada/, MISSING_SECONDS + 20);
+    await fixture.waitForEntry(/MISSED 1 from ada/, MISSING_SECONDS + 20);
     insertOnce(fixture, () => [late, late].map(({ sealed }) => messageLine(ada.id, '*', sealed)));
     await fixture.sendMarker();
     assert.match(fixture.shown().find(({ text }) => text === 'delayed')?.notes ?? '', /late/);
@@ -290,7 +290,7 @@ describe('what is invented', { concurrency: 3 }, () => {
     assert.doesNotMatch(fixture.screen, /it has said goodbye/);
     await fixture.sendMarker('zed');
     await fixture.call('dm', 'zed', 'to zed');
-    await fixture.member('zed').hears('to zed');
+    await fixture.member('zed').waitForOutput('to zed');
     fixture.check();
     assert.deepEqual(fixture.tampered(), []);
   });
@@ -318,7 +318,7 @@ describe('what is invented', { concurrency: 3 }, () => {
     const carol = fixture.member('carol');
     const card = carol.card;
     await carol.leave();
-    await fixture.sees(/LEFT carol: it has said goodbye/);
+    await fixture.waitForEntry(/LEFT carol: it has said goodbye/);
     insertOnce(fixture, () => [joinLine(carol.id, card)]);
     await fixture.sendMarker();
     const result = await fixture.start(['dm', 'carol', 'x']).ended;
@@ -364,7 +364,7 @@ describe('what is invented', { concurrency: 3 }, () => {
     await fixture.call('say', 'said among them');
     await fixture.call('who');
     fixture.honest();
-    await fixture.sees(/\| among them/);
+    await fixture.waitForEntry(/\| among them/);
     await fixture.sendMarker();
     fixture.check(['among them']);
   });

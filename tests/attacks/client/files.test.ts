@@ -192,21 +192,21 @@ describe('pieces of a bridge', { concurrency: 3 }, () => {
     test(`${what} are not taken; the file comes when they are right`, async (t) => {
       const fixture = await open(t);
       const ada = fixture.member('ada');
-      const usurp = fixture.adversary.usurp;
-      fixture.adversary.usurp = (asked, response) => {
+      const answerInstead = fixture.faultProxy.answerInstead;
+      fixture.faultProxy.answerInstead = (asked, response) => {
         if (asked.kind !== 'blobs') return false;
         answer(response);
         return true;
       };
       await sendFile(fixture, ada, text('the contents of a file'));
-      await fixture.sees(/COMING/);
+      await fixture.waitForEntry(/COMING/);
       await fixture.call('wait', '1');
-      if (what === 'that are other bytes') await fixture.sees(/has not come whole/, MISSING_SECONDS + 20);
+      if (what === 'that are other bytes') await fixture.waitForEntry(/has not come whole/, MISSING_SECONDS + 20);
       assert.equal(fixture.screen.match(/saved as/g), null);
       assert.doesNotMatch(fixture.screen, /zonk/);
       await fixture.sendMarker('mallory');
-      fixture.adversary.usurp = usurp;
-      await fixture.sees(/saved as/, 40);
+      fixture.faultProxy.answerInstead = answerInstead;
+      await fixture.waitForEntry(/saved as/, 40);
       assert.equal(
         readFileSync(
           join(

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { Adversary } from '../../lib/fault-proxy.ts';
+import { FaultProxy } from '../../lib/fault-proxy.ts';
 import type { Asked } from '../../lib/fault-proxy.ts';
 import { BASH, CLIENT, Running, makeFolder, until } from '../../lib/shell.ts';
 import { Member, sha256Hex } from './member.ts';
@@ -71,7 +71,7 @@ let fastClient: string | undefined;
 
 export class AttackFixture {
   readonly folder = makeFolder();
-  readonly adversary: Adversary;
+  readonly faultProxy: FaultProxy;
   readonly members = new Map<string, Member>();
   /** What the bridge gives out as pieces of files, by their SHA-256. */
   readonly blobs = new Map<string, Buffer>();
@@ -89,8 +89,8 @@ export class AttackFixture {
   #bridge: string;
   readonly #running = new Set<Running>();
 
-  private constructor(adversary: Adversary, bridge: string) {
-    this.adversary = adversary;
+  private constructor(faultProxy: FaultProxy, bridge: string) {
+    this.faultProxy = faultProxy;
     this.#bridge = bridge;
     mkdirSync(this.home);
     this.honest();
@@ -104,14 +104,14 @@ export class AttackFixture {
     client?: string,
     prepare: (fixture: AttackFixture) => void = () => {},
   ): Promise<AttackFixture> {
-    const fixture = new AttackFixture(await Adversary.start(bridge), bridge);
+    const fixture = new AttackFixture(await FaultProxy.start(bridge), bridge);
     t?.after(() => fixture.close());
     if (client !== undefined) fixture.client = client;
     for (const name of names) await fixture.enter(name);
     prepare(fixture);
     await fixture.call('join', fixture.linkOfBob, '--name', 'bob');
     for (const name of names) {
-      await fixture.sees(new RegExp(`PAIRED with ${name}\\.`));
+      await fixture.waitForEntry(new RegExp(`PAIRED with ${name}\\.`));
       await fixture.member(name).paired('bob');
     }
     return fixture;
@@ -120,7 +120,7 @@ export class AttackFixture {
   async close(): Promise<void> {
     for (const running of this.#running) await running.end('SIGKILL');
     for (const member of this.members.values()) await member.stop();
-    await this.adversary.stop();
+    await this.faultProxy.stop();
   }
 
   /** One more member. */
@@ -138,7 +138,7 @@ export class AttackFixture {
 
   get linkOfBob(): string {
     const [first] = this.members.values();
-    return this.adversary.urlFor('bob') + (first?.joinUrl.slice(first.bridge.length) ?? '');
+    return this.faultProxy.urlFor('bob') + (first?.joinUrl.slice(first.bridge.length) ?? '');
   }
 
   get home(): string {
@@ -182,7 +182,7 @@ export class AttackFixture {
   }
 
   /** Waits, call after call, until bob's screen has this. */
-  async sees(pattern: RegExp, seconds = 30): Promise<void> {
+  async waitForEntry(pattern: RegExp, seconds = 30): Promise<void> {
     const end = Date.now() + seconds * 1000;
     while (!pattern.test(this.screen)) {
       if (Date.now() > end) assert.fail(`bob does not see ${String(pattern)}:\n${this.screen}`);
@@ -193,15 +193,15 @@ export class AttackFixture {
   /** From here on the bridge is honest, but for the pieces of files that it gives out. */
   honest(): void {
     this.rewrite = (lines) => lines;
-    this.adversary.plan = () => ({ what: 'pass' });
-    this.adversary.translate = ({ path }) => unscalePath(path);
-    this.adversary.rewrite = (asked, body) => {
+    this.faultProxy.plan = () => ({ what: 'pass' });
+    this.faultProxy.translate = ({ path }) => unscalePath(path);
+    this.faultProxy.rewrite = (asked, body) => {
       if (['page', 'blobs'].includes(asked.kind)) return body;
       const lines = body.toString('latin1').split('\n').map(scaleLine);
       return Buffer.from(this.rewrite(lines, asked).join('\n'), 'latin1');
     };
-    this.adversary.alter = (_, answer) => answer;
-    this.adversary.usurp = ({ kind, path, method, body }, response) => {
+    this.faultProxy.alter = (_, answer) => answer;
+    this.faultProxy.answerInstead = ({ kind, path, method, body }, response) => {
       if (kind !== 'blobs') return false;
       const hash = /\/blobs\/([0-9a-f]{64})/.exec(path)?.[1] ?? '';
       if (method === 'PUT') this.blobs.set(hash, body);
@@ -226,7 +226,7 @@ export class AttackFixture {
     const [first, second] = [++this.#markers, ++this.#markers];
     await this.member(name).say(`marker ${first}`);
     await this.member(name).dm('bob', `marker ${second}`);
-    await this.sees(new RegExp(`^  \\| marker ${second}$`, 'm'), seconds);
+    await this.waitForEntry(new RegExp(`^  \\| marker ${second}$`, 'm'), seconds);
   }
 
   /** The messages on bob's screen, or in another output. */
@@ -296,7 +296,7 @@ export class AttackFixture {
 
   /** Waits until a request of this kind has come from bob. */
   async asked(kind: string, count = 1): Promise<void> {
-    await until(`a ${kind}`, () => (this.adversary.asked.get(`bob ${kind}`) ?? 0) >= count);
+    await until(`a ${kind}`, () => (this.faultProxy.asked.get(`bob ${kind}`) ?? 0) >= count);
   }
 }
 

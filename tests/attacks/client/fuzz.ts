@@ -219,7 +219,7 @@ export async function round(bridge: string, name: string): Promise<number> {
     const memory = new Memory();
     const share = random.pick([0.3, 0.6, 0.9]);
     let changed = 0;
-    fixture.adversary.alter = ({ kind, n }: Asked, answer) => {
+    fixture.faultProxy.alter = ({ kind, n }: Asked, answer) => {
       const text = answer.body.toString('latin1');
       if (kind === 'blobs') return answer;
       memory.keep(text.split('\n'));
@@ -292,7 +292,7 @@ export async function round(bridge: string, name: string): Promise<number> {
 
 /** Another session in bob's home, made while the bridge lies. */
 async function joinAnother(fixture: AttackFixture, step: number, random: Random): Promise<void> {
-  const link = random.isLess(0.5) ? ['join', fixture.linkOfBob] : ['create', fixture.adversary.urlFor('bob')];
+  const link = random.isLess(0.5) ? ['join', fixture.linkOfBob] : ['create', fixture.faultProxy.urlFor('bob')];
   const before = fixture.screen;
   const output = await fixture.call(...link, '--name', `x${step}`);
   fixture.screen = before;

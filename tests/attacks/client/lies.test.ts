@@ -21,12 +21,12 @@ describe('a lie of the bridge', { concurrency: 2 }, () => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'carol'], undefined, prepare);
     const [ada, carol] = [fixture.member('ada'), fixture.member('carol')];
     await ada.say('shall I keep it?');
-    await carol.hears('shall I keep it?');
+    await carol.waitForOutput('shall I keep it?');
     const answer = await carol.sealMessage('*', 'text', { body: 'yes' });
     await ada.say('shall I delete it?');
-    await carol.hears('shall I delete it?');
+    await carol.waitForOutput('shall I delete it?');
     await carol.post('*', answer.sealed);
-    await fixture.sees(/\| yes/);
+    await fixture.waitForEntry(/\| yes/);
     const notes = fixture.shown().find(({ text }) => text === 'yes')?.notes ?? '';
     assert.match(notes, /had not read the last 1 of ada/);
     assert.doesNotMatch(fixture.screen, /before you came/);
@@ -38,7 +38,7 @@ describe('a lie of the bridge', { concurrency: 2 }, () => {
     const ada = fixture.member('ada');
     const bob = ada.peer('bob').participantId;
     await fixture.call('say', 'before');
-    await ada.hears('before');
+    await ada.waitForOutput('before');
     rewriteAnswers(fixture, ['status', 'join'], (lines) =>
       lines.map((line) => (line.startsWith(`participant ${bob} `) ? line.split(' ').with(4, HUGE).join(' ') : line)),
     );
@@ -47,7 +47,7 @@ describe('a lie of the bridge', { concurrency: 2 }, () => {
       await fixture.call('say', text);
       await fixture.call('wait', '1');
     }
-    await ada.hears('after 3');
+    await ada.waitForOutput('after 3');
     assert.deepEqual(ada.texts('bob'), ['before', 'after 1', 'after 2', 'after 3']);
     assert.equal(ada.peers.filter(({ name }) => name === 'bob').length, 2, 'one new session');
     await fixture.sendMarker();

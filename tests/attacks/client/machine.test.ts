@@ -17,14 +17,14 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Adversary } from '../../lib/fault-proxy.ts';
+import { FaultProxy } from '../../lib/fault-proxy.ts';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import {
   Agent,
   BASH,
-  expectDone,
+  expectSuccess,
   expectFailure,
   installClient,
   makeFolder,
@@ -40,7 +40,7 @@ before(async () => void (bridge = await startBridge()));
 after(() => bridge.stop());
 
 /** Where this process is root the client runs as nobody: to root every folder is its own. */
-const skip = process.getuid?.() === 0 && need('setpriv');
+const skip = process.getuid?.() === 0 && requirePrograms('setpriv');
 const isRoot = process.getuid?.() === 0;
 
 /** All that a session makes and keeps, by its path in the home. */
@@ -65,11 +65,14 @@ function expectTalk({ status, stdout, stderr }: Result, isQuiet = true): void {
 }
 
 /** Two agents in a talk, in which server has said something already. */
-async function couple(env: Readonly<Record<string, string>> = {}, shell = BASH): Promise<readonly [Agent, Agent]> {
+async function pairedAgents(
+  env: Readonly<Record<string, string>> = {},
+  shell = BASH,
+): Promise<readonly [Agent, Agent]> {
   const [laptop, server] = [new Agent({ name: 'laptop', env, shell }), new Agent({ name: 'server' })];
   await pair(bridge.url, laptop, server);
   await server.pipe('from the server');
-  await laptop.hears(/#1 from server/);
+  await laptop.waitForOutput(/#1 from server/);
   return [laptop, server];
 }
 
@@ -90,7 +93,7 @@ describe('what lies in the way', { skip }, () => {
     mkdirSync(laptop.folder);
     chmodSync(laptop.folder, 0o777);
     for (const path of parts) symlinkSync(join(elsewhere, 'file'), join(laptop.home, path));
-    const { stdout } = expectDone(await laptop.run(['create', bridge.url, '--name', 'laptop']));
+    const { stdout } = expectSuccess(await laptop.run(['create', bridge.url, '--name', 'laptop']));
     assert.match(stdout, /the name laptop was taken: you are laptop-2\./);
     assert.equal(readFileSync(join(elsewhere, 'file'), 'utf8'), 'mine');
     assert.deepEqual(readdirSync(elsewhere), ['file']);
@@ -100,7 +103,7 @@ describe('what lies in the way', { skip }, () => {
   test('what calls write for themselves goes with them', async () => {
     const laptop = unprivileged('laptop');
     await laptop.create(bridge.url);
-    for (let i = 0; i < 3; i++) expectDone(await laptop.shell('agentalk_wait 0').ended);
+    for (let i = 0; i < 3; i++) expectSuccess(await laptop.shell('agentalk_wait 0').ended);
     await until('an empty folder', () => readdirSync(join(laptop.folder, 'tmp')).length === 0);
   });
 
@@ -113,7 +116,7 @@ describe('what lies in the way', { skip }, () => {
       // A link of somebody else's to it is no way in either.
       symlinkSync(others, join(laptop.home, 'link'));
       for (const home of [others, join(laptop.home, 'link')]) {
-        const { stdout } = expectDone(await laptop.run(['create', bridge.url], { env: { AGENTALK_HOME: home } }));
+        const { stdout } = expectSuccess(await laptop.run(['create', bridge.url], { env: { AGENTALK_HOME: home } }));
         const [, folder = ''] = /The session is in (\/tmp\/agentalk-session-[\w.-]+)$/m.exec(stdout) ?? [];
         assert.notEqual(folder, '');
         for (const path of [folder, `${folder}.env`]) rmSync(path, { recursive: true });
@@ -127,7 +130,7 @@ describe('what lies in the way', { skip }, () => {
     mkdirSync(laptop.folder);
     const links = [];
     for (let i = 0; i < 3; i++) {
-      const { stdout } = expectDone(await laptop.run(['create', bridge.url, '--name', 'laptop']));
+      const { stdout } = expectSuccess(await laptop.run(['create', bridge.url, '--name', 'laptop']));
       links.push(/\/c\/([0-9a-f]{32})#k=([0-9a-f]{64})&/.exec(stdout) ?? assert.fail(`no key:\n${stdout}`));
     }
     for (const at of [1, 2]) assert.equal(new Set(links.map((link) => link[at])).size, 3, 'no key twice');
@@ -137,7 +140,7 @@ describe('what lies in the way', { skip }, () => {
     const laptop = unprivileged('laptop');
     const home = makeFolder();
     chmodSync(home, 0o1777);
-    const result = expectDone(
+    const result = expectSuccess(
       await laptop.run(['create', bridge.url, '--name', 'laptop'], { env: { AGENTALK_HOME: home } }),
     );
     assert.match(result.stdout, /channel open/);
@@ -169,8 +172,8 @@ describe('what lies in the way', { skip }, () => {
   });
 
   test('somebody who takes the session file while the session is being made', async (t) => {
-    const adversary = await Adversary.start(bridge.url);
-    t.after(() => adversary.stop());
+    const faultProxy = await FaultProxy.start(bridge.url);
+    t.after(() => faultProxy.stop());
     const laptop = unprivileged('laptop');
     for (const target of ['nothing', 'file']) {
       const elsewhere = makeFolder();
@@ -178,14 +181,14 @@ describe('what lies in the way', { skip }, () => {
       writeFileSync(join(elsewhere, 'file'), 'mine');
       chmodSync(join(elsewhere, 'file'), 0o666);
       // Bridge and thief in one: the link is laid when the client has looked, and asks to join.
-      adversary.usurp = ({ kind }) => {
+      faultProxy.answerInstead = ({ kind }) => {
         if (kind === 'join') {
           rmSync(laptop.sessionFile, { force: true });
           symlinkSync(join(elsewhere, target), laptop.sessionFile);
         }
         return false;
       };
-      const result = await laptop.run(['create', adversary.urlFor('laptop'), '--name', 'laptop']);
+      const result = await laptop.run(['create', faultProxy.urlFor('laptop'), '--name', 'laptop']);
       expectFailure(result, /can't make .*is something there already/s);
       assert.deepEqual(readdirSync(elsewhere), ['file']);
       assert.equal(readFileSync(join(elsewhere, 'file'), 'utf8'), 'mine');
@@ -240,7 +243,7 @@ describe('a folder that is not what it was', { skip }, () => {
     await laptop.create(bridge.url);
     const session = readFileSync(join(laptop.folder, 'session'), 'utf8');
     writeFileSync(join(laptop.home, 'session'), session.replace(/^BRIDGE .*/m, 'BRIDGE http://127.0.0.1:9'));
-    const { stdout } = expectDone(await laptop.run(['who']));
+    const { stdout } = expectSuccess(await laptop.run(['who']));
     assert.ok(stdout.includes(bridge.url), stdout);
   });
 
@@ -295,13 +298,13 @@ describe('a folder that is not what it was', { skip }, () => {
     const more = names.flatMap((name) => [`${name} /tmp/$(>ran)`, `${name}=x`, name]);
     const session = readFileSync(path, 'utf8');
     writeFileSync(path, `${more.join('\n')}\n${session}${more.join('\n')}\n\0\n`);
-    assert.match(expectDone(await laptop.run(['say', 'x'])).stdout, /^agentalk: sent/);
-    assert.match(expectDone(await laptop.run(['sessions'])).stdout, /^agentalk: laptop, made/);
+    assert.match(expectSuccess(await laptop.run(['say', 'x'])).stdout, /^agentalk: sent/);
+    assert.match(expectSuccess(await laptop.run(['sessions'])).stdout, /^agentalk: laptop, made/);
     assert.ok(!existsSync(join(laptop.home, 'ran')));
   });
 
   test('a state with code in its fields, or files elsewhere, is damaged: nothing of it runs or is moved', async () => {
-    const [laptop] = await couple();
+    const [laptop] = await pairedAgents();
     const folder = join(laptop.folder, 'state');
     const [head = ''] = readdirSync(folder).filter((name) => name.startsWith('head.'));
     const path = join(folder, head.replace('head', 'commit'));
@@ -335,7 +338,7 @@ describe('a folder that is not what it was', { skip }, () => {
     assert.equal(readFileSync(victim, 'utf8'), 'mine');
     for (const each of [laptop.home, laptop.folder]) assert.ok(!existsSync(join(each, 'ran')));
     writeFileSync(path, state);
-    expectDone(await laptop.run(['say', 'x']));
+    expectSuccess(await laptop.run(['say', 'x']));
   });
 
   for (const [what, spoil] of [
@@ -354,7 +357,7 @@ describe('a folder that is not what it was', { skip }, () => {
         installClient(path);
         chmodSync(path, 0o664); // as many a umask leaves it; root alone is in root's group
         await laptop.create(bridge.url);
-        expectDone(await laptop.start(BASH, [path, 'say', 'x']).ended);
+        expectSuccess(await laptop.start(BASH, [path, 'say', 'x']).ended);
         spoil(path);
         for (const args of [['wait', '0'], ['say', 'x'], ['sessions'], ['create', bridge.url], ['join', laptop.link]])
           expectFailure(
@@ -362,7 +365,7 @@ describe('a folder that is not what it was', { skip }, () => {
             /others on this machine can write the script .*chmod 755/,
           );
         // The copy in the session's folder is nobody else's, wherever its caller is.
-        assert.match(expectDone(await laptop.shell('agentalk_say x').ended).stdout, /^agentalk: sent/);
+        assert.match(expectSuccess(await laptop.shell('agentalk_say x').ended).stdout, /^agentalk: sent/);
       },
     );
 
@@ -453,9 +456,9 @@ describe('settings of the caller', () => {
         '--name',
         'laptop',
       ]).ended;
-      expectDone(created);
+      expectSuccess(created);
       const talk = `umask ${umask}; agentalk_say x; agentalk_wait 0; agentalk_log; umask`;
-      const { stdout } = expectDone(await laptop.shell(talk).ended);
+      const { stdout } = expectSuccess(await laptop.shell(talk).ended);
       assert.match(stdout, /^agentalk: sent/m);
       assert.match(stdout, new RegExp(`^0${umask}$`, 'm'));
       for (const path of pathsOf(laptop.home).filter((each) => !/agentalk(\.sh)?$/.test(each))) {
@@ -466,15 +469,18 @@ describe('settings of the caller', () => {
     });
 
   test('a TMPDIR that is not there, is a file, cannot be written, or is code', async () => {
-    const [laptop] = await couple();
+    const [laptop] = await pairedAgents();
     const folder = makeFolder();
     writeFileSync(join(folder, 'file'), '');
     mkdirSync(join(folder, 'closed'), { mode: 0o500 });
     const trick = '$(touch${IFS}ran)';
     for (const TMPDIR of [join(folder, 'nothing'), join(folder, 'file'), join(folder, 'closed'), trick, '-rf', '']) {
       const env = { TMPDIR, TMP: TMPDIR, TEMP: TMPDIR };
-      assert.match(expectDone(await laptop.shell('agentalk_say x; agentalk_wait 0', [], { env }).ended).stdout, /sent/);
-      expectDone(await laptop.run(['create', bridge.url, '--name', 'another'], { env }));
+      assert.match(
+        expectSuccess(await laptop.shell('agentalk_say x; agentalk_wait 0', [], { env }).ended).stdout,
+        /sent/,
+      );
+      expectSuccess(await laptop.run(['create', bridge.url, '--name', 'another'], { env }));
       rmSync(join(laptop.home, 'agentalk-session-another'), { recursive: true });
       rmSync(join(laptop.home, 'agentalk-session-another.env'));
     }
@@ -507,7 +513,7 @@ describe('settings of the caller', () => {
       ...{ SECONDS: '-5', RANDOM: 'x', EPOCHSECONDS: 'x', HOSTNAME: '$(touch ran)', TMOUT: '1', EXECIGNORE: '*' },
       ...{ BASH_XTRACEFD: '1', BASH_COMPAT: '31', GREP_OPTIONS: '-v', LS_COLORS: 'x', OD: 'x', POSIX: 'x' },
     };
-    const [laptop] = await couple(env);
+    const [laptop] = await pairedAgents(env);
     expectTalk(await laptop.shell(TALK, [], { env }).ended);
     // BASH_ENV is read by every bash that the caller starts, and would be by its own shell: ours has nothing of it.
     const { stdout, stderr, status } = await laptop.start(
@@ -527,7 +533,7 @@ describe('settings of the caller', () => {
         ' ',
       );
     const env = Object.fromEntries(names.map((name) => [`BASH_FUNC_${name}%%`, '() { echo hijacked; touch ran; }']));
-    const [laptop] = await couple();
+    const [laptop] = await pairedAgents();
     // The shell of the caller is told to forget them: it would use them itself, before anything of ours runs.
     const inner = TALK.replaceAll('\n', '; ');
     const { stdout } = await laptop.start(BASH, ['-p', '-c', `. "$0"; ${inner}`, laptop.sessionFile], { env }).ended;
@@ -542,13 +548,13 @@ describe('settings of the caller', () => {
     const config = `trace-ascii = "${stolen}"\nuser-agent = "hijacked"\nproxy = "http://127.0.0.1:9"\noutput = "${stolen}.out"\nverbose\n`;
     for (const name of ['.curlrc', 'curlrc', '_curlrc']) writeFileSync(join(folder, name), config);
     const env = { CURL_HOME: folder, HOME: folder, XDG_CONFIG_HOME: folder };
-    const [laptop] = await couple(env);
+    const [laptop] = await pairedAgents(env);
     expectTalk(await laptop.shell(TALK, [], { env }).ended);
     assert.ok(!existsSync(stolen) && !existsSync(`${stolen}.out`));
   });
 
   test('proxy variables are honoured, and NO_PROXY too', async () => {
-    const [laptop] = await couple();
+    const [laptop] = await pairedAgents();
     const dead = 'http://127.0.0.1:9';
     const say = async (env: Record<string, string>) => (await laptop.shell('agentalk_who', [], { env }).ended).status;
     assert.equal(await say({ http_proxy: dead }), 1);
@@ -565,16 +571,16 @@ describe('settings of the caller', () => {
       `openssl_conf = a\n[a]\nproviders = p\nengines = e\n[p]\nevil = v\n[v]\nmodule = ${path('evil.so')}\nactivate = 1\n[e]\nevil = w\n[w]\ndynamic_path = ${path('evil.so')}\n`,
     );
     writeFileSync(path('none'), 'openssl_conf = a\n[a]\nproviders = p\n[p]\nbase = b\n[b]\nactivate = 1\n');
-    const [laptop, server] = await couple();
+    const [laptop, server] = await pairedAgents();
     for (const name of ['nonsense', 'engine', 'none', 'missing']) {
       const env = { OPENSSL_CONF: path(name) };
       const { stdout, stderr } = await laptop.shell('agentalk_say "$1"', [name], { env }).ended;
       // It works, or it says so and sends nothing: never something that is not sealed.
       assert.equal(stderr.replace(/^agentalk: (error|hint): .*\n/gm, ''), '');
-      if (/^agentalk: sent/m.test(stdout)) await server.hears(new RegExp(`\\| ${name}$`, 'm'));
+      if (/^agentalk: sent/m.test(stdout)) await server.waitForOutput(new RegExp(`\\| ${name}$`, 'm'));
     }
     await laptop.pipe('in the end');
-    const heard = await server.hears(/\| in the end/);
+    const heard = await server.waitForOutput(/\| in the end/);
     assert.doesNotMatch(heard, /TAMPERED/);
   });
 });
@@ -592,11 +598,11 @@ const steady = (text: string) =>
   text.split('\n').filter((line) => !VOLATILE.test(line) && !/^[A-Za-z]*=?\( *\)$/.test(line));
 
 for (const shell of ['bash', 'zsh', 'dash', 'ksh'] as const) {
-  describe(`the session file in ${shell}`, { skip: need(shell) }, () => {
+  describe(`the session file in ${shell}`, { skip: requirePrograms(shell) }, () => {
     const path = shell === 'bash' ? BASH : shell;
 
     test('leaves the shell of its caller as it was', async () => {
-      const [laptop] = await couple({}, path);
+      const [laptop] = await pairedAgents({}, path);
       const state = STATES[shell] ?? '';
       const code = `umask 027; cd /; trap 'echo bye' EXIT; trap 'echo got' USR1; alias ll='ls -l'
 . "$0"
@@ -615,7 +621,7 @@ ${state} >"$1/after"
     });
 
     test('makes nothing but its functions', async () => {
-      const [laptop] = await couple({}, path);
+      const [laptop] = await pairedAgents({}, path);
       const state = STATES[shell] ?? '';
       const code = `${state} >"$1/before"; . "$0"; ${state} >"$1/after"`;
       const { stdout, stderr } = await laptop.start(path, ['-c', code, laptop.sessionFile, laptop.home]).ended;
@@ -628,7 +634,7 @@ ${state} >"$1/after"
     });
 
     test('aliases and functions of the caller named like our tools change nothing', async () => {
-      const [laptop] = await couple({}, path);
+      const [laptop] = await pairedAgents({}, path);
       const names = [
         'curl',
         'openssl',
@@ -656,7 +662,7 @@ ${state} >"$1/after"
     });
 
     test('set -e -u -f -x and noclobber: nothing breaks, and nothing leaks by -x', async () => {
-      const [laptop] = await couple({}, path);
+      const [laptop] = await pairedAgents({}, path);
       const secrets = readFileSync(join(laptop.folder, 'session'), 'utf8').match(/\b[0-9a-f]{64}\b/g) ?? [];
       assert.ok(secrets.length >= 3);
       const code = `set -e -u -f -C -x\n. "$0"\n${TALK.replace('agentalk_invite; ', '')}\necho "on $?"`;
@@ -673,8 +679,8 @@ ${state} >"$1/after"
       const env = { SHELLOPTS: 'xtrace:verbose', BASH_XTRACEFD: '2' };
       await laptop.create(bridge.url);
       const joined = await server.run(['join', '-', '--name', 'server'], { env, input: laptop.link });
-      expectDone(joined);
-      const said = expectDone(await server.shell('agentalk_say x; agentalk_wait 0', [], { env }).ended);
+      expectSuccess(joined);
+      const said = expectSuccess(await server.shell('agentalk_say x; agentalk_wait 0', [], { env }).ended);
       const output = joined.stdout + joined.stderr + said.stdout + said.stderr;
       const own = readFileSync(join(server.folder, 'session'), 'utf8').match(/\b[0-9a-f]{64}\b/g) ?? [];
       for (const secret of [laptop.key, ...own]) assert.ok(!output.includes(secret), 'a secret in the trace');

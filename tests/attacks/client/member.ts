@@ -56,7 +56,7 @@ export interface SendOptions {
   readonly signer?: CryptoKey;
   readonly from?: string;
   readonly type?: 'card' | 'message';
-  /** Instead of the room key or the direct key. */
+  /** Instead of the broadcast key or the direct key. */
   readonly key?: CryptoKey;
   /** Changes the signature line's value. */
   readonly signature?: (value: string) => string;
@@ -100,7 +100,7 @@ export class Member {
   readonly token: string;
   readonly keys: protocol.Keys;
   readonly sid: string;
-  readonly roomKey: CryptoKey;
+  readonly broadcastKey: CryptoKey;
   readonly card: protocol.Sealed;
   readonly peers: Peer[] = [];
   readonly heard: Heard[] = [];
@@ -124,7 +124,7 @@ export class Member {
     this.token = fields.token;
     this.keys = fields.keys;
     this.sid = fields.sid;
-    this.roomKey = fields.roomKey;
+    this.broadcastKey = fields.broadcastKey;
     this.card = fields.card;
   }
 
@@ -149,11 +149,11 @@ export class Member {
     const channelId = await protocol.deriveChannelId(access);
     const ownId = id ?? (await protocol.deriveParticipantId(channelKey, name));
     const said: protocol.Card = { kind, name, pub: keys.pub, sign: keys.sign, ...card };
-    const roomKey = await protocol.aesKey(protocol.broadcastPassphrase(channelKey));
+    const broadcastKey = await protocol.aesKey(protocol.broadcastPassphrase(channelKey));
     const aad = protocol.additionalData(channelId, ownId, BROADCAST, 'card');
-    const sealed = await protocol.seal(roomKey, aad, rawFrame(Object.entries(said)));
+    const sealed = await protocol.seal(broadcastKey, aad, rawFrame(Object.entries(said)));
     const sid = await protocol.deriveSessionId(channelKey, said);
-    const base = { bridge, name, channelKey, access, channelId, token, keys, roomKey };
+    const base = { bridge, name, channelKey, access, channelId, token, keys, broadcastKey };
     const member = new Member({ ...base, id: ownId, sid, card: sealed });
     await member.#join();
     member.#loop = member.#poll();
@@ -225,7 +225,7 @@ export class Member {
   }
 
   seal(to: Peer | typeof BROADCAST, frame: Bytes, { key, from, type }: SendOptions = {}): Promise<protocol.Sealed> {
-    const own = to === BROADCAST ? this.roomKey : to.direct;
+    const own = to === BROADCAST ? this.broadcastKey : to.direct;
     return protocol.seal(key ?? own, this.aad(to === BROADCAST ? BROADCAST : to.participantId, type, from), frame);
   }
 
@@ -266,7 +266,7 @@ export class Member {
     return said.map(({ text }) => text);
   }
 
-  async hears(text: string): Promise<void> {
+  async waitForOutput(text: string): Promise<void> {
     await until(`${this.name} hears ${text}`, () => this.texts().includes(text));
   }
 
@@ -319,7 +319,7 @@ export class Member {
 
   /** Seals any frame as a card. */
   sealCard(frame: Bytes, from = this.id): Promise<protocol.Sealed> {
-    return protocol.seal(this.roomKey, this.aad(BROADCAST, 'card', from), frame);
+    return protocol.seal(this.broadcastKey, this.aad(BROADCAST, 'card', from), frame);
   }
 
   async leave(isSaid = true): Promise<void> {
@@ -369,7 +369,7 @@ export class Member {
     const sessions = this.peers.filter(({ participantId }) => participantId === event.from).reverse();
     const proved = isDirect
       ? await protocol.proveDirect(aad, event, sessions)
-      : await protocol.proveBroadcast(this.roomKey, aad, event, sessions);
+      : await protocol.proveBroadcast(this.broadcastKey, aad, event, sessions);
     if (!proved.ok) return;
     const { session } = proved.value;
     const frame = 'ok' in proved.value.frame ? proved.value.frame : ({ ok: true, value: proved.value.frame } as const);
@@ -396,7 +396,7 @@ export class Member {
   }
 
   async #meet(from: string, card: protocol.Sealed): Promise<Peer | undefined> {
-    const session = await protocol.unsealCard(this.channelKey, this.roomKey, this.channelId, from, this.id, card);
+    const session = await protocol.unsealCard(this.channelKey, this.broadcastKey, this.channelId, from, this.id, card);
     if (!session.ok) return undefined;
     const known = this.peers.find(({ sid }) => sid === session.value.sid);
     if (known) return known;
@@ -423,4 +423,4 @@ export class Member {
 }
 
 type MemberFields =
-  'bridge' | 'name' | 'channelKey' | 'access' | 'channelId' | 'id' | 'token' | 'keys' | 'sid' | 'roomKey' | 'card';
+  'bridge' | 'name' | 'channelKey' | 'access' | 'channelId' | 'id' | 'token' | 'keys' | 'sid' | 'broadcastKey' | 'card';

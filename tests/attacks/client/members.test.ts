@@ -111,7 +111,7 @@ describe('a message of a member', { concurrency: 3 }, () => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     const bob = mallory.peer('bob');
-    const keys = [bob.direct, await mallory.directKeyTo(bob, ada.sid), mallory.roomKey];
+    const keys = [bob.direct, await mallory.directKeyTo(bob, ada.sid), mallory.broadcastKey];
     const lines: string[] = [];
     for (const key of keys)
       for (const kind of ['text', 'bye', 'sync']) {
@@ -163,7 +163,7 @@ describe('a message of a member', { concurrency: 3 }, () => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     const { frame } = await ada.say('said once');
-    await fixture.sees(/\| said once/);
+    await fixture.waitForEntry(/\| said once/);
     const text = Buffer.from(frame).toString();
     const changed = [
       text.replace('said once', 'said twice'),
@@ -238,12 +238,12 @@ describe('a card of a member', { concurrency: 3 }, () => {
     await ada.say('said by ada');
     const mallory = await fixture.enter('mallory', { card: { pub: ada.keys.pub } });
     mallory.isSilent = true;
-    await fixture.sees(/JOINED mallory/);
+    await fixture.waitForEntry(/JOINED mallory/);
     const bob = mallory.peer('bob');
     // What ada sends bob directly, under the other id, as it is and sealed again with every key that mallory has.
     const { sealed } = await ada.dm('bob', 'to bob alone');
     const lines = [messageLine(mallory.id, bob.participantId, sealed)];
-    for (const key of [bob.direct, mallory.roomKey, await mallory.directKeyTo(bob, ada.sid)]) {
+    for (const key of [bob.direct, mallory.broadcastKey, await mallory.directKeyTo(bob, ada.sid)]) {
       const body = 'sealed by mallory';
       for (const seq of ['1', '2'])
         lines.push(
@@ -256,10 +256,10 @@ describe('a card of a member', { concurrency: 3 }, () => {
     }
     insertOnce(fixture, () => lines);
     await fixture.sendMarker();
-    await fixture.sees(/\| to bob alone/);
+    await fixture.waitForEntry(/\| to bob alone/);
     // Her own broadcasts and receipts count for mallory alone: bob's words to ada are not confirmed by them.
     await mallory.say('said by mallory', { headers: { seen: `${bob.sid.slice(0, 16)} 0 0` } });
-    await fixture.sees(/\| said by mallory/);
+    await fixture.waitForEntry(/\| said by mallory/);
     fixture.check(['said by ada', 'to bob alone', 'said by mallory']);
     assert.equal(fixture.count('PAIRED with mallory'), 0, 'she can not derive the direct key');
     assert.match(fixture.shown().find(({ text }) => text === 'said by mallory')?.notes ?? '', /not PAIRED/);
@@ -298,7 +298,7 @@ describe('a card of a member', { concurrency: 3 }, () => {
       assert.ok(at < 0 || fixture.screen.indexOf('NEW ada~2') < at, 'announced before it is shown');
       assert.equal(fixture.count('PAIRED with ada~2'), 0);
       await fixture.call('dm', 'ada', 'to ada herself');
-      await ada.hears('to ada herself');
+      await ada.waitForOutput('to ada herself');
     });
 
   test('of every malformed kind is rejected, and reported once', async (t) => {
@@ -372,7 +372,7 @@ describe('a card of a member', { concurrency: 3 }, () => {
   test('with a body, unknown headers, or the kind human is taken', async (t) => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada']);
     const eve = await fixture.enter('eve', { kind: 'human' });
-    await fixture.sees(/JOINED eve, a person/);
+    await fixture.waitForEntry(/JOINED eve, a person/);
     const { pub, sign } = await protocol.makeKeys();
     const headers = [
       ['kind', 'agent'],
@@ -383,7 +383,7 @@ describe('a card of a member', { concurrency: 3 }, () => {
       ['sign', sign],
     ] as const;
     await eve.present(await eve.sealCard(rawFrame(headers, 'a body $(>ran)')));
-    await fixture.sees(/NEW eve~2/);
+    await fixture.waitForEntry(/NEW eve~2/);
     await fixture.sendMarker();
     fixture.check();
     assert.deepEqual(fixture.tampered(), []);
@@ -395,7 +395,7 @@ describe('PAIRED', { concurrency: 3 }, () => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'zed']);
     const ada = fixture.member('ada');
     const older = [(await ada.control('bob', 'ack')).sealed, (await ada.dm('bob', 'to the earlier bob')).sealed];
-    await fixture.sees(/to the earlier bob/);
+    await fixture.waitForEntry(/to the earlier bob/);
     await fixture.call('leave');
     ada.isSilent = true;
     const before = fixture.screen;
@@ -419,7 +419,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
     const mallory = fixture.member('mallory');
     const eve = await fixture.enter('eve');
-    await fixture.sees(/PAIRED with eve/);
+    await fixture.waitForEntry(/PAIRED with eve/);
     const lines: string[] = [];
     for (let i = 0; i < 7; i++) {
       const { pub, sign } = await protocol.makeKeys();
@@ -432,7 +432,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
     fixture.honest();
     assert.equal(fixture.count('NEW eve~'), 7);
     await eve.say('still eve');
-    await fixture.sees(/\| still eve/);
+    await fixture.waitForEntry(/\| still eve/);
     fixture.check(['still eve']);
     assert.deepEqual(fixture.texts('eve'), ['still eve']);
   });
@@ -457,7 +457,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
     assert.ok(fixture.count('JOINED') <= 60, `${fixture.count('JOINED')} lines`);
     await fixture.sendMarker();
     await fixture.call('say', 'to all');
-    await fixture.member('ada').hears('to all');
+    await fixture.member('ada').waitForOutput('to all');
     await fixture.sendMarker('mallory');
     fixture.check();
     assert.ok(fixture.longestMs < 30_000, `${fixture.longestMs} ms`);
@@ -507,7 +507,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     const all = await ada.say('said once to all');
     const direct = await ada.dm('bob', 'said once to bob');
-    await fixture.sees(/\| said once to bob/);
+    await fixture.waitForEntry(/\| said once to bob/);
     const bob = ada.peer('bob').participantId;
     const lines = [`leave ${NEXT} 1 ${ada.id} left`];
     for (let i = 0; i < 100; i++) {

@@ -49,7 +49,7 @@ describe('two messages under one number', { concurrency: 3 }, () => {
       await fixture.sendMarker();
       assert.deepEqual(fixture.tampered(), ['sequence-reused mallory']);
       await send('in between', 2);
-      await fixture.sees(/\| fourth/);
+      await fixture.waitForEntry(/\| fourth/);
       await send('not the fourth', 3);
       await send('not in between', 2);
       await fixture.sendMarker();
@@ -64,7 +64,7 @@ describe('two messages under one number', { concurrency: 3 }, () => {
     const mallory = fixture.member('mallory');
     for (const text of ['the second', 'not the second']) await mallory.say(text, { headers: { seq: '2' } });
     await mallory.say('the first');
-    await fixture.sees(/\| the second/);
+    await fixture.waitForEntry(/\| the second/);
     mallory.broadcasts = 2;
     await fixture.sendMarker();
     fixture.check(['the first', 'the second']);
@@ -143,9 +143,9 @@ describe('two messages under one number', { concurrency: 3 }, () => {
             return [`join ${Number(index) - 1} ${at} ${from} ${nonce} ${forged.ciphertext} ${tag}`, line];
           });
     const eve = await fixture.enter('eve');
-    await fixture.sees(/PAIRED with eve~2/);
+    await fixture.waitForEntry(/PAIRED with eve~2/);
     await eve.say('from eve herself');
-    await fixture.sees(/\| from eve herself/);
+    await fixture.waitForEntry(/\| from eve herself/);
     await fixture.sendMarker();
     fixture.check(['from eve herself']);
   });
@@ -227,7 +227,7 @@ describe('a number of a member', { concurrency: 3 }, () => {
     const fixture = await open(t);
     const mallory = fixture.member('mallory');
     await fixture.call('say', 'one');
-    await mallory.hears('one');
+    await mallory.waitForOutput('one');
     const bob = mallory.peer('bob');
     await mallory.send(BROADCAST, 'later-kind', {
       body: 'not shown',
@@ -258,8 +258,8 @@ describe('a number of a member', { concurrency: 3 }, () => {
     const began = Date.now();
     await fixture.sendMarker();
     assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
-    await fixture.sees(/MISSED \d+ from mallory/, MISSING_SECONDS + 25);
-    await fixture.sees(/\| waits for all of them/, 15);
+    await fixture.waitForEntry(/MISSED \d+ from mallory/, MISSING_SECONDS + 25);
+    await fixture.waitForEntry(/\| waits for all of them/, 15);
     await fixture.sendMarker();
     fixture.check(['waits for all of them', 'the last that there is', 'the last to one']);
     assert.ok(fixture.longestMs < 15_000, `${fixture.longestMs} ms`);
@@ -270,14 +270,14 @@ describe('a number of a member', { concurrency: 3 }, () => {
     const mallory = fixture.member('mallory');
     const sync = (sent: string) => mallory.control('bob', 'sync', { headers: { sent } });
     await mallory.say('one');
-    await fixture.sees(/\| one/);
+    await fixture.waitForEntry(/\| one/);
     await mallory.send(BROADCAST, 'text', { body: 'three', headers: { seq: '3' } });
     await sync('3 3 0'); // 2 is not repeated: given up at once
-    await fixture.sees(/\| three/, 5);
+    await fixture.waitForEntry(/\| three/, 5);
     assert.equal(fixture.count('MISSED 1 from mallory'), 1);
     await sync('1 3 0'); // F falls: no effect
     await mallory.send(BROADCAST, 'text', { body: 'four', headers: { seq: '4' } });
-    await fixture.sees(/\| four/);
+    await fixture.waitForEntry(/\| four/);
     await sync(`${HUGE} ${HUGE} 0`);
     await sync(`${HUGE} 4 0`);
     await sync('1 4 0');
@@ -303,16 +303,16 @@ describe('counts of what bob sealed', { concurrency: 3 }, () => {
       const fixture = await open(t);
       const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
       await fixture.call('say', 'before');
-      await ada.hears('before');
+      await ada.waitForOutput('before');
       await lie(mallory);
-      await fixture.sees(/RESTORED/);
+      await fixture.waitForEntry(/RESTORED/);
       await until('a new session', () => mallory.peers.filter(({ name }) => name === 'bob').length === 2);
       await ada.paired('bob');
       await mallory.control('bob', 'ack', { headers: { received: `${HUGE} ${HUGE} 0` } });
       await lie(mallory);
       for (let i = 0; i < 3; i++) await fixture.call('wait', '1');
       await fixture.call('say', 'after');
-      await ada.hears('after');
+      await ada.waitForOutput('after');
       assert.equal(ada.peers.filter(({ name }) => name === 'bob').length, 2, 'bob begins anew once');
       assert.equal(fixture.count('RESTORED'), 1);
       await until('ada pairs again', () => ada.peer('bob').isPaired);
@@ -329,7 +329,7 @@ describe('counts of what bob sealed', { concurrency: 3 }, () => {
     const fixture = await open(t);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     for (const text of ['one', 'two']) await fixture.call('say', text);
-    await mallory.hears('two');
+    await mallory.waitForOutput('two');
     await mallory.control('bob', 'ack');
     await fixture.call('wait', '1');
     const confirmed = /^agentalk: mallory .* was shown all that you said$/m;
@@ -340,7 +340,7 @@ describe('counts of what bob sealed', { concurrency: 3 }, () => {
     await fixture.sendMarker('mallory');
     assert.match(await fixture.call('who'), confirmed);
     await fixture.call('say', 'three');
-    await ada.hears('three');
+    await ada.waitForOutput('three');
     assert.deepEqual(ada.texts('bob'), ['one', 'two', 'three']);
     assert.equal(fixture.count('RESTORED'), 0);
     fixture.check();
@@ -352,7 +352,7 @@ describe('`seen` of a member', { concurrency: 3 }, () => {
     const fixture = await open(t);
     const [ada, mallory] = [fixture.member('ada'), fixture.member('mallory')];
     await ada.say('said by ada');
-    await fixture.sees(/\| said by ada/);
+    await fixture.waitForEntry(/\| said by ada/);
     const entry = (sid: string, ...rest: string[]) => [sid.slice(0, 16), ...rest].join(' ');
     const unknown = (i: number) => entry(i.toString(16).padStart(16, 'f'), HUGE, HUGE);
     const said: Readonly<Record<string, string>> = {
@@ -405,7 +405,7 @@ describe('a message of bob that the bridge refuses', { concurrency: 3 }, () => {
       const bodies: { readonly to: string; readonly sealed: protocol.Sealed }[] = [];
       // Each message is refused when it is first posted; the second one has reached the bridge by then.
       let refused = 0;
-      fixture.adversary.alter = (asked, answer) => {
+      fixture.faultProxy.alter = (asked, answer) => {
         if (asked.kind !== 'send') return answer;
         const { to, nonce, ciphertext, tag } = JSON.parse(asked.body.toString()) as protocol.Sealed & { to: string };
         const isFirst = !bodies.some(({ sealed }) => sealed.nonce === nonce);
@@ -418,8 +418,8 @@ describe('a message of bob that the bridge refuses', { concurrency: 3 }, () => {
           body: Buffer.from(`error ${code} words of the bridge\nhint words of the bridge\n`),
         };
       };
-      const drop = fixture.adversary.usurp;
-      fixture.adversary.usurp = (asked, response) => {
+      const drop = fixture.faultProxy.answerInstead;
+      fixture.faultProxy.answerInstead = (asked, response) => {
         const isNew =
           asked.kind === 'send' && !bodies.some(({ sealed }) => asked.body.toString().includes(sealed.nonce));
         if (!isNew || refused !== 0) return drop(asked, response);
@@ -434,13 +434,13 @@ describe('a message of bob that the bridge refuses', { concurrency: 3 }, () => {
       await fixture.call('dm', 'ada', 'three');
       for (let i = 0; i < 3; i++) await fixture.call('wait', '1');
       await ada.control('bob', 'sync'); // what was refused as no_recipient goes out on that
-      await fixture.sees(/./);
+      await fixture.waitForEntry(/./);
       for (let i = 0; i < 10 && ada.texts('bob').length < 3; i++) await fixture.call('wait', '1');
       assert.deepEqual(ada.texts('bob'), ['one', 'two', 'three']);
       // One ciphertext for each number, however often it was posted.
       const byNumber = new Map<string, Set<string>>();
       for (const { to, sealed } of bodies) {
-        const key = to === BROADCAST ? ada.roomKey : ada.peer('bob').direct;
+        const key = to === BROADCAST ? ada.broadcastKey : ada.peer('bob').direct;
         const opened = await protocol.unseal(key, ada.aad(to, 'message', ada.peer('bob').participantId), sealed);
         const frame = opened.ok ? protocol.parseFrame(opened.value) : assert.fail('sealed by bob');
         const seq = frame.ok ? frame.value.headers.get('seq') : assert.fail('a frame');

@@ -1,4 +1,4 @@
-/** What an operator is told before anything runs: --check, --help, and each wrong setting in one line. */
+/** What an operator is told before anything runs: --check-config, --help, and each wrong setting in one line. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { before, test } from 'node:test';
 import { runBridge, startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
 import type { Files } from '../../lib/certificate.ts';
+import { flagsPage } from '../../../scripts/flags-page.mjs';
 import { ROOT } from '../../lib/root.ts';
 import { makeFolder } from '../../lib/shell.ts';
 
@@ -21,14 +22,14 @@ before(() => {
 
 const variableOf = (flag: string) => flag.slice(2).toUpperCase().replaceAll('-', '_');
 
-/** The lines of --check without those that depend on the machine. */
+/** The lines of --check-config without those that depend on the machine. */
 async function check(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const { status, stdout, stderr } = await runBridge([...args, '--check'], env);
+  const { status, stdout, stderr } = await runBridge([...args, '--check-config'], env);
   const lines = stdout.split('\n').filter((line) => line !== '' && !line.includes('open files'));
   return { status, stderr, lines };
 }
 
-test('--check says what would be done, and opens nothing', async () => {
+test('--check-config says what would be done, and opens nothing', async () => {
   const running = await startBridge();
   const plain = await check(['--port', String(running.port)]);
   assert.deepEqual(plain, {
@@ -36,10 +37,10 @@ test('--check says what would be done, and opens nothing', async () => {
     stderr: '',
     lines: [
       `listens on ${running.url}`,
-      'no TLS of its own',
-      'clients reach it at http://, and the host that they ask for',
+      'TLS: none',
+      'clients reach it at http:// and the host of their request',
       'metrics, health and readiness: on the same address',
-      'channels may be opened by everybody',
+      'channels may be created by everybody',
       'log: text on a terminal, else JSON',
       'in order',
     ],
@@ -47,10 +48,10 @@ test('--check says what would be done, and opens nothing', async () => {
   await running.stop();
 });
 
-test('--check tells TLS, public URL, metrics, changed limits, and variables that are none', async () => {
+test('--check-config tells TLS, public URL, metrics, changed limits, and variables that are none', async () => {
   const flags = ['--host', '::1', '--tls-cert', files.cert, '--tls-key', files.key, '--max-channels', '7'];
   const more = ['--public-url', 'https://bridge.example/a', '--metrics-listen', `${folder}/m.sock`];
-  const env = { AGENTALK_IDLE_WINDOW: '3h', AGENTALK_LOG_FORMAT: 'text', AGENTALK_PUBLIC_ULR: 'x' };
+  const env = { AGENTALK_EXPIRE_AFTER: '3h', AGENTALK_LOG_FORMAT: 'text', AGENTALK_PUBLIC_ULR: 'x' };
   const { status, lines } = await check([...flags, ...more], env);
   const day = new Date(Date.now() + 2 * 86_400_000).toISOString().slice(0, 10);
   assert.equal(status, 0);
@@ -59,21 +60,21 @@ test('--check tells TLS, public URL, metrics, changed limits, and variables that
     `TLS: a certificate for localhost, 127.0.0.1, until ${day}`,
     'clients reach it at https://bridge.example/a',
     `metrics, health and readiness: unix:${folder}/m.sock only`,
-    'channels may be opened by everybody',
+    'channels may be created by everybody',
     'log: text',
     '--max-channels 7 (default 20000)',
-    '--idle-window 10800 (default 7200)',
-    'beware: no setting is called AGENTALK_PUBLIC_ULR',
+    '--expire-after 10800 (default 7200)',
+    'warning: unknown setting AGENTALK_PUBLIC_ULR',
     'in order',
   ]);
 });
 
-test('--check of a unix socket', async () => {
+test('--check-config of a unix socket', async () => {
   const { lines } = await check(['--socket', `${folder}/s.sock`]);
   assert.equal(lines[0], `listens on unix:${folder}/s.sock`);
 });
 
-test('a file that is not in order is named, with status 2: by --check and at the start', async () => {
+test('a file that is not in order is named, with status 2: by --check-config and at the start', async () => {
   const garbage = join(folder, 'garbage.pem');
   writeFileSync(garbage, '-----BEGIN CERTIFICATE-----\nnone\n');
   const pair = (cert: string, key: string) => ['--tls-cert', cert, '--tls-key', key];
@@ -83,12 +84,12 @@ test('a file that is not in order is named, with status 2: by --check and at the
     [pair(garbage, files.key), /--tls-cert has no certificate in PEM/],
     [pair(files.cert, garbage), /--tls-key has no private key in PEM without a passphrase/],
     [pair(files.cert, other.key), /--tls-key is not the key of --tls-cert/],
-    [pair(expired.cert, expired.key), /--tls-cert ended at \d{4}-\d\d-\d\d: get a new certificate/],
+    [pair(expired.cert, expired.key), /--tls-cert expired on \d{4}-\d\d-\d\d: get a new certificate/],
     [['--tls-cert', files.cert], /--tls-cert and --tls-key go together: give both; see --help/],
     [['--tls-key', files.key], /--tls-cert and --tls-key go together: give both; see --help/],
   ];
   for (const [args, words] of bad) {
-    for (const more of [['--check'], ['--port', '0']]) {
+    for (const more of [['--check-config'], ['--port', '0']]) {
       const { status, stdout, stderr } = await runBridge([...args, ...more]);
       assert.deepEqual([status, stdout], [2, ''], args.join(' '));
       assert.match(stderr, /^agentalk-bridge: [^\n]+\n$/);
@@ -97,10 +98,10 @@ test('a file that is not in order is named, with status 2: by --check and at the
   }
 });
 
-test('--check finds a folder in which no socket can be made', async () => {
+test('--check-config finds a folder in which no socket can be made', async () => {
   const { status, stderr } = await check(['--socket', `${folder}/none/s.sock`]);
   assert.equal(status, 2);
-  assert.match(stderr, /^agentalk-bridge: the folder of \S+ is not for us to write in \(ENOENT\)\n$/);
+  assert.match(stderr, /^agentalk-bridge: can't write in the folder of \S+ \(ENOENT\)\n$/);
 });
 
 test('a wrong value is refused in one line that says what is wanted, by flag and by variable', async () => {
@@ -114,12 +115,12 @@ test('a wrong value is refused in one line that says what is wanted, by flag and
     ['--max-channels', '0', 'a number from 1 to 1000000'],
     ['--max-channels', '1k', 'a number from 1 to 1000000'],
     ['--max-message-bytes', '2m', 'a number from 1 to 1048576'],
-    ['--keep-alive', '2h', 'a number from 1 to 3600'],
+    ['--keep-alive-timeout', '2h', 'a number from 1 to 3600'],
     ...['9464', 'host', ':9464', '[::1]', '[::1]:x', 'a:b:1', 'h:65536', '/'.padEnd(104, 'a')].map(
       (value): [string, string, string] => [
         '--metrics-listen',
         value,
-        'HOST:PORT, [IPv6]:PORT or the path of a unix socket, with a slash,',
+        'HOST:PORT, [IPv6]:PORT or the path of a unix socket, with a slash',
       ],
     ),
   ];
@@ -131,7 +132,7 @@ test('a wrong value is refused in one line that says what is wanted, by flag and
       [flag, byFlag],
       [variable, byVariable],
     ] as const) {
-      assert.equal(stderr, `agentalk-bridge: bad value for ${name}: ${wanted} is wanted; see --help\n`);
+      assert.equal(stderr, `agentalk-bridge: bad value for ${name}: expected ${wanted}; see --help\n`);
       assert.equal(status, 2);
     }
   }
@@ -145,7 +146,7 @@ test('what is no flag is refused in one line', async () => {
     ['nothing'],
     ['--port'],
     ['--port', '--host'],
-    ['--check=1'],
+    ['--check-config=1'],
   ]) {
     const { status, stdout, stderr } = await runBridge(args);
     assert.deepEqual([status, stdout], [2, ''], args.join(' '));
@@ -156,21 +157,26 @@ test('what is no flag is refused in one line', async () => {
 test('every flag of --help is an environment variable too', async () => {
   const { stdout } = await runBridge(['--help']);
   const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+) /gm)].map(([, flag = '']) => flag);
-  const names = flags.filter((flag) => !['--help', '--version', '--check'].includes(flag));
+  const names = flags.filter((flag) => !['--help', '--version', '--check-config'].includes(flag));
   assert.ok(names.length > 20, stdout);
   // A variable that meant nothing would be named here.
   const { lines } = await check([], Object.fromEntries(names.map((flag) => [`AGENTALK_${variableOf(flag)}`, ''])));
   assert.deepEqual(
-    lines.filter((line) => line.startsWith('beware')),
+    lines.filter((line) => line.startsWith('warning')),
     [],
   );
 });
 
-test('docs/self-hosting.md has every flag as --help has it', async () => {
+test('docs/flags.md is what npm run docs:flags makes of --help', async () => {
   const { stdout } = await runBridge(['--help']);
-  const said = [...stdout.matchAll(/^ {2}(--[a-z-]+) +(.*?)(?: \(([^()]*)\))?$/gm)];
-  const text = readFileSync(join(ROOT, 'docs', 'self-hosting.md'), 'utf8');
-  const list = text.slice(text.indexOf('## Every flag')).replace(/\n {2}/g, ' ');
-  const written = said.map(([, flag, about, value]) => `- \`${flag}\`${value ? ` (${value})` : ''}: ${about}`);
-  assert.deepEqual(list.match(/^- `--.*$/gm), written);
+  const page = readFileSync(join(ROOT, 'docs', 'flags.md'), 'utf8');
+  const rows = (text: string) => [...text.matchAll(/^\| `--.*$/gm)].map(([row]) => row.replace(/ +/g, ' '));
+  assert.deepEqual(rows(page), rows(flagsPage(stdout)));
+  const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+) /gm)].map(([, flag]) => flag);
+  assert.deepEqual(
+    rows(page)
+      .map((row) => /`(--[a-z-]+)`/.exec(row)?.[1])
+      .sort(),
+    flags.sort(),
+  );
 });

@@ -8,14 +8,14 @@ import { startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
 import { makeFolder } from '../../lib/shell.ts';
 import { Member, ask, until } from './http-client.ts';
-import type { Door } from './http-client.ts';
+import type { Endpoint } from './http-client.ts';
 
 const folder = makeFolder();
 const path = join(folder, 'bridge.sock');
 const metricsPath = join(folder, 'metrics.sock');
-const operator: Door = { url: 'http://operator', socketPath: metricsPath };
+const operator: Endpoint = { url: 'http://operator', socketPath: metricsPath };
 
-const doors: [name: string, flags: () => string[], door: (url: string) => Door][] = [
+const endpoints: [name: string, flags: () => string[], endpoint: (url: string) => Endpoint][] = [
   ['http', () => [], (url) => ({ url })],
   ['a unix socket', () => ['--socket', path], () => ({ url: 'http://bridge', socketPath: path })],
   [
@@ -28,14 +28,14 @@ const doors: [name: string, flags: () => string[], door: (url: string) => Door][
   ],
 ];
 
-for (const [name, flags, doorOf] of doors) {
+for (const [name, flags, endpointOf] of endpoints) {
   test(`over ${name}: not ready, nothing new, waiting polls answered, then the end`, async () => {
-    const bridge = await startBridge([...flags(), '--metrics-listen', metricsPath, '--drain-window', '1']);
-    const door = doorOf(bridge.url);
-    const a = await Member.enter(door);
-    const b = await Member.enter(door, a);
+    const bridge = await startBridge([...flags(), '--metrics-listen', metricsPath, '--drain-delay', '1']);
+    const endpoint = endpointOf(bridge.url);
+    const a = await Member.enter(endpoint);
+    const b = await Member.enter(endpoint, a);
     const polls = [a.poll(2, 50), b.poll(2, 50)];
-    await until(operator, /^agentalk_waiting_polls 2$/m);
+    await until(operator, /^agentalk_polls_pending 2$/m);
     assert.equal((await ask(operator, '/ready')).status, 200);
     bridge.kill('SIGTERM');
     for (const { status, headers, text } of await Promise.all(polls)) {
@@ -58,7 +58,7 @@ test('a visitor that stays, and one that never finishes its handshake, do not ho
     key,
     '--metrics-listen',
     metricsPath,
-    '--stop-timeout',
+    '--shutdown-timeout',
     '1',
   ]);
   const socket = connect(bridge.port, '127.0.0.1');
@@ -70,7 +70,7 @@ test('a visitor that stays, and one that never finishes its handshake, do not ho
 });
 
 test('who asks a second time has it at once', async () => {
-  const bridge = await startBridge(['--drain-window', '600']);
+  const bridge = await startBridge(['--drain-delay', '600']);
   bridge.kill('SIGTERM');
   while ((await ask(bridge, '/ready')).status !== 503);
   bridge.kill('SIGTERM');

@@ -4,7 +4,7 @@ import { request as overHttp } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
 import { request as overTls } from 'node:https';
 
-export interface Door {
+export interface Endpoint {
   readonly url: string;
   readonly ca?: Buffer;
   readonly socketPath?: string;
@@ -24,7 +24,7 @@ interface Asked {
 }
 
 export function ask(
-  { url, ...rest }: Door,
+  { url, ...rest }: Endpoint,
   path: string,
   { method = 'GET', bearer, body, headers: more }: Asked = {},
 ): Promise<Answer> {
@@ -47,7 +47,7 @@ export function ask(
 }
 
 /** Until the operator's numbers say so. */
-export async function until(operator: Door, line: RegExp): Promise<void> {
+export async function until(operator: Endpoint, line: RegExp): Promise<void> {
   const end = Date.now() + 20_000;
   for (;;) {
     const { text } = await ask(operator, '/metrics');
@@ -66,28 +66,31 @@ export class Member {
   readonly #token = hex(32);
 
   private constructor(
-    readonly door: Door,
+    readonly endpoint: Endpoint,
     readonly access: string,
   ) {}
 
-  static async enter(door: Door, { access } = { access: sha256(`agentalk/1 access ${hex(32)}`) }): Promise<Member> {
-    const member = new Member(door, access);
-    await ask(door, member.#path(), { method: 'PUT', bearer: access });
+  static async enter(
+    endpoint: Endpoint,
+    { access } = { access: sha256(`agentalk/1 access ${hex(32)}`) },
+  ): Promise<Member> {
+    const member = new Member(endpoint, access);
+    await ask(endpoint, member.#path(), { method: 'PUT', bearer: access });
     const body = { participant_id: member.#id, token: member.#token, card: sealed() };
-    const { status, text } = await ask(door, member.#path('/join'), { method: 'POST', bearer: access, body });
+    const { status, text } = await ask(endpoint, member.#path('/join'), { method: 'POST', bearer: access, body });
     if (status !== 200) throw new Error(text);
     return member;
   }
 
   say(): Promise<Answer> {
     const body = { participant_id: this.#id, to: '*', ...sealed() };
-    return ask(this.door, this.#path('/send'), { method: 'POST', bearer: this.#token, body });
+    return ask(this.endpoint, this.#path('/send'), { method: 'POST', bearer: this.#token, body });
   }
 
   /** @param waitSeconds 0: what is there */
   poll(since: number, waitSeconds = 0): Promise<Answer> {
     const query = `?participant_id=${this.#id}&since=${since}&wait=${waitSeconds}`;
-    return ask(this.door, this.#path('/poll') + query, { bearer: this.#token });
+    return ask(this.endpoint, this.#path('/poll') + query, { bearer: this.#token });
   }
 
   #path(action = ''): string {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import { BASH, makeFolder, until } from '../../lib/shell.ts';
 import { ask } from './http-client.ts';
 
@@ -31,7 +31,7 @@ test('SIGHUP without a certificate and without a terminal changes nothing, and s
   await bridge.stop();
 });
 
-test('on a terminal that is gone it ends', { skip: need('script') }, async (t) => {
+test('on a terminal that is gone it ends', { skip: requirePrograms('script') }, async (t) => {
   const bridge = await startBridge([], { inside: IN_TERMINAL });
   const pid = Number(/^pid (\d+)\r?$/m.exec(bridge.logs())?.[1]);
   t.after(() => isAlive(pid) && process.kill(pid, 'SIGKILL'));
@@ -52,7 +52,7 @@ test('--log-format text is for eyes', async () => {
   assert.match(await stopped(['--log-format', 'text']), new RegExp(`^${TIME} stopping signal=SIGTERM\n$`));
 });
 
-test('on a terminal it is text by itself', { skip: need('script') }, async () => {
+test('on a terminal it is text by itself', { skip: requirePrograms('script') }, async () => {
   const bridge = await startBridge([], { inside: IN_TERMINAL });
   const pid = Number(/^pid (\d+)\r?$/m.exec(bridge.logs())?.[1]);
   process.kill(pid, 'SIGTERM');
@@ -70,10 +70,10 @@ test('a bridge goes on when nobody reads its log any more', async () => {
   const { cert, key } = authority.issue();
   const inside = [BASH, '-c', 'exec "$@" 2> >(:)', 'bash'];
   const bridge = await startBridge(['--tls-cert', cert, '--tls-key', key], { inside });
-  const door = { url: bridge.url, ca: readFileSync(authority.cert) };
+  const endpoint = { url: bridge.url, ca: readFileSync(authority.cert) };
   for (let i = 0; i < 3; i++) {
     bridge.kill('SIGHUP'); // there is something to say each time
-    assert.equal((await ask(door, '/health')).text, 'ok\n');
+    assert.equal((await ask(endpoint, '/health')).text, 'ok\n');
   }
   bridge.kill('SIGTERM');
   assert.equal(await bridge.ended, 0);

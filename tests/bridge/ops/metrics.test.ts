@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import { until as comes, makeFolder } from '../../lib/shell.ts';
 import { Member, ask, until } from './http-client.ts';
 
@@ -21,7 +21,7 @@ async function read(url: string): Promise<Map<string, number>> {
 
 const metricsOf = (bridge: TestBridge) => /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '';
 
-test('promtool finds nothing to mend', { skip: need('promtool') }, async () => {
+test('promtool finds nothing to mend', { skip: requirePrograms('promtool') }, async () => {
   const bridge = await startBridge();
   const a = await Member.enter(bridge);
   await a.say();
@@ -38,10 +38,10 @@ test('what happened is counted: channels, people, polls, messages, bytes', async
   const b = await Member.enter(bridge, a);
   await Member.enter(bridge);
   const poll = b.poll(2, 30);
-  await until(bridge, /^agentalk_waiting_polls 1$/m);
+  await until(bridge, /^agentalk_polls_pending 1$/m);
   const before = await read(bridge.url);
   assert.deepEqual(
-    ['channels', 'participants', 'waiting_polls'].map((name) => before.get(`agentalk_${name}`)),
+    ['channels', 'participants', 'polls_pending'].map((name) => before.get(`agentalk_${name}`)),
     [2, 3, 1],
   );
   await a.say();
@@ -51,8 +51,8 @@ test('what happened is counted: channels, people, polls, messages, bytes', async
   const after = await read(bridge.url);
   assert.equal(after.get('agentalk_messages_total'), 2);
   assert.equal(after.get('agentalk_message_bytes_total'), 60);
-  assert.equal(after.get('agentalk_waiting_polls'), 0);
-  assert.ok((after.get('agentalk_held_bytes') ?? 0) > (before.get('agentalk_held_bytes') ?? 0));
+  assert.equal(after.get('agentalk_polls_pending'), 0);
+  assert.ok((after.get('agentalk_channel_memory_bytes') ?? 0) > (before.get('agentalk_channel_memory_bytes') ?? 0));
   await bridge.stop();
 });
 
@@ -61,7 +61,7 @@ test('a delivery is counted once for each poll that has it, with the age of the 
   const a = await Member.enter(bridge);
   const others = [await Member.enter(bridge, a), await Member.enter(bridge, a)];
   const polls = others.map((other) => other.poll(3, 30));
-  await until(bridge, /^agentalk_waiting_polls 2$/m);
+  await until(bridge, /^agentalk_polls_pending 2$/m);
   await a.say();
   await Promise.all(polls);
   const sent = Date.now();
@@ -69,26 +69,26 @@ test('a delivery is counted once for each poll that has it, with the age of the 
   while (Date.now() < sent + 150); // it has to have an age
   await others[0]?.poll(4);
   const samples = await read(bridge.url);
-  const of = (name: string, poll: string, le = '') =>
-    samples.get(`agentalk_delivery_seconds_${name}{poll="${poll}"${le}}`);
-  assert.equal(of('count', 'waiting'), 2);
-  assert.equal(of('bucket', 'waiting', ',le="+Inf"'), 2);
-  assert.equal(of('bucket', 'waiting', ',le="10"'), 2);
-  assert.equal(of('count', 'later'), 1);
-  assert.equal(of('bucket', 'later', ',le="0.1"'), 0);
-  assert.equal(of('bucket', 'later', ',le="3600"'), 1);
-  assert.ok((of('sum', 'later') ?? 0) >= 0.1);
+  const of = (name: string, path: 'immediate' | 'delayed', le = '') =>
+    samples.get(`agentalk_delivery_latency_seconds_${name}{path="${path}"${le}}`);
+  assert.equal(of('count', 'immediate'), 2);
+  assert.equal(of('bucket', 'immediate', ',le="+Inf"'), 2);
+  assert.equal(of('bucket', 'immediate', ',le="10"'), 2);
+  assert.equal(of('count', 'delayed'), 1);
+  assert.equal(of('bucket', 'delayed', ',le="0.1"'), 0);
+  assert.equal(of('bucket', 'delayed', ',le="3600"'), 1);
+  assert.ok((of('sum', 'delayed') ?? 0) >= 0.1);
   await bridge.stop();
 });
 
-test('channels that were given up for others are counted', async () => {
+test('channels that were evicted for others are counted', async () => {
   const bridge = await startBridge(['--max-channels', '1', '--live-window', '1']);
   const one = await Member.enter(bridge);
   await Member.enter(bridge, one);
-  await until(bridge, /^agentalk_channels_given_up_total 0$/m);
+  await until(bridge, /^agentalk_channels_evicted_total 0$/m);
   await delay(1100); // until nobody there is alive any more
   await Member.enter(bridge);
-  await until(bridge, /^agentalk_channels_given_up_total 1$/m);
+  await until(bridge, /^agentalk_channels_evicted_total 1$/m);
   await until(bridge, /^agentalk_channels 1$/m);
   await bridge.stop();
 });
@@ -111,11 +111,11 @@ test('what is refused is counted by its reason, requests and connections', async
   for (const socket of held) socket.destroy();
   await until(operator, /reason="max_connections"\} 1$/m);
   const samples = await read(operator.url);
-  assert.equal(samples.get('agentalk_refusals_total{code="not_found"}'), 1);
-  assert.equal(samples.get('agentalk_refusals_total{code="bridge_full"}'), 0, 'there before its first time');
-  assert.equal(samples.get('agentalk_connections_refused_total{reason="no_http"}'), 1);
-  assert.equal(samples.get('agentalk_connections_refused_total{reason="large"}'), 1);
-  assert.equal(samples.get('agentalk_max_connections'), 2);
+  assert.equal(samples.get('agentalk_request_errors_total{code="not_found"}'), 1);
+  assert.equal(samples.get('agentalk_request_errors_total{code="bridge_full"}'), 0, 'there before its first time');
+  assert.equal(samples.get('agentalk_connections_rejected_total{reason="malformed"}'), 1);
+  assert.equal(samples.get('agentalk_connections_rejected_total{reason="headers_too_large"}'), 1);
+  assert.equal(samples.get('agentalk_connections_limit'), 2);
   await bridge.stop();
 });
 
@@ -133,10 +133,10 @@ test('the process tells how it is', async () => {
   await bridge.stop();
 });
 
-test('a bridge that stood still shows it as delay of its event loop', async () => {
+test('a bridge that stood still shows it as lag of its event loop', async () => {
   const bridge = await startBridge();
-  const most = async () => (await read(bridge.url)).get('agentalk_event_loop_delay_seconds{value="max"}') ?? 0;
-  await until(bridge, /\{value="max"\} \d*\.?\d*[1-9]/); // it is being measured
+  const most = async () => (await read(bridge.url)).get('nodejs_eventloop_lag_max_seconds') ?? 0;
+  await until(bridge, /^nodejs_eventloop_lag_max_seconds \d*\.?\d*[1-9]/m); // it is being measured
   const before = await most();
   const begun = Date.now();
   bridge.kill('SIGSTOP');

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import { ROOT } from '../../lib/root.ts';
 import { makeFolder } from '../../lib/shell.ts';
 import { Member, until } from './http-client.ts';
@@ -35,7 +35,7 @@ before(async () => {
   const operator = { url: /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '' };
   await Member.enter({ url: bridge.url, ca: readFileSync(authority.cert) });
   connect(bridge.port, '127.0.0.1').end('hello\r\n\r\n');
-  await until(operator, /_refused_total\{/);
+  await until(operator, /_rejected_total\{/);
   text = await (await fetch(`${operator.url}/metrics`)).text();
   families = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = '']) => name);
   await bridge.stop();
@@ -43,7 +43,7 @@ before(async () => {
 
 /** Metrics that a query names, without the endings of a histogram's parts. */
 const named = (query: string) =>
-  [...query.matchAll(/\b(?:agentalk|process|nodejs)_[a-z_]+\b/g)].map(([name]) =>
+  [...query.matchAll(/\b(?:agentalk|process|nodejs)_[a-z_0-9]+\b/g)].map(([name]) =>
     name.replace(/_(bucket|sum|count)$/, ''),
   );
 
@@ -56,8 +56,7 @@ test('each query of the dashboard and of the rules names metrics and labels that
     for (const [, label = ''] of query.matchAll(/[{,] *(\w+)(?==~?")/g)) {
       assert.ok(labels.has(label) || ['job', 'instance'].includes(label), `${label}, in ${query}`);
     }
-    for (const [, poll] of query.matchAll(/poll="(\w+)"/g)) assert.ok(text.includes(`poll="${poll}"`), query);
-    for (const [, value] of query.matchAll(/value="(\w+)"/g)) assert.ok(text.includes(`value="${value}"`), query);
+    for (const [, path] of query.matchAll(/path="(\w+)"/g)) assert.ok(text.includes(`path="${path}"`), query);
     for (const [, code] of query.matchAll(/code="(\w+)"/g)) assert.ok(text.includes(`code="${code}"`), query);
   }
 });
@@ -65,6 +64,12 @@ test('each query of the dashboard and of the rules names metrics and labels that
 test('the document has each metric, and no other', () => {
   const names = [...documented.matchAll(/^- `((?:agentalk|process|nodejs)_\w+)`:/gm)].map(([, name]) => name);
   assert.deepEqual(names.sort(), [...families].sort());
+});
+
+test('the document has a section for each alert, and for no other', () => {
+  const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map(([, name]) => name);
+  const sections = [...documented.matchAll(/^### (Agentalk\w+)$/gm)].map(([, name]) => name);
+  assert.deepEqual(sections.sort(), alerts.sort());
 });
 
 test('the panels of the dashboard have numbers and places of their own', () => {
@@ -86,12 +91,12 @@ function promtool(...args: readonly string[]): void {
   assert.equal(status, 0, stdout + stderr);
 }
 
-test('promtool takes the rules, and their own tests pass', { skip: need('promtool') }, () => {
+test('promtool takes the rules, and their own tests pass', { skip: requirePrograms('promtool') }, () => {
   promtool('check', 'rules', RULES);
   promtool('test', 'rules', RULES.replace('.yml', '.test.yml'));
 });
 
-test('promtool takes each query of the dashboard', { skip: need('promtool') }, () => {
+test('promtool takes each query of the dashboard', { skip: requirePrograms('promtool') }, () => {
   const filled = queries.map((query) =>
     query.replaceAll('$__rate_interval', '1m').replaceAll(/\$(job|instance)/g, 'x'),
   );

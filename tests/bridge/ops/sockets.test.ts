@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { runBridge, startBridge } from '../../lib/bridge.ts';
 import { Authority } from '../../lib/certificate.ts';
-import { need } from '../../lib/require-programs.ts';
+import { requirePrograms } from '../../lib/require-programs.ts';
 import { makeFolder, until } from '../../lib/shell.ts';
 import { Member, ask } from './http-client.ts';
-import type { Door } from './http-client.ts';
+import type { Endpoint } from './http-client.ts';
 
 const newPath = () => join(makeFolder(), 'bridge.sock');
-const at = (socketPath: string): Door => ({ url: 'http://bridge.example', socketPath });
+const at = (socketPath: string): Endpoint => ({ url: 'http://bridge.example', socketPath });
 
 test('a bridge on a unix socket: people of its group reach it, and its file goes with it', async () => {
   const path = newPath();
@@ -39,12 +39,14 @@ for (const isTls of [false, true]) {
     const flags = [
       '--socket',
       path,
-      '--address-requests',
+      '--request-rate-per-ip',
       '2',
       ...(isTls ? ['--tls-cert', cert, '--tls-key', key] : []),
     ];
-    const door = isTls ? { url: 'https://localhost', socketPath: path, ca: readFileSync(authority.cert) } : at(path);
-    const status = async (headers = {}) => (await ask(door, '/', { headers })).status;
+    const endpoint = isTls
+      ? { url: 'https://localhost', socketPath: path, ca: readFileSync(authority.cert) }
+      : at(path);
+    const status = async (headers = {}) => (await ask(endpoint, '/', { headers })).status;
     const alone = await startBridge(flags);
     for (let i = 0; i < 5; i++) assert.equal(await status(), 200, 'this machine has no limits');
     await alone.stop();
@@ -128,7 +130,7 @@ test('several passed sockets are refused', async () => {
 });
 
 for (const kind of ['host and port', 'path']) {
-  const skip = need('systemd-socket-activate');
+  const skip = requirePrograms('systemd-socket-activate');
   test(
     `systemd-socket-activate with a ${kind}: the request that started the bridge is answered`,
     { skip },
@@ -140,9 +142,9 @@ for (const kind of ['host and port', 'path']) {
       const isPath = kind === 'path';
       const place = isPath ? path : url.slice('http://'.length);
       const starting = startBridge([], { inside: ['systemd-socket-activate', '-l', place] });
-      const door = isPath ? at(path) : { url };
+      const endpoint = isPath ? at(path) : { url };
       await until('an answer', () =>
-        ask(door, '/health').then(
+        ask(endpoint, '/health').then(
           ({ text }) => text === 'ok\n',
           () => false,
         ),

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { need } from '../lib/require-programs.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
 import { ROOT } from '../lib/root.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
@@ -34,8 +34,8 @@ const RUN = {
         workload: 'all of <it> & more',
         unit: '/s',
         ours: { samples: [9000, 10_000, 11_000], cpuMs: 0.05 },
-        beside: { name: 'bare node:http', samples: [20_000, 20_000], cpuMs: 0.025 },
-        goal: { ratio: 0.7 },
+        baseline: { name: 'bare node:http', samples: [20_000, 20_000], cpuMs: 0.025 },
+        target: { ratio: 0.7 },
       },
       { name: 'start', workload: 'from the start', unit: 'ms', ours: { samples: [90] } },
       {
@@ -43,7 +43,7 @@ const RUN = {
         workload: 'on a machine whose speed changes from round to round',
         unit: 'ms',
         ours: { samples: [10, 20, 60] },
-        beside: { name: 'curl', samples: [5, 4, 30] },
+        baseline: { name: 'curl', samples: [5, 4, 30] },
       },
     ],
     peers: [{ name: 'curls', workload: '', unit: 'ms', ours: { samples: [] }, missing: 'no curl here' }],
@@ -59,7 +59,7 @@ test('it names its groups to whoever asks for another one', () => {
   );
 });
 
-test('a run as a table, and as a report with its plots: medians, ratios, goals, what is missing', () => {
+test('a run as a table, and as a report with its plots: medians, ratios, targets, what is missing', () => {
   const path = join(folder, 'run.json');
   writeFileSync(path, JSON.stringify(RUN));
   const { status, stdout, stderr } = bench('--from', path, '--into', folder);
@@ -72,7 +72,7 @@ test('a run as a table, and as a report with its plots: medians, ratios, goals, 
   assert.match(stdout, /^wandering +20.0 ms .* curl 5.0 ms .* 2.0x$/m);
   assert.match(stdout, /^ +not measured: no curl here$/m);
 
-  const report = readFileSync(join(folder, 'performance.md'), 'utf8');
+  const report = readFileSync(join(folder, 'results.md'), 'utf8');
   assert.match(
     report,
     /shortened run[^]*2 x Some CPU[^]*load\s+averages\s+from\s+before\s+it\s+to\s+its\s+end:\s+0.25,\s+1.50/,
@@ -115,13 +115,13 @@ test('what can not be measured is a row that says so, and the run goes on to its
   assert.match(stdout, /^ +not measured: the crowd has gone: /m);
 });
 
-test('wrk sends and polls, each a row beside the bare handler', { skip: need('wrk') }, () => {
+test('wrk sends and polls, each a row with the bare handler as its baseline', { skip: requirePrograms('wrk') }, () => {
   const path = join(folder, 'wrk.json');
   const { status, stdout, stderr } = bench('wrk', '--quick', '--json', path);
   assert.equal(status, 0, stderr);
   const { results } = JSON.parse(readFileSync(path, 'utf8')) as { results: { wrk: typeof RUN.results.bridge } };
   assert.deepEqual(
-    results.wrk.map(({ name, ours, beside }) => [name, ours.samples.length, beside?.samples.length]),
+    results.wrk.map(({ name, ours, baseline }) => [name, ours.samples.length, baseline?.samples.length]),
     [
       ['send', 1, 1],
       ['poll', 1, 1],

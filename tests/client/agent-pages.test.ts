@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -109,23 +109,14 @@ for (const [path, bytes] of Object.entries(LONGEST)) {
   });
 }
 
-test('every link between documents leads somewhere', () => {
-  for (const name of ['README.md', 'SECURITY.md', ...readdirSync(join(ROOT, 'docs')).map((file) => `docs/${file}`)]) {
-    if (!name.endsWith('.md')) continue;
-    const text = readFileSync(join(ROOT, name), 'utf8');
-    for (const [, target = ''] of text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
-      assert.doesNotThrow(() => readFileSync(join(ROOT, name, '..', target)), `${name}: ${target}`);
-    }
-  }
-});
-
 test('npm start says where the bridge is and what to say', async () => {
-  const env = { ...process.env, AGENTALK_PORT: '0', AGENTALK_DRAIN_WINDOW: '0' };
+  const env = { ...process.env, AGENTALK_PORT: '0', AGENTALK_DRAIN_DELAY: '0' };
   // A group of its own: npm puts a shell between itself and the bridge.
-  const child = spawn('npm', ['start'], { cwd: ROOT, env, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('npm', ['start'], { cwd: ROOT, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   let printed = '';
   await new Promise<void>((done, fail) => {
     child.on('exit', () => fail(new Error(printed)));
+    child.stderr.on('data', (chunk: Buffer) => (printed += chunk.toString()));
     child.stdout.on('data', (chunk: Buffer) => {
       printed += chunk.toString();
       if (/Talk to my other Claude at http:\/\/127\.0\.0\.1:\d+/.test(printed)) done();

@@ -1,5 +1,5 @@
 /** A bridge that lies to the person of a test: a proxy in front of the real one, which changes what the room is told. */
-import { Adversary } from '../lib/fault-proxy.ts';
+import { FaultProxy } from '../lib/fault-proxy.ts';
 import { bridge } from './fixture.ts';
 
 /** An event as a poll has it. */
@@ -16,8 +16,8 @@ export type WireEvent = {
 };
 type Fields = Record<string, unknown>;
 
-export class LyingBridge {
-  readonly relay: Adversary;
+export class TamperingBridge {
+  readonly relay: FaultProxy;
   /** Another event in the place of one, or none. */
   changeEvent: (event: WireEvent) => WireEvent | undefined = (event) => event;
   /** Changes a whole JSON response. */
@@ -28,9 +28,9 @@ export class LyingBridge {
   /** All events that passed, before they were changed. */
   readonly events: WireEvent[] = [];
 
-  private constructor(relay: Adversary) {
+  private constructor(relay: FaultProxy) {
     this.relay = relay;
-    relay.usurp = ({ kind }, response) => {
+    relay.answerInstead = ({ kind }, response) => {
       const error = this.refuse(kind);
       if (!error) return false;
       const { status, code, message } = error;
@@ -41,8 +41,8 @@ export class LyingBridge {
     relay.rewrite = ({ kind }, body) => (kind === 'page' || kind === 'blobs' ? body : this.#rewrite(kind, body));
   }
 
-  static async start(): Promise<LyingBridge> {
-    return new LyingBridge(await Adversary.start(bridge.url));
+  static async start(): Promise<TamperingBridge> {
+    return new TamperingBridge(await FaultProxy.start(bridge.url));
   }
 
   get url(): string {

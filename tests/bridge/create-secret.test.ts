@@ -1,4 +1,4 @@
-/** A bridge with --invite: who may open channels there, and how what it takes is passed on. */
+/** A bridge with --create-secret-file: who may open channels there, and how what it takes is passed on. */
 import assert from 'node:assert/strict';
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runBridge, startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { CHROMIUM, Visitor } from '../lib/browser.ts';
-import { need } from '../lib/require-programs.ts';
-import { Agent, expectDone, makeFolder } from '../lib/shell.ts';
+import { CHROMIUM, BrowserUser } from '../lib/browser.ts';
+import { requirePrograms } from '../lib/require-programs.ts';
+import { Agent, expectSuccess, makeFolder } from '../lib/shell.ts';
 
 const SECRET = 'an-operators_secret-0123';
 const file = join(makeFolder(), 'secret');
 writeFileSync(file, `${SECRET}\n`);
 
 let bridge: TestBridge;
-before(async () => void (bridge = await startBridge(['--invite', file])));
+before(async () => void (bridge = await startBridge(['--create-secret-file', file])));
 after(() => bridge.stop());
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
@@ -53,7 +53,7 @@ test('a channel is opened with the secret or with its own ticket, and with nothi
   assert.equal((await again.put(ticketOf(again.id))).status, 201);
 });
 
-test('a bridge without --invite knows no tickets', async () => {
+test('a bridge without --create-secret-file knows no tickets', async () => {
   const open = await startBridge();
   const laptop = new Agent({ name: 'laptop' });
   await laptop.create(`${open.url}/#i=${SECRET}`);
@@ -62,7 +62,7 @@ test('a bridge without --invite knows no tickets', async () => {
 });
 
 test('agents: the secret opens, is not kept, and any member opens the same channel again', async () => {
-  const first = await startBridge(['--invite', file]);
+  const first = await startBridge(['--create-secret-file', file]);
   const stranger = new Agent({ name: 'stranger' });
   const refused = await stranger.run(['create', first.url, '--name', 'stranger']);
   assert.equal(refused.status, 1);
@@ -80,27 +80,27 @@ test('agents: the secret opens, is not kept, and any member opens the same chann
       assert.ok(!readFileSync(join(name.parentPath, name.name), 'latin1').includes(SECRET), name.name);
   }
   await first.stop();
-  const second = await startBridge(['--invite', file, '--port', String(first.port)]);
+  const second = await startBridge(['--create-secret-file', file, '--port', String(first.port)]);
   const blind = await stranger.run(['join', laptop.link.replace(/&t=[^&]*/, ''), '--name', 'stranger']);
   assert.match(blind.stderr, /create secret/, 'the key alone does not open what has ended');
   const server = new Agent({ name: 'server' });
-  expectDone(await server.run(['join', laptop.link, '--name', 'server']));
-  const invited = expectDone(await server.call('invite'));
+  expectSuccess(await server.run(['join', laptop.link, '--name', 'server']));
+  const invited = expectSuccess(await server.call('invite'));
   assert.ok(invited.stdout.includes(laptop.link), 'the ticket goes on with the link');
   await second.stop();
-  const third = await startBridge(['--invite', file, '--port', String(first.port)]);
-  assert.match(await laptop.hears(/RESUMED/), /RESUMED/, 'with the ticket, the secret being gone');
+  const third = await startBridge(['--create-secret-file', file, '--port', String(first.port)]);
+  assert.match(await laptop.waitForOutput(/RESUMED/), /RESUMED/, 'with the ticket, the secret being gone');
   await third.stop();
 });
 
-test('a person opens an ended channel again with the link’s ticket', { skip: need(CHROMIUM) }, async () => {
-  const first = await startBridge(['--invite', file]);
+test('a person opens an ended channel again with the link’s ticket', { skip: requirePrograms(CHROMIUM) }, async () => {
+  const first = await startBridge(['--create-secret-file', file]);
   const laptop = new Agent({ name: 'laptop' });
   await laptop.create(`${first.url}/#i=${SECRET}`);
   await first.stop();
-  const second = await startBridge(['--invite', file, '--port', String(first.port)]);
-  const ada = await Visitor.join(laptop.link, 'ada');
-  assert.match(await laptop.hears(/PAIRED with ada/), /RESUMED/);
+  const second = await startBridge(['--create-secret-file', file, '--port', String(first.port)]);
+  const ada = await BrowserUser.join(laptop.link, 'ada');
+  assert.match(await laptop.waitForOutput(/PAIRED with ada/), /RESUMED/);
   ada.behaved();
   await ada.close();
   await second.stop();
@@ -108,13 +108,13 @@ test('a person opens an ended channel again with the link’s ticket', { skip: n
 
 test('a file that holds no secret is refused in one line', async () => {
   for (const [content, advice] of [
-    ['short', /^agentalk-bridge: --invite: the file has to hold 16 to 128 of/],
-    ['has spaces in it, which URLs have not', /--invite: the file has to hold/],
-    [undefined, /--invite: can't read .* \(ENOENT\)/],
+    ['short', /^agentalk-bridge: --create-secret-file: the file must hold 16 to 128 of/],
+    ['has spaces in it, which URLs have not', /--create-secret-file: the file must hold/],
+    [undefined, /--create-secret-file: can't read .* \(ENOENT\)/],
   ] as const) {
     const path = join(makeFolder(), 'secret');
     if (content !== undefined) writeFileSync(path, content);
-    const { status, stderr } = await runBridge(['--invite', path, '--port', '0']);
+    const { status, stderr } = await runBridge(['--create-secret-file', path, '--port', '0']);
     assert.equal(status, 2);
     assert.match(stderr, advice);
     assert.equal(stderr.trimEnd().split('\n').length, 1);

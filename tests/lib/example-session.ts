@@ -32,7 +32,7 @@ export interface Changes {
   readonly signature?: (honest: string | undefined) => string | undefined;
   /** Another plaintext. */
   readonly frame?: (honest: Buffer) => Uint8Array;
-  /** Instead of the room key or the direct key. */
+  /** Instead of the broadcast key or the direct key. */
   readonly key?: Uint8Array;
   readonly sealed?: (honest: Sealed) => Sealed;
   /** The `to` of the request: a participant id or *. */
@@ -48,7 +48,7 @@ export interface Built {
   readonly sealed: Sealed;
 }
 
-export class Actor extends Client {
+export class ExampleSession extends Client {
   private stopper: AbortController | undefined;
   private listening: Promise<void> | undefined;
 
@@ -120,7 +120,7 @@ export class Actor extends Client {
   }
 
   /** The first text that has these words. */
-  hears(words: string, timeoutMs?: number): Promise<string> {
+  waitForOutput(words: string, timeoutMs?: number): Promise<string> {
     return this.until(() => this.texts().find((text) => text.includes(words)), timeoutMs);
   }
 
@@ -147,7 +147,7 @@ export class Actor extends Client {
     const signature = changes.signature === undefined ? honestSignature : changes.signature(honestSignature);
     const frame = buildFrame(headers, changes.body, signature);
     const plaintext = changes.frame?.(frame) ?? frame;
-    const honestSealed = crypto.seal(changes.key ?? peer?.directKey ?? this.roomKey, aad, plaintext);
+    const honestSealed = crypto.seal(changes.key ?? peer?.directKey ?? this.broadcastKey, aad, plaintext);
     const sealed = changes.sealed?.(honestSealed) ?? honestSealed;
     const seq = headers['seq'] === undefined ? undefined : Number(headers['seq']);
     if (isCounted && seq !== undefined) {
@@ -171,7 +171,7 @@ export class Actor extends Client {
   /** Joins with a card of which some headers are others; null leaves one out. Throws BridgeError. */
   async presentCard(
     changes: Readonly<Record<string, string | null>>,
-    { id = this.id, token = this.bridge.place.token, key = this.roomKey as Uint8Array } = {},
+    { id = this.id, token = this.bridge.place.token, key = this.broadcastKey as Uint8Array } = {},
   ): Promise<void> {
     const frame = buildFrame(withChanges(this.session.card, changes));
     const card = crypto.seal(key, crypto.additionalData(this.channel, id, '*', 'card'), frame);

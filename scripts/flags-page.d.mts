@@ -1,0 +1,1 @@
+export function flagsPage(help: string): string;
