@@ -214,7 +214,7 @@ if (OPENSSL_EXE) {
 lack('Windows', 'Git Bash on a real Windows', 'no such machine');
 lack('system', 'macOS, FreeBSD, Termux', 'no such machine; the workflow of GitHub runs the tests on macOS');
 
-const bridge = spawn(process.execPath, [join(ROOT, 'dist', 'bridge.js'), '--port', '0', '--drain-window', '0']);
+const bridge = spawn(process.execPath, [join(ROOT, 'dist', 'bridge.js'), '--port', '0', '--drain-delay', '0']);
 process.on('exit', () => bridge.kill());
 const url = await new Promise((resolve) =>
   bridge.stdout.on('data', (chunk) => {
