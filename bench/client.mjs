@@ -119,7 +119,7 @@ async function file(place, megabytes, rounds) {
     file: async () => {
       const { ms } = await laptop.call(sending);
       const { ms: more, stdout } = await server.call(receiving);
-      const copy = /saved as (.*)$/m.exec(stdout)?.[1] ?? '';
+      const copy = /saved as:\n {2}\| (.*)$/m.exec(stdout)?.[1] ?? '';
       if (!readFileSync(copy).equals(readFileSync(path))) throw new Error('another file came');
       rmSync(copy);
       sent.push(ms);

@@ -1,9 +1,9 @@
 /**
  * The blobs of a channel: pieces of files, encrypted by clients, each under the SHA-256 of its bytes. Every byte comes
- * from a stranger and is only counted, hashed, stored and handed out. No HTTP and no clock here.
+ * from a stranger and is only counted, hashed, stored and served. This module knows no HTTP and has no clock.
  *
- * A declared length takes nothing: memory is allocated and counted block by block, as bytes arrive. Answers share a
- * blob's blocks, so a blob that is evicted stays whole for a client that is receiving it.
+ * A declared length takes nothing: memory is allocated and counted block by block, as bytes arrive. Responses share a
+ * blob's blocks, so an evicted blob stays complete for clients that are receiving it.
  */
 import { createHash } from 'node:crypto';
 import { BLOCK_BYTES, giveBack, takeBlock } from './blocks.ts';
@@ -12,10 +12,10 @@ import type { BlobId, ParticipantId } from './ids.ts';
 import type { Item, Memory, Owner } from './memory.ts';
 
 export const MAX_BLOB_BYTES = 1_048_576; // docs/protocol.md, Blobs
-/** What a blob takes besides its bytes, about, so that the limits in bytes mean memory. */
+/** About how much memory a blob takes besides its bytes, so that the limits in bytes mean memory. */
 const OVERHEAD_BYTES = 512;
 
-/** Its memory is used again when the store and all answers have let go of it. */
+/** Its memory is used again when the store and all responses have released it. */
 export class Blob implements Item {
   #references = 1;
   older: Item | undefined;
@@ -34,14 +34,15 @@ export class Blob implements Item {
     this.store.evict(this);
   }
 
-  /** Returns what lets go of it, to be called once. */
+  /** Returns the function that releases it, to be called once. */
   share(): () => void {
     this.#references++;
     return () => this.release();
   }
 
   release(): void {
-    if (--this.#references === 0) giveBack(this.blocks);
+    this.#references--;
+    if (this.#references === 0) giveBack(this.blocks);
   }
 }
 
@@ -90,7 +91,7 @@ export class BlobStore {
     this.memory.reserve(source.owner, bytes);
     this.#count(source, bytes);
     if (!this.#isClosed) return;
-    this.release(source, bytes); // this very channel had to make room
+    this.release(source, bytes); // this very channel was evicted to make room
     throw new ApiError('no_channel');
   }
 
@@ -115,7 +116,7 @@ export class BlobStore {
     return isNew;
   }
 
-  /** The one place where a blob is evicted. */
+  /** The one place where a blob is removed. */
   evict(blob: Blob): void {
     this.#blobs.delete(blob.id);
     this.#holdings.get(blob.source.from)?.blobs.delete(blob);

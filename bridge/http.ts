@@ -1,6 +1,6 @@
 /**
- * What is HTTP about the bridge: reading a request strictly, the JSON and the text form, headers, refusals.
- * All that comes in is a stranger's, and nothing of it goes out again. Knows no channel.
+ * HTTP: reads requests strictly, writes responses in JSON and as text, with their headers. Everything in a request comes
+ * from a stranger, and nothing of it is repeated in a response. This module knows no channel.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BLOCK_BYTES, freeChunk, giveBack, takeBlock } from './blocks.ts';
@@ -11,7 +11,7 @@ import { preferred } from './content-type.ts';
 export type JsonObject = Readonly<Record<string, unknown>>;
 export type Headers = readonly string[]; // name, value, name, value, …
 
-/** On each response: a page of the bridge loads nothing from anywhere, can't be framed and tells nobody its address. */
+/** For each response: a page of the bridge loads nothing from anywhere, can't be framed and sends no Referer. */
 export const securityHeaders = (type: string, caching = 'no-store'): Headers => [
   ...['X-Content-Type-Options', 'nosniff', 'Referrer-Policy', 'no-referrer', 'X-Frame-Options', 'DENY'],
   ...['Content-Security-Policy', "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"],
@@ -22,14 +22,14 @@ export const BYTES = securityHeaders('application/octet-stream');
 const JSON_HEADERS = securityHeaders('application/json');
 
 /**
- * The answers of one turn of the event loop, to be written when all its requests have been read: their recipient is
- * then woken once for many and not for each, and a busy bridge answers half as many again.
+ * The responses of one turn of the event loop. They are written when all its requests have been read, so that a client
+ * process wakes up once for many of them. A busy bridge answers half as many requests again this way.
  */
 const pendingWrites: (() => void)[] = [];
 const flushWrites = () => pendingWrites.splice(0).forEach((write) => write());
 
 const MAX_DISCARDED_BYTES = 2 * 1024 * 1024;
-/** Smaller answers are always made, and not counted: there is one for each connection, and the system takes it at once. */
+/** Smaller responses are not counted: a connection has one at a time, and the system's buffer takes it at once. */
 const SMALL_BYTES = 4 * 1024;
 
 /** Bytes, or a string of ASCII. */
@@ -38,20 +38,20 @@ export type Body = Part | readonly Part[];
 const partsOf = (body: Body): readonly Part[] => (typeof body === 'string' || Buffer.isBuffer(body) ? [body] : body);
 const lengthOf = (body: Body): number => partsOf(body).reduce((sum, { length }) => sum + length, 0);
 
-/** What all exchanges share. */
+/** What all requests share. */
 export interface Transport {
   readonly writeTimeoutMs: number;
   readonly inFlight: InFlight;
-  /** What counts as one client, and is limited as one. */
+  /** The address that counts as one client. */
   clientAddress(request: IncomingMessage): string;
 }
 
-/** One request and its answer. */
+/** One request and its response. */
 export class RequestContext implements Holder {
   readonly path: string;
-  readonly #query: URLSearchParams | undefined;
+  readonly #query: string; // undecoded
   readonly wantsText: boolean;
-  closeAfterResponse = false; // the connection ends with this answer
+  closeAfterResponse = false;
   #client: string | undefined;
   #heldBytes = 0;
 
@@ -63,17 +63,30 @@ export class RequestContext implements Holder {
     const { url = '' } = request;
     const mark = url.indexOf('?');
     this.path = mark < 0 ? url : url.slice(0, mark);
-    if (mark >= 0) this.#query = new URLSearchParams(url.slice(mark + 1));
+    this.#query = mark < 0 ? '' : url.slice(mark + 1);
     this.wantsText = preferred(request.headers.accept ?? '', ['application/json', 'text/plain']) === 'text/plain';
   }
 
   /** The address that the request comes from, or of IPv6 its /64. */
   get client(): string {
-    return (this.#client ??= this.transport.clientAddress(this.request));
+    this.#client ??= this.transport.clientAddress(this.request);
+    return this.#client;
   }
 
+  /** The first parameter of that name in the query, decoded. */
   queryParam(name: string): string | undefined {
-    return this.#query?.get(name) ?? undefined;
+    if (this.#query.includes('%') || this.#query.includes('+')) {
+      return new URLSearchParams(this.#query).get(name) ?? undefined;
+    }
+    for (let start = 0; start < this.#query.length;) {
+      const next = this.#query.indexOf('&', start);
+      const end = next < 0 ? this.#query.length : next;
+      const isNamed = this.#query.startsWith(name, start);
+      if (isNamed && start + name.length === end) return '';
+      if (isNamed && this.#query[start + name.length] === '=') return this.#query.slice(start + name.length + 1, end);
+      start = end + 1;
+    }
+    return undefined;
   }
 
   /** Throws no_token. */
@@ -91,8 +104,8 @@ export class RequestContext implements Holder {
   }
 
   /**
-   * Counts the memory that the context takes from now on, until another number is said or the answer has been read.
-   * To be called before it is taken. Throws too_many_requests, bridge_full.
+   * Counts the memory that this request takes from now on, until the next call or until its response was read. To be
+   * called before the memory is taken. Throws too_many_requests, bridge_full.
    */
   hold(bytes: number): void {
     if (bytes === this.#heldBytes || (this.#heldBytes === 0 && bytes <= SMALL_BYTES)) return;
@@ -107,20 +120,20 @@ export class RequestContext implements Holder {
    * Throws too_many_requests, bridge_full.
    */
   holdWaitingBody(): void {
-    this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readFields()
+    this.hold(2 * Math.min(this.declaredBodyBytes(), BLOCK_BYTES)); // twice, as in readJsonBody()
   }
 
-  /** Its memory is needed: its recipient does not read it. */
+  /** Ends the connection of a client that does not read: the memory is needed. */
   abandon(): void {
     this.#heldBytes = 0;
     this.request.socket.destroy();
   }
 
   /**
-   * Throws, before anything is written, what hold() does.
+   * Throws what hold() does, before anything is written.
    *
-   * @param headers its type and how it may be cached; that of the form asked for if left out
-   * @param heldBytes what can't be freed before it has been read, if that is not the whole body
+   * @param headers those of the form that the client asked for if left out
+   * @param heldBytes how much memory the body takes until it is read, if it shares some of it
    */
   respond(
     status: number,
@@ -144,7 +157,11 @@ export class RequestContext implements Holder {
 
   #write(body: Body): void {
     const { response } = this;
-    if (typeof body === 'string' && body.length <= BLOCK_BYTES) return void response.end(body, 'latin1');
+    const [first, second] = partsOf(body);
+    if (typeof first === 'string' && second === undefined && first.length <= BLOCK_BYTES) {
+      response.end(first, 'latin1');
+      return;
+    }
     const borrowed: Buffer[] = [];
     const blocks = blocksOf(body, borrowed);
     if (borrowed.length > 0) response.once('close', () => giveBack(borrowed));
@@ -153,8 +170,14 @@ export class RequestContext implements Holder {
     const writeOn = (): void => {
       response.cork();
       let isTaken = true;
-      while (next < blocks.length && (isTaken || !isCopied)) isTaken = response.write(blocks[next++]);
-      if (next === blocks.length) return void response.end();
+      while (next < blocks.length && (isTaken || !isCopied)) {
+        isTaken = response.write(blocks[next]);
+        next++;
+      }
+      if (next === blocks.length) {
+        response.end();
+        return;
+      }
       response.once('drain', writeOn);
       response.uncork();
     };
@@ -162,8 +185,8 @@ export class RequestContext implements Holder {
   }
 
   /**
-   * Whether the connection ends with the answer because there is more of the body. Of a PUT a short one is discarded as
-   * it comes: a connection that is closed before all of a blob was sent can lose the answer, too.
+   * Whether the connection must end with the response because more of the request's body would come. The rest of a PUT
+   * is discarded if it is short: a client whose connection closes while it sends a blob can lose the response.
    */
   #hasUnreadBody(): boolean {
     const { complete, method } = this.request;
@@ -171,7 +194,7 @@ export class RequestContext implements Holder {
     return this.declaredBodyBytes() > (method === 'PUT' ? MAX_DISCARDED_BYTES : 0);
   }
 
-  /** To be called when the handler has begun: a body that it does not read is discarded as it comes, and never stored. */
+  /** To be called after the handler: a body that it does not read is discarded as it comes, and never stored. */
   discardUnreadBody(): void {
     const { request } = this;
     if (this.declaredBodyBytes() > 0 && request.listenerCount('data') === 0) request.on('data', freeChunk);
@@ -193,9 +216,9 @@ export class RequestContext implements Holder {
 }
 
 /**
- * A body in pieces as they are written: Buffers are shared, strings become bytes.
+ * The pieces of a body to write: Buffers are shared, strings become bytes.
  *
- * @param borrowed is given the blocks that are to be given back when all has been written
+ * @param borrowed gets the blocks to give back when everything was written
  */
 function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
   const blocks: Buffer[] = [];
@@ -219,8 +242,8 @@ function blocksOf(body: Body, borrowed: Buffer[]): Buffer[] {
 
 /**
  * Reads a JSON object. Only application/json: a web page elsewhere can't post that without asking first, and there is
- * no CORS here. Bytes are taken as Latin-1: all that is kept is ASCII, and checked. Throws not_json and too_large;
- * what goes wrong later, in `done` too, is given to `fail`.
+ * no CORS here. Bytes are taken as Latin-1: all that is stored is ASCII, and checked. Throws not_json and too_large;
+ * later errors, of `done` too, are passed to `fail`.
  */
 export function readJsonBody(
   context: RequestContext,
@@ -234,26 +257,25 @@ export function readJsonBody(
   if (Number(length) > maxBytes) throw new ApiError('too_large');
   if (Number(length) > SMALL_BYTES) context.transport.inFlight.check(context.client, 2 * Number(length));
   const body = new BodyBuffer(Number(length));
-  const take = (chunk: Buffer) => {
-    if (body.bytes + chunk.length > maxBytes) throw new ApiError('too_large');
-    context.hold(2 * body.allocatedBytesWith(chunk)); // twice, because it is copied when it is parsed
-    body.append(chunk);
-  };
-  const release = () => {
-    body.release();
-    context.hold(0);
-  };
-  const end = () => {
-    const text = body.toString();
-    release();
-    done(parse(text));
-  };
-  const stop = (error: unknown) => {
-    release();
-    fail(error);
-  };
-  context.request.once('close', () => body.release()); // the client may have gone
-  readBody(context.request, timeoutMs, take, end, stop);
+  readBody(context.request, timeoutMs, {
+    take(chunk) {
+      if (body.bytes + chunk.length > maxBytes) throw new ApiError('too_large');
+      context.hold(2 * body.allocatedBytesWith(chunk)); // twice, because it is copied when it is parsed
+      body.append(chunk);
+    },
+    end() {
+      const text = body.toString();
+      body.release();
+      context.hold(0);
+      done(parse(text));
+    },
+    fail(error) {
+      body.release();
+      context.hold(0);
+      fail(error);
+    },
+    close: () => body.release(),
+  });
 }
 
 /** A body as it comes. One that comes in a single chunk is not copied; others are, into memory that is used again. */
@@ -269,7 +291,7 @@ class BodyBuffer {
   /** How much memory it takes when this chunk is in it, too. */
   allocatedBytesWith(chunk: Buffer): number {
     const bytes = this.bytes + chunk.length;
-    if (bytes <= SMALL_BYTES || bytes === chunk.length) return bytes;
+    if (bytes <= SMALL_BYTES || chunk.length === this.declaredBytes) return bytes;
     return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
   }
 
@@ -321,47 +343,53 @@ class BodyBuffer {
   }
 }
 
-/**
- * Hands each chunk of a body to `take`, which has to free it, and calls `end` when all have come. What these throw is
- * given to `fail`, and so is a bad_request with status 408 after `timeoutMs`; then the rest is discarded. Nothing is
- * called when the client goes.
- */
-export function readBody(
-  request: IncomingMessage,
-  timeoutMs: number,
-  take: (chunk: Buffer) => void,
-  end: () => void,
-  fail: (error: unknown) => void,
-): void {
+/** What reads a body. */
+export interface BodyReader {
+  /** Takes the next chunk, and frees it. */
+  take(chunk: Buffer): void;
+  /** All chunks have come. */
+  end(): void;
+  /** What take() or end() threw, or bad_request with status 408. The rest of the body is discarded. */
+  fail(error: unknown): void;
+  /** The request is over, or its client has gone. */
+  close(): void;
+}
+
+/** Gives the body of a request to a reader, for `timeoutMs` at most. */
+export function readBody(request: IncomingMessage, timeoutMs: number, reader: BodyReader): void {
   let isOver = false;
-  const attempt = (step: () => void) => {
-    if (isOver) return;
+  const fail = (error: unknown) => {
+    isOver = true;
+    clearTimeout(timer);
+    reader.fail(error);
+  };
+  const timer = setTimeout(() => fail(ApiError.timeout()), timeoutMs);
+  request.on('data', (chunk: Buffer) => {
+    if (isOver) {
+      freeChunk(chunk);
+      return;
+    }
     try {
-      step();
+      reader.take(chunk);
     } catch (error) {
-      stop();
       fail(error);
     }
-  };
-  const stop = () => {
-    isOver = true;
-    clearTimeout(timer);
-  };
-  const timer = setTimeout(() => {
-    attempt(() => {
-      throw ApiError.timeout();
-    });
-  }, timeoutMs);
-  request.on('data', (chunk: Buffer) => {
-    if (isOver) freeChunk(chunk);
-    else attempt(() => take(chunk));
   });
   request.on('end', () => {
-    clearTimeout(timer);
-    attempt(end);
+    if (isOver) return;
     isOver = true;
+    clearTimeout(timer);
+    try {
+      reader.end();
+    } catch (error) {
+      reader.fail(error);
+    }
   });
-  request.on('close', stop);
+  request.on('close', () => {
+    isOver = true;
+    clearTimeout(timer);
+    reader.close();
+  });
 }
 
 function parse(text: string): JsonObject {

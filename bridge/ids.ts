@@ -2,6 +2,7 @@
  * The words that the bridge may hold, each a separate type, and the only hashing that it does. Everything comes from
  * strangers: a value has one of these types only after its check. Nothing here decrypts.
  */
+import * as crypto from 'node:crypto';
 import { createHash, timingSafeEqual } from 'node:crypto';
 
 declare const brand: unique symbol;
@@ -41,4 +42,11 @@ export const isTokenOf = (hash: TokenHash, bearer: string): boolean => timingSaf
 /** A channel id commits to the access value (docs/protocol.md, Identities), so that no secret needs to be stored. */
 export const isAccessTokenFor = (id: ChannelId, access: string): boolean =>
   timingSafeEqual(sha256('agentalk/1 channel ' + access).subarray(0, 16), Buffer.from(id, 'hex'));
-const sha256 = (text: string): Buffer => createHash('sha256').update(text, 'latin1').digest();
+
+/** Node 20.12 and later hash in one call, which takes half the time. All that is hashed here is ASCII. */
+const hashInOneCall = (crypto as { hash?: (algorithm: string, data: string, encoding: 'buffer') => Buffer }).hash;
+
+function sha256(text: string): Buffer {
+  if (hashInOneCall) return hashInOneCall('sha256', text, 'buffer');
+  return createHash('sha256').update(text).digest();
+}

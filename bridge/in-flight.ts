@@ -1,10 +1,10 @@
 /**
- * Memory of requests and answers on their way: bytes that a client still sends, or has not read. It is counted for each
- * address and in all, and checked before it is taken, so that nobody makes the bridge grow by not reading.
+ * Memory of incomplete requests and unread responses. It is counted for each address and in all, and checked before it
+ * is taken, so that no client makes the bridge grow by not reading.
  */
 import { ApiError } from './errors.ts';
 
-/** An context that holds memory. */
+/** A request that holds memory. */
 export interface Holder {
   /** Ends it: its memory is needed. */
   abandon(): void;
@@ -26,8 +26,8 @@ export class InFlight {
   ) {}
 
   /**
-   * From now on the holder has this much, 0 to forget it. Where there is no room in all, the address that holds most
-   * loses its oldest holder to one that holds less than half of that. Throws too_many_requests, bridge_full.
+   * Sets how much a holder has, 0 to forget it. When all memory is taken, the address that holds most loses its oldest
+   * holder to an address that holds less than half of that. Throws too_many_requests, bridge_full.
    */
   hold(address: string, holder: Holder, bytes: number): void {
     const more = bytes - (this.#byAddress.get(address)?.holders.get(holder) ?? 0);

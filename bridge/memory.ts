@@ -1,7 +1,7 @@
 /**
- * Whose the bridge's memory is. What a channel holds is its opener's, a blob its sender's; an owner is an address, of
- * IPv6 a /64. When memory or channels run out, the owner with most gives to an owner with less than half of that, and nobody
- * else gives anything: no stranger's need ends a smaller owner's channel.
+ * Owners of the bridge's memory. A channel is charged to the address that created it, a blob to the one that sent it; of
+ * IPv6 a /64 counts. When memory or channels run out, the largest owner gives to an owner that has less than half of
+ * that, and nobody else gives anything: no stranger's need ends a smaller owner's channel.
  */
 import { ApiError } from './errors.ts';
 
@@ -10,15 +10,15 @@ export interface Item {
   readonly at: number; // Unix milliseconds
   older: Item | undefined;
   newer: Item | undefined;
-  /** Evicts it, read or not. */
+  /** Removes it, even if somebody still has to fetch it. */
   evict(): void;
 }
 
 /** A channel as its owner sees it. */
 export interface OwnedChannel {
-  /** Evicts events that no live participant waits for, up to so many bytes; whether there was one. */
+  /** Evicts events that no active participant still has to fetch, up to so many bytes. False if there was none. */
   evictAcked(bytes: number): boolean;
-  /** Whether a participant is alive: it waits, or was heard of lately. */
+  /** Whether a participant has a pending poll, or sent a request lately. */
   isActive(): boolean;
   evict(): void;
 }
@@ -46,7 +46,7 @@ class Queue {
   }
 }
 
-/** How many channels are looked at to find one that can give something up. */
+/** How many channels are searched for one that can evict something. */
 const MAX_SEARCHED = 64;
 
 function takeFirst<T>(all: Iterable<T>, count: number): T[] {
@@ -60,7 +60,7 @@ export class Owner {
   readonly events = new Queue();
   readonly blobs = new Queue();
   readonly channels = new Set<OwnedChannel>(); // the least recently used first
-  readonly #logs = new Set<OwnedChannel>(); // those of them that have events, in the same order
+  readonly #channelsWithEvents = new Set<OwnedChannel>(); // in the same order
 
   constructor(readonly address: string) {}
 
@@ -68,34 +68,36 @@ export class Owner {
   touch(channel: OwnedChannel, hasEvents: boolean): void {
     this.channels.delete(channel);
     this.channels.add(channel);
-    this.#logs.delete(channel);
-    if (hasEvents) this.#logs.add(channel);
+    this.#channelsWithEvents.delete(channel);
+    if (hasEvents) this.#channelsWithEvents.add(channel);
   }
 
   setHasEvents(channel: OwnedChannel, hasEvents: boolean): void {
-    if (hasEvents) this.#logs.add(channel);
-    else this.#logs.delete(channel);
+    if (hasEvents) this.#channelsWithEvents.add(channel);
+    else this.#channelsWithEvents.delete(channel);
   }
 
   remove(channel: OwnedChannel): void {
     this.channels.delete(channel);
-    this.#logs.delete(channel);
+    this.#channelsWithEvents.delete(channel);
   }
 
-  /** Evicts its oldest event or blob, read or not; a channel when there is none. False if it has nothing. */
+  /** Evicts its oldest event or blob; a channel when there is none. False if it has nothing. */
   evictOldest(): boolean {
-    const [event, blob] = [this.events.oldest, this.blobs.oldest];
-    const oldest = event && blob ? (event.at <= blob.at ? event : blob) : (event ?? blob);
-    if (oldest) oldest.evict();
-    return oldest !== undefined || this.evictLeastUsedChannel();
+    const event = this.events.oldest;
+    const blob = this.blobs.oldest;
+    const oldest = event && blob && blob.at < event.at ? blob : (event ?? blob);
+    if (!oldest) return this.evictLeastUsedChannel();
+    oldest.evict();
+    return true;
   }
 
-  /** Evicts what no live participant waits for: events, else its oldest blob (its sender has it), else a channel. */
+  /** Evicts what no active participant waits for: events, else its oldest blob (its sender has it), else a channel. */
   reclaim(bytes: number, asking?: OwnedChannel): boolean {
-    for (const channel of takeFirst(this.#logs, MAX_SEARCHED)) {
+    for (const channel of takeFirst(this.#channelsWithEvents, MAX_SEARCHED)) {
       if (channel.evictAcked(bytes)) return true;
-      this.#logs.delete(channel);
-      this.#logs.add(channel); // others are looked at first the next time
+      this.#channelsWithEvents.delete(channel);
+      this.#channelsWithEvents.add(channel); // so that others are searched first the next time
     }
     if (this.blobs.oldest) {
       this.blobs.oldest.evict();
@@ -117,8 +119,8 @@ export class Owner {
 }
 
 export class Memory {
-  readonly #owners = new Map<string, Owner>(); // those that have something; in and out by add()
-  #largest = new Owner(''); // about: what it gave back is looked at when it is an eighth
+  readonly #owners = new Map<string, Owner>(); // that have something; in and out by add()
+  #largest = new Owner(''); // about: searched again when it has given back an eighth
   #largestBytes = 0;
   bytes = 0;
 
@@ -128,7 +130,7 @@ export class Memory {
     return this.#owners.size;
   }
 
-  /** The owner that has this address. One that has nothing yet has to take something at once. */
+  /** The owner of this address. A new one must reserve something at once. */
   owner(address: string): Owner {
     return this.#owners.get(address) ?? new Owner(address);
   }
@@ -143,7 +145,7 @@ export class Memory {
     this.add(owner, bytes);
   }
 
-  /** For what can't be refused: little, and bounded by the limit of each channel. */
+  /** For presence events, which never fail: they are small, and bounded by the limit of each channel. */
   reserveAnyway(owner: Owner, bytes: number, asking: OwnedChannel): void {
     this.#evictFor(owner, bytes, asking);
     this.add(owner, bytes);
@@ -158,7 +160,7 @@ export class Memory {
     return true;
   }
 
-  /** Counts so many bytes more, or less, whatever there is. */
+  /** Counts so many bytes more, or less, without a check. */
   add(owner: Owner, bytes: number): void {
     if (owner.bytes === 0) this.#owners.set(owner.address, owner);
     owner.bytes += bytes;
@@ -170,7 +172,7 @@ export class Memory {
     }
   }
 
-  /** A place for one more channel of this owner, where there are too many. Throws bridge_full. */
+  /** Makes place for one more channel of this owner when there are too many. Throws bridge_full. */
   reserveChannel(owner: Owner): void {
     let largest = owner;
     for (const each of this.#owners.values()) {

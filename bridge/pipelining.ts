@@ -9,8 +9,9 @@ import type { RequestContext } from './http.ts';
 
 const MAX_WAITING = 7;
 
-/** The requests that wait, of each connection that has a response in flight. */
-const waitingBySocket = new WeakMap<Socket, RequestContext[]>();
+/** The requests that wait, on a socket that has a response in flight. A WeakMap would slow down each garbage collection. */
+const waitingRequests = Symbol('waiting requests');
+type PipelinedSocket = Socket & { [waitingRequests]?: RequestContext[] | undefined };
 
 /** Node's own parser of a connection. This is undocumented: where it is missing, only serially() limits requests. */
 type Parser = { onIncoming?: ((request: IncomingMessage, isKept: boolean) => number) | null };
@@ -21,13 +22,13 @@ const SKIP_REST = 2; // makes the parser leave the rest of a chunk alone, as for
  *
  * @param onRejected counts the connection
  */
-export function limitParsing(socket: Socket & { parser?: Parser | null }, onRejected: () => void): void {
+export function limitParsing(socket: PipelinedSocket & { parser?: Parser | null }, onRejected: () => void): void {
   const { parser } = socket;
   const onIncoming = parser?.onIncoming;
   if (!parser || typeof onIncoming !== 'function') return;
   parser.onIncoming = (request, isKept) => {
-    const waiting = waitingBySocket.get(socket)?.length ?? 0;
-    if (waiting < MAX_WAITING) return onIncoming(request, isKept);
+    const waiting = socket[waitingRequests];
+    if (!waiting || waiting.length < MAX_WAITING) return onIncoming(request, isKept);
     reject(socket, onRejected);
     return SKIP_REST;
   };
@@ -40,18 +41,18 @@ export function serially(
   onRejected: () => void,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   function begin(context: RequestContext): void {
-    const { socket } = context.request;
-    if (!waitingBySocket.has(socket)) waitingBySocket.set(socket, []);
+    const socket: PipelinedSocket = context.request.socket;
+    socket[waitingRequests] ??= [];
     context.response.once('close', () => beginNext(socket));
     handle(context);
     context.discardUnreadBody();
   }
 
-  function beginNext(socket: Socket): void {
-    const waiting = waitingBySocket.get(socket) ?? [];
+  function beginNext(socket: PipelinedSocket): void {
+    const waiting = socket[waitingRequests] ?? [];
     const next = waiting.shift();
     if (!next || socket.destroyed) {
-      waitingBySocket.delete(socket);
+      socket[waitingRequests] = undefined;
       if (socket.isPaused()) socket.resume();
       return;
     }
@@ -62,7 +63,7 @@ export function serially(
 
   return (request, response) => {
     const context = contextOf(request, response);
-    const waiting = waitingBySocket.get(request.socket);
+    const waiting = (request.socket as PipelinedSocket)[waitingRequests];
     if (!waiting) {
       begin(context);
     } else if (waiting.length < MAX_WAITING && mayWait(context)) {

@@ -166,7 +166,7 @@ export function routes(server: ServerContext) {
     const waitSeconds = Math.min(parseCount('wait', context.queryParam('wait')) ?? 0, limits.pollSeconds);
     rateLimits.take(usage, 'polls', response);
     channel.beginPoll(participant);
-    response.on('close', () => channel.endPoll(participant));
+    response.once('close', () => channel.endPoll(participant));
     channel.acknowledge(participant, since);
     const result = channel.eventsAfter(participant, since);
     if (result.cursor > since || waitSeconds === 0) {
@@ -226,20 +226,21 @@ export function routes(server: ServerContext) {
     const isThere = channel.blobs.get(blobId) !== undefined;
     rateLimits.take(usage, 'uploads', context.response);
     const upload = channel.beginUpload(participant, blobId, bytes, context.client);
-    context.response.on('close', () => channel.endUpload(participant, upload));
-    const take = (chunk: Buffer) => {
-      if (!isThere) upload.write(chunk);
-      freeChunk(chunk);
-    };
-    const end = () => {
-      const isNew = !isThere && channel.completeUpload(participant, upload);
-      context.respond(isNew ? 201 : 200, responsesFor(context).blob(channel));
-    };
-    const fail = (error: unknown) => {
-      upload.abort();
-      respondError(context, error);
-    };
-    readBody(context.request, limits.blobSeconds * 1000, take, end, fail);
+    readBody(context.request, limits.blobSeconds * 1000, {
+      take(chunk) {
+        if (!isThere) upload.write(chunk);
+        freeChunk(chunk);
+      },
+      end() {
+        const isNew = !isThere && channel.completeUpload(participant, upload);
+        context.respond(isNew ? 201 : 200, responsesFor(context).blob(channel));
+      },
+      fail(error) {
+        upload.abort();
+        respondError(context, error);
+      },
+      close: () => channel.endUpload(participant, upload),
+    });
   }
 
   function getBlob({ context, id }: RoutedRequest): void {

@@ -10,16 +10,16 @@ export type Address =
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const SD_LISTEN_FDS_START = 3; // SD_LISTEN_FDS_START: sd_listen_fds(3)
+const SD_LISTEN_FDS_START = 3; // sd_listen_fds(3)
 
-/** The socket that systemd has passed to this very process. Throws an Error if it passed several. */
+/** The socket that systemd passed to this process, if it did. Throws an Error if it passed several. */
 export function systemdSocket({ LISTEN_PID, LISTEN_FDS }: Environment, pid: number): Address | undefined {
   if (LISTEN_PID !== String(pid) || !LISTEN_FDS || LISTEN_FDS === '0') return undefined;
   if (LISTEN_FDS !== '1') throw new Error('systemd passed several sockets: leave one in the socket unit');
   return { fd: SD_LISTEN_FDS_START };
 }
 
-/** How an address is written: in what the bridge prints, and in what goes wrong. */
+/** An address as the bridge prints it. */
 export function formatAddress(address: Address, scheme = 'http'): string {
   if ('path' in address) return `unix:${address.path}`;
   if ('fd' in address) return `fd:${address.fd}`;
@@ -27,11 +27,11 @@ export function formatAddress(address: Address, scheme = 'http'): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** Listens, and resolves with the URL, in which port 0 has become the one that was free. Throws Advice. */
+/** Listens, and resolves with the URL, in which port 0 became a free one. Throws StartupError. */
 export async function listen(server: Server, address: Address, scheme = 'http'): Promise<string> {
   try {
     if ('path' in address) await removeStaleSocket(address.path);
-    // Bound within the call: the socket file never has another mode, and nothing else meets this umask.
+    // Bound within the call: the socket file never has another mode, and this umask affects nothing else.
     const umask = process.umask(0o117);
     server.listen(address);
     process.umask(umask);
@@ -52,7 +52,7 @@ export async function listen(server: Server, address: Address, scheme = 'http'):
   return formatAddress({ host: bound.address, port: bound.port }, scheme);
 }
 
-/** A socket file outlives a bridge that was killed. It goes only if nobody answers there any more. */
+/** Removes the socket file of a bridge that was killed, and only if nobody answers there. */
 async function removeStaleSocket(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there) return;
@@ -67,5 +67,5 @@ async function removeStaleSocket(path: string): Promise<void> {
   unlinkSync(path);
 }
 
-/** Who comes by a unix socket has no address, and is on this machine: what is said of loopback is said of them. */
+/** Clients of a unix socket have no address and are on this machine: they are treated as loopback. */
 const treatAsLoopback = (socket: Socket) => void Object.defineProperty(socket, 'remoteAddress', { value: '127.0.0.1' });

@@ -1,6 +1,6 @@
 /**
- * The log, on standard error: a line for each thing, for eyes on a terminal and as JSON everywhere else. What is said
- * ends, where there is more to it, in ` name=value` words; in JSON these are separate members.
+ * The log, on standard error: a line each, as text or as JSON. A line may end in ` name=value` fields, which are separate
+ * members in JSON.
  */
 export type Level = 'info' | 'error';
 export type Log = (line: string, level?: Level) => void;

@@ -8,8 +8,8 @@ import type { Log } from './logger.ts';
 import type { BoundUrls } from './listeners.ts';
 
 /**
- * Young garbage is collected by one thread. V8 would share that with helpers on other cores; where those are busy, all
- * requests wait until a helper that was interrupted goes on, and on two busy cores that takes twice as long.
+ * Collects young garbage on one thread. V8 would share the work with threads on other cores. Where those are busy, all
+ * requests wait for a thread that was interrupted, and on two busy cores a collection takes twice as long.
  */
 setFlagsFromString('--no-parallel-scavenge');
 

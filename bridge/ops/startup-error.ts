@@ -1,6 +1,6 @@
-/** A bridge that can't start as it is set up: one line for its operator, who can fix it. */
+/** A bridge can't start with this configuration: one line for the operator, who can fix it. */
 export class StartupError extends Error {
-  /** @param status of the process: 2 for a wrong setting or file, 1 for what only the machine refuses */
+  /** @param status of the process: 2 for a wrong setting or file, 1 for an error of the system */
   constructor(
     message: string,
     readonly status: 1 | 2 = 2,
@@ -9,5 +9,5 @@ export class StartupError extends Error {
   }
 }
 
-/** The short name of what the system refused, such as EACCES. */
+/** The name of a system error, such as EACCES. */
 export const errnoName = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'unknown';

@@ -1,7 +1,7 @@
 # ==== Part 2: the rules ====
 
 # This prints what looks like a program, a redirection or an eval from here on, and so nothing:
-# sed '1,/^# ==== Part 2/d; /^[[:space:]]*#/d' agentalk.sh | grep -E '`|[<>]\(|\$\([^(]|[<>]&[^2]|[<>][^ =(<>0-9$,&]|"\$RUN_|(^|[;&|({!]|then|else|do|if|while|until)[[:space:]]*((eval|exec|source|builtin|command|coproc|trap|cd|kill|\.) |/)'
+# sed '1,/^# ==== Part 2/d; /^[[:space:]]*#/d' agentalk.sh | grep -E '`|[<>]\(|\$\([^(]|[<>]&[^2]|[<>][^] =(<>0-9$,&]|"\$RUN_|(^|[;&|({!]|then|else|do|if|while|until)[[:space:]]*((eval|exec|source|builtin|command|coproc|trap|cd|kill|\.) |/)'
 
 # ---- AES-256-GCM (NIST SP 800-38D), ids and keys ----
 

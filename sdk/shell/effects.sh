@@ -7,10 +7,11 @@
 
 # ==== Part 1: the effects ====
 
+[ "$BASH_VERSION" ] || { echo "agentalk: error: call this with bash, not sh" >&2 && exit 1; }
 # Start again without functions, aliases and BASH_ENV of the caller's shell.
 [[ $- = *p* || ${1:-} = create || ${1:-} = join ]] || exec "$BASH" -p "$0" "$@"
 
-set -f -o pipefail +o posix # no file patterns but in list_files
+set -f -o pipefail +o posix
 
 # ---- programs, clock and randomness ----
 
@@ -28,15 +29,16 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING
 	PATH=/dev/null
 }
 
-read_clock() { # -> NOW: Unix seconds; TICKS: of a clock that is never set, if there is one
+read_clock() { # -> NOW: Unix seconds; TICKS: of a clock that is never set
 	NOW=$((STARTED + SECONDS))
 	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
-	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime
+	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime || TICKS=$NOW
 	TICKS=${TICKS%%.*}
+	correct_ticks
 }
 
-sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS and a part of one
+sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS
 
 is_process() { kill -0 "$1"; } # PID
 
@@ -96,7 +98,7 @@ make_key_pair() { # FILE for the private key -> PUBLIC, base64 SPKI on P-256
 		PUBLIC=$("$RUN_openssl" pkey -in "$1" -pubout -outform DER | "$RUN_openssl" base64 -A) && PUBLIC=${PUBLIC%$'\r'}
 }
 
-ecdh() { # PRIVATE_FILE, with $TMP.pem -> HEX, the shared x-coordinate. Status 1: no point of the curve
+ecdh() { # PRIVATE_FILE, with $TMP.pem -> HEX, the shared x. Status 1: no point of the curve
 	HEX=$("$RUN_openssl" pkeyutl -derive -inkey "$1" -peerkey "$TMP.pem" | { read_hex 32 && printf %s "$HEX"; })
 }
 
@@ -203,7 +205,7 @@ write_file() { printf %s "$2" >"$1" || die_disk; } # FILE TEXT
 
 write_body() { { printf %s "$2" && print_body; } >"$1" || die_disk; } # FILE TEXT, then BODY
 
-write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, not cut first: others may write it
+write_same() { printf %s "$2" 1<>"$1" || die_disk; } # FILE TEXT, not cut first
 
 write_new_file() { (set -C && printf %s "$2" >"$1"); } # FILE TEXT. Status 1: not written
 
@@ -213,7 +215,7 @@ rename() { "$RUN_mv" -f "$1" "$2" || { [ -e "$1" ] && "$RUN_mv" -f "$1" "$2"; };
 
 remove() { [ $# -eq 0 ] || "$RUN_rm" -rf "$@"; } # FILE…
 
-make_folder() { "$RUN_mkdir" "$@"; } # FOLDER…
+make_folder() { "$RUN_mkdir" "$@"; }
 
 list_files() { # BEGINNING -> FILES: those whose paths begin so
 	set +f
@@ -222,7 +224,7 @@ list_files() { # BEGINNING -> FILES: those whose paths begin so
 	[[ -e ${FILES[0]} || -L ${FILES[0]} ]] || FILES=()
 }
 
-absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER -> FOLDER
+absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER
 
 file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
 	read_output "$RUN_wc" -c -- "$@"
@@ -274,7 +276,7 @@ start_waker() { # ARGUMENTS…: this session's script, outliving this call
 
 print() { PRINTED=$((PRINTED + ${#1})) && printf '%s\n' "$1" || exit 1; } # TEXT. Ends where nobody reads it
 
-print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT, on a terminal
+print_progress() { [ ! -t 4 ] || printf '\r%s ' "$1" >&4; } # TEXT
 
 die() { # WHAT_FAILED WHAT_TO_DO
 	printf 'agentalk: error: %s\nagentalk: hint: %s\n' "$@" >&4

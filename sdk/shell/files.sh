@@ -252,13 +252,19 @@ fetch_file() { # N
 		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
 		read_clock
 		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
-		((most = most < 16 ? 4 * most : 64)) # so that a slow bridge holds up nothing for long
+		((most = TICKS - start > 1 ? 1 : most < 16 ? 16 : 64)) # so that a slow bridge holds up nothing for long
 	done
 	join_pieces "agentalk/1 file $key" "$TMP.file" "${pieces[@]}" || die_disk
+	decode_name "${facts[4]}"
+	i=$TMP.$1-${facts[2]}-$FILE_NAME
+	if ! { rename "$TMP.file" "$i" && rename "$i" "$TMP.file"; }; then # this file system refuses the name, as FAT does some
+		facts[4]=${facts[4]//%??/_}
+		[ ${#facts[4]} -le 60 ] || facts[4]=${facts[4]: -60}
+		decode_name "${facts[4]}"
+	fi
 	while :; do
 		[ -e "$file" ] || return 0 # another process was faster
 		if [ "$SIZE:$HASH" = "$size:${facts[1]}" ]; then
-			decode_name "${facts[4]}"
 			add_move "$TMP.file" "inbox/$1-${facts[2]}-$FILE_NAME"
 			add_record file "${facts[2]}" - - "$1" "$size" "${facts[4]}"
 		else

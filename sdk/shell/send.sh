@@ -56,6 +56,7 @@ describe_code() { # CODE STATUS -> WHY
 
 describe_curl() { # CURL_EXIT -> WHY
 	case $CURL_EXIT in
+		1) WHY="this curl can't speak ${BRIDGE%%:*}" ;;
 		5) WHY="the proxy's name can't be found" ;;
 		6) WHY="the name of $BRIDGE can't be found: mistyped, or no network" ;;
 		7) WHY="$BRIDGE takes no connection: the bridge is down, or the network is closed" ;;

@@ -147,7 +147,9 @@ make_state() { # commit 0
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
-	local text=${1//[[:space:]>]/}
+	local IFS='' text
+	text="$*" # several words: between them a file of PowerShell has NULs
+	text=${text//[[:space:]$'\076']/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -275,7 +277,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 			*) BYTES=("$LINK") ;;
 		esac
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
-		parse_link "${BYTES[0]}" || die "that is no whole link, nor a file with one" \
+		parse_link "${BYTES[@]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
 		derive_ids
 		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"

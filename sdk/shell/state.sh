@@ -206,6 +206,11 @@ release() {
 
 # ---- one process polls; locks only save work ----
 
+correct_ticks() { # -> TICKS that never fall, also where they are the time of day, and that is set back
+	((TICKS + SET_BACK >= LAST_TICKS)) || SET_BACK=$((LAST_TICKS - TICKS))
+	((TICKS += SET_BACK, LAST_TICKS = TICKS, 1))
+}
+
 find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
 	local words
 	read_line /proc/1/stat || LINE=''

@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { requirePrograms } from '../lib/require-programs.ts';
-import { Agent, BASH, expectFailure, makeFolder, pair, pathOf, unprivileged } from '../lib/shell.ts';
+import { Agent, BASH, expectFailure, makeFolder, pair, pathOf, polling, unprivileged } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -29,6 +29,12 @@ function pathWith(scripts: Readonly<Record<string, string>>): string {
     chmodSync(join(folder, name), 0o755);
   }
   return [folder, process.env['PATH']].join(delimiter);
+}
+
+/** Where Debian has it. */
+function findFakeTime(): string[] {
+  const find = spawnSync(BASH, ['-c', 'ls /usr/lib/*/faketime/libfaketime.so.1'], { encoding: 'utf8' });
+  return find.stdout.split('\n').filter(Boolean);
 }
 
 /** Both ways, to all, to one, and a file. */
@@ -69,6 +75,53 @@ describe('a machine', () => {
     await talk(new Agent({ name: 'odd', env: { PATH: pathWith({ ln: refuse, link: refuse }) } }));
   });
 
+  test('whose file system refuses a name, as FAT does: the file comes under another one, and the talk goes on', async () => {
+    const refuse = `for target in "$@"; do :; done
+case \${target##*/} in *[?:]*) exit 1 ;; esac
+exec '${pathOf('mv')}' "$@"`;
+    const [odd, plain] = [
+      new Agent({ name: 'odd', env: { PATH: pathWith({ mv: refuse }) } }),
+      new Agent({ name: 'plain' }),
+    ];
+    await pair(bridge.url, odd, plain);
+    writeFileSync(join(plain.home, 'a: what? really.txt'), 'its words');
+    await plain.call('send_file', 'a: what? really.txt');
+    const heard = await odd.waitForOutput(/FILE #1 from plain, .*saved as:\n/);
+    assert.match(heard, /inbox\/1-plain-a__what__really\.txt$/m);
+    assert.equal(readFileSync(join(odd.folder, 'inbox', '1-plain-a__what__really.txt'), 'utf8'), 'its words');
+    await plain.call('say', 'go on');
+    await odd.waitForOutput(/\| go on$/m);
+  });
+
+  const [fakeTime] = findFakeTime();
+  test(
+    'where only the time of day can be read: a clock that is set back during a wait makes it no longer',
+    { skip: skip || (fakeTime ? false : 'libfaketime is not installed') },
+    async () => {
+      const folder = makeFolder();
+      const offset = join(folder, 'offset');
+      writeFileSync(offset, '+0');
+      const code = 'mount --bind /dev/null /proc/uptime && exec "$@"';
+      const odd = new Agent({
+        name: 'odd',
+        inside: ['unshare', '-m', BASH, '-c', code, 'bash'],
+        env: {
+          LD_PRELOAD: fakeTime ?? '',
+          FAKETIME_TIMESTAMP_FILE: offset,
+          FAKETIME_NO_CACHE: '1',
+          FAKETIME_DONT_FAKE_MONOTONIC: '1',
+        },
+      });
+      await odd.create(bridge.url);
+      const start = Date.now();
+      const waiting = odd.begin('wait', '6');
+      await polling(bridge.url, 1);
+      writeFileSync(offset, '-300');
+      await waiting.line(/nobody else is in the channel yet/);
+      assert.ok(Date.now() - start < 25_000, `it took ${Date.now() - start} ms`);
+    },
+  );
+
   test('whose openssl.cnf lacks the default provider; curl has its settings all the same', async () => {
     const folder = makeFolder();
     const config = join(folder, 'openssl.cnf');
@@ -92,6 +145,7 @@ describe('a machine', () => {
   for (const [status, words] of [
     [23, /curl can't read or write in \S+: is the disk full/],
     [26, /curl can't read or write in \S+: is the disk full/],
+    [1, /this curl can't speak http/],
     [60, /certificate of .* is not trusted: .*--cacert.*date/],
     [77, /curl can't read the certificates to trust: install ca-certificates/],
     [126, /curl crashed, can't run or was ended \(126\)/],
@@ -167,6 +221,33 @@ describe('create', () => {
     const agent = new Agent();
     expectFailure(await agent.run(['create', `${bridge.url}/talk`]), /no bridge is at .*\/talk: the path is wrong/);
   });
+});
+
+test('the script called with another shell than bash says so, and writes nothing', async () => {
+  const agent = new Agent({ name: 'laptop' });
+  for (const shell of ['sh', 'dash', 'zsh', 'ksh', 'busybox']) {
+    if (requirePrograms(shell)) continue;
+    const args = [...(shell === 'busybox' ? ['sh'] : []), agent.client, 'create', bridge.url, '--name', 'laptop'];
+    const { status, stdout, stderr } = await agent.start(shell, args).ended;
+    if (stdout.includes('channel open')) continue; // sh is bash here
+    assert.deepEqual([status, stdout + stderr], [1, 'agentalk: error: call this with bash, not sh\n'], shell);
+    assert.deepEqual(agent.traces(), []);
+  }
+});
+
+test('join takes a link from a file as PowerShell and Notepad write it', async () => {
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(bridge.url);
+  const line = `Talk to my other agent: ${laptop.link}\r\n`;
+  for (const [name, bytes] of [
+    ['utf16', Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(line, 'utf16le')])],
+    ['utf8-bom', Buffer.from(`\ufeff${line}`)],
+    ['crlf', Buffer.from(line)],
+  ] as const) {
+    const agent = new Agent({ name });
+    writeFileSync(join(agent.home, 'link.txt'), bytes);
+    assert.match((await agent.join('link.txt')).stdout, new RegExp(`joined as ${name} on`));
+  }
 });
 
 test(

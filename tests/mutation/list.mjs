@@ -10,6 +10,37 @@ const sh = (part) => `sdk/shell/${part}.sh`;
 /** @type {Readonly<Record<string, Mutation>>} */
 export const MUTATIONS = {
   // ---- the client ----
+  'client: Windows’ variables stay as they are': {
+    promise: 'works in Git Bash, whatever its variables say',
+    file: sh('effects'),
+    old: 'unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL',
+    new: 'unset CDPATH',
+    test: 'client/windows',
+  },
+  'client: openssl reads the machine’s settings': {
+    promise: 'works where openssl.cnf lacks what it uses',
+    file: sh('effects'),
+    old: 'export LC_ALL=C OPENSSL_CONF=/dev/null',
+    new: 'export LC_ALL=C',
+    test: 'client/machines',
+    named: 'lacks the default provider',
+  },
+  'client: the clock may be set back': {
+    promise: 'a wait ends in time, whatever is done to the clock',
+    file: sh('state'),
+    old: '((TICKS + SET_BACK >= LAST_TICKS)) || SET_BACK=$((LAST_TICKS - TICKS))',
+    new: ':',
+    test: 'client/machines',
+    named: 'set back during a wait',
+  },
+  'client: a name that the file system refuses': {
+    promise: 'no peer’s file name stops a session',
+    file: sh('files'),
+    old: 'facts[4]=${facts[4]//%??/_}',
+    new: ':',
+    test: 'client/machines',
+    named: 'as FAT does',
+  },
   'client: the AAD has no recipient': {
     promise: 'a message can’t be moved to another recipient',
     file: sh('frame'),
@@ -308,7 +339,7 @@ export const MUTATIONS = {
   'client: the .env file runs what it finds': {
     promise: 'a folder that is gone runs nothing',
     file: sh('session'),
-    old: 'if [[ -O $1 && ! -L $1 && -O $1/agentalk.sh ]]; then',
+    old: 'if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then',
     new: 'if true; then',
     test: 'attacks/client/machine',
     named: 'belongs to another user',
@@ -485,8 +516,8 @@ export const MUTATIONS = {
   'client: the outbox is read from its beginning': {
     promise: 'the cost of a call does not grow',
     file: sh('send'),
-    old: '\t[ "$count" -gt 0 ] || return 0\n\trewind',
-    new: '\tlocal n\n\tfor ((n = 1; n <= OUT; n++)); do read_outbox "$n"; done\n\t[ "$count" -gt 0 ] || return 0\n\trewind',
+    old: '\tsend_controls\n\twhile [ "$SENT" -lt "$1" ]; do',
+    new: '\tfor ((n = 0; n < 4 * OUT; n++)); do read_outbox $((n % OUT + 1)); done\n\tsend_controls\n\twhile [ "$SENT" -lt "$1" ]; do',
     test: 'faults/backlog',
     named: 'cost no more',
   },
@@ -518,8 +549,8 @@ export const MUTATIONS = {
   'client: wrapped links are cut': {
     promise: 'a link may be wrapped and quoted',
     file: sh('session'),
-    old: 'local text=${1//[[:space:]>]/}',
-    new: 'local text=${1//[[:space:]]/}',
+    old: "text=${text//[[:space:]$'\\076']/}",
+    new: 'text=${text//[[:space:]]/}',
     test: 'client/links',
     named: 'wrapped and quoted',
   },
@@ -809,8 +840,8 @@ export const MUTATIONS = {
   'bridge: an upload may take for ever': {
     promise: 'a blob is whole within 120 s',
     file: 'bridge/http.ts',
-    old: 'throw ApiError.timeout();',
-    new: 'return;',
+    old: 'setTimeout(() => fail(ApiError.timeout()), timeoutMs);',
+    new: 'setTimeout(() => {}, timeoutMs);',
     test: 'bridge/blobs',
     named: 'not complete in time',
   },
@@ -873,7 +904,7 @@ export const MUTATIONS = {
   'bridge: a poll counts only while it waits': {
     promise: 'a poll counts until its answer was read',
     file: 'bridge/routes.ts',
-    old: "channel.beginPoll(participant);\n    response.on('close', () => channel.endPoll(participant));",
+    old: "channel.beginPoll(participant);\n    response.once('close', () => channel.endPoll(participant));",
     new: 'channel.beginPoll(participant);\n    channel.endPoll(participant);',
     test: 'bridge/',
     named: 'at most four polls',
