@@ -10,6 +10,37 @@ const sh = (part) => `sdk/shell/${part}.sh`;
 /** @type {Readonly<Record<string, Mutation>>} */
 export const MUTATIONS = {
   // ---- the client ----
+  'client: Windows’ variables stay as they are': {
+    promise: 'works in Git Bash, whatever its variables say',
+    file: sh('effects'),
+    old: 'unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL',
+    new: 'unset CDPATH',
+    test: 'client/windows',
+  },
+  'client: openssl reads the machine’s settings': {
+    promise: 'works where openssl.cnf lacks what it uses',
+    file: sh('effects'),
+    old: 'export LC_ALL=C OPENSSL_CONF=/dev/null',
+    new: 'export LC_ALL=C',
+    test: 'client/machines',
+    named: 'lacks the default provider',
+  },
+  'client: the clock may be set back': {
+    promise: 'a wait ends in time, whatever is done to the clock',
+    file: sh('state'),
+    old: '((TICKS + SET_BACK >= LAST_TICKS)) || SET_BACK=$((LAST_TICKS - TICKS))',
+    new: ':',
+    test: 'client/machines',
+    named: 'set back during a wait',
+  },
+  'client: a name that the file system refuses': {
+    promise: 'no peer’s file name stops a session',
+    file: sh('files'),
+    old: 'facts[4]=${facts[4]//%??/_}',
+    new: ':',
+    test: 'client/machines',
+    named: 'as FAT does',
+  },
   'client: the AAD has no recipient': {
     promise: 'a message can’t be moved to another recipient',
     file: sh('frame'),
