@@ -556,9 +556,9 @@ export const MUTATIONS = {
   },
   'client: an invite file is overwritten': {
     promise: 'a file that is there is not written',
-    file: sh('effects'),
-    old: '(set -C && printf %s "$2" >"$1")',
-    new: '(printf %s "$2" >"$1")',
+    file: sh('session'),
+    old: '[[ $INVITE_FILE && ! -e $INVITE_FILE && ! -L $INVITE_FILE ]] ||',
+    new: '[[ $INVITE_FILE ]] ||',
     test: 'client/links',
     named: 'overwrites nothing',
   },
