@@ -69,7 +69,7 @@ class Channel {
   }
 
   /**
-   * One request; over a connection of its own unless `agent` says otherwise.
+   * One request; over a new connection unless `agent` says otherwise.
    *
    * @param {string} method
    * @param {string} path
