@@ -53,7 +53,10 @@ export class ApiError extends Error {
    */
   constructor(code: Code, field?: string, status?: number) {
     const [usualStatus, message, hint, retryAfterSeconds]: ErrorSpec = API_ERRORS[code];
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0; // nobody reads the stack of an expected error, and it costs as much as a small request
     super(field === undefined ? message : `${field} is missing or malformed.`);
+    Error.stackTraceLimit = stackTraceLimit;
     this.code = code;
     this.status = status ?? usualStatus;
     this.hint = hint;

@@ -166,7 +166,7 @@ export class Memory {
     owner.bytes += bytes;
     this.bytes += bytes;
     if (owner.bytes === 0) this.#owners.delete(owner.address);
-    if (owner.bytes >= this.#largest.bytes && bytes > 0) {
+    if (owner.bytes >= this.#largestBytes && bytes > 0) {
       this.#largest = owner;
       this.#largestBytes = owner.bytes;
     }

@@ -11,7 +11,7 @@ if [ ! -x "$folder/openssl.exe" ]; then
 	exec 3>&1 >&2
 	apt-get update -qq
 	apt-get install -qq -y --no-install-recommends gcc-mingw-w64-x86-64 make perl wine wine64
-	# The lists of sources are read from a separate folder: the system's stay as they are.
+	# The lists of sources are read from a separate folder: those of the system stay as they are.
 	mkdir -p "$work/lists/partial" "$work/parts" "$work/source"
 	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
 		[ ! -f "$file" ] || sed 's/^Types: deb$/Types: deb-src/; s/^deb /deb-src /' "$file" >"$work/parts/${file##*/}"

@@ -1,5 +1,5 @@
 /**
- * The attackers of npm run soak:bridge, a process of its own: `node soak-bridge-attack.mjs URL SEED`. Mixed abuse, from
+ * The attackers of npm run soak:bridge, a separate process: `node soak-bridge-attack.mjs URL SEED`. Mixed abuse, from
  * very many addresses and a third of it from one, and connections with many requests whose responses are never read.
  * It goes on until its standard input ends, and prints how often each status came, as JSON.
  */

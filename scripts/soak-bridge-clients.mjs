@@ -1,5 +1,5 @@
 /**
- * The honest clients of npm run soak:bridge, a process of its own: `node soak-bridge-clients.mjs JOB`. Each channel has two
+ * The honest clients of npm run soak:bridge, a separate process: `node soak-bridge-clients.mjs JOB`. Each channel has two
  * members who behave as the shell client does: the one that listens makes polls of 8 s over one connection, which lasts a
  * call of up to 50 s; each other request has a connection, and so a TLS handshake, to itself. They take turns to speak, send
  * files, and now and then somebody joins and leaves, or a channel ends and another begins.
@@ -69,7 +69,7 @@ class Channel {
   }
 
   /**
-   * One request; over a connection of its own unless `agent` says otherwise.
+   * One request; over a new connection unless `agent` says otherwise.
    *
    * @param {string} method
    * @param {string} path

@@ -179,7 +179,7 @@ for (const program of ['busybox', 'toybox']) {
 lack('userland', 'uutils, BSD', 'no package of them on the machines of CI');
 
 const isRoot = process.getuid?.() === 0 && spawnSync('unshare', ['-m', 'true']).status === 0;
-/** Code of a mount namespace of its own. */
+/** Code in a separate mount namespace. */
 const inside = (/** @type {string} */ code) => ['unshare', '-m', 'bash', '-c', `${code}; exec "$@"`, 'bash'];
 /** @type {[string, string[], boolean][]} */
 const sandboxes = [
@@ -208,13 +208,13 @@ if (OPENSSL_EXE) {
   const version = /^(\S+ \S+)/.exec(firstLine(join(standIn, 'openssl'), 'version'))?.[1] ?? '';
   add('Windows', `${version}, openssl.exe under wine`, windows);
 } else {
-  add('Windows', 'a stand-in for openssl.exe and curl.exe', windows);
+  add('Windows', 'substitutes for openssl.exe and curl.exe', windows);
   lack('Windows', 'openssl.exe under wine', 'not here');
 }
 lack('Windows', 'Git Bash on a real Windows', 'no such machine');
 lack('system', 'macOS, FreeBSD, Termux', 'no such machine');
 
-const bridge = spawn(process.execPath, [join(ROOT, 'dist', 'bridge.js'), '--port', '0', '--drain-window', '0']);
+const bridge = spawn(process.execPath, [join(ROOT, 'dist', 'bridge.js'), '--port', '0', '--drain-delay', '0']);
 process.on('exit', () => bridge.kill());
 const url = await new Promise((resolve) =>
   bridge.stdout.on('data', (chunk) => {

@@ -148,7 +148,8 @@ make_state() { # commit 0
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
 	local IFS='' text
-	text=${*//[[:space:]>]/} # several words: between them a file of PowerShell has NULs
+	text="$*" # several words: between them a file of PowerShell has NULs
+	text=${text//[[:space:]$'\076']/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;

@@ -76,6 +76,7 @@ test('when the largest has given back most of what it had, the next one is known
   assert.equal(store(memory, 'newcomer', 10).length, 10);
   assert.deepEqual([held(memory, 'first'), held(memory, 'third')], [5, 20], 'smaller ones give nothing');
   assert.equal(held(memory, 'second') + held(memory, 'fourth'), 65);
+  assert.ok(held(memory, 'second') <= 35, 'the one that has most gives first');
 });
 
 test('an owner that has nothing is forgotten', () => {
