@@ -123,7 +123,7 @@ async function main() {
   await page.getByRole('button', { name: 'Timeline' }).click();
   await page.setViewportSize({ width: 1200, height: 420 });
   await page.mouse.move(0, 0);
-  await picture(page, 'lanes');
+  await picture(page, 'timeline');
 
   await watcher.goto(room);
   await watcher.getByRole('button', { name: 'Only watch' }).click();

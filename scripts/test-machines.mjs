@@ -18,7 +18,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, isBuilt } from './build.mjs';
 import { load } from './bundle-tests.mjs';
-import { needTools } from './require-programs.mjs';
+import { requirePrograms } from './require-programs.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const PAGE = join(ROOT, 'docs', 'machines.md');
@@ -26,7 +26,7 @@ const CLIENT = join(ROOT, 'dist', 'agentalk.sh');
 const TALK_TIMEOUT_MS = 300_000;
 const BEGIN = '<!-- npm run test:machines -- --write -->';
 
-needTools('git', 'bash', 'curl', 'openssl');
+requirePrograms('git', 'bash', 'curl', 'openssl');
 if (!isBuilt()) await build();
 const { installWindowsPrograms, OPENSSL_EXE } = await load('lib/windows.ts');
 
@@ -201,11 +201,11 @@ lack(
   'CI has no program that sets them up; tests/client/machines.test.ts has renames that fail',
 );
 
-const standIn = join(newFolder(), 'programs');
-installWindowsPrograms(standIn, (/** @type {string} */ program) => find(program) ?? program);
-const windows = { path: [standIn, process.env.PATH].join(delimiter) };
+const substitutes = join(newFolder(), 'programs');
+installWindowsPrograms(substitutes, (/** @type {string} */ program) => find(program) ?? program);
+const windows = { path: [substitutes, process.env.PATH].join(delimiter) };
 if (OPENSSL_EXE) {
-  const version = /^(\S+ \S+)/.exec(firstLine(join(standIn, 'openssl'), 'version'))?.[1] ?? '';
+  const version = /^(\S+ \S+)/.exec(firstLine(join(substitutes, 'openssl'), 'version'))?.[1] ?? '';
   add('Windows', `${version}, openssl.exe under wine`, windows);
 } else {
   add('Windows', 'substitutes for openssl.exe and curl.exe', windows);
