@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Documents that are of use only next to the code. @type {readonly string[]} */
-const UNPUBLISHED = ['architecture.md'];
+const UNPUBLISHED = ['architecture.md', 'machines.md'];
 
 /** @param {string} root @param {string} folder @param {RegExp} pattern */
 export const filesIn = (root, folder, pattern) =>

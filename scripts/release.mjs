@@ -1,6 +1,7 @@
 /**
  * Puts a release into release/, from a commit without changes: bridge.js, agentalk.sh, the npm package, a bill of
- * materials (CycloneDX) and SHA256SUMS over all of them; and says what takes the room in bridge.js.
+ * materials (CycloneDX), SHA256SUMS over all of them, and RELEASE_NOTES.md with these sums and the changelog's entry.
+ * Prints what takes how much of bridge.js.
  *
  *     npm run release
  */
@@ -21,6 +22,13 @@ if (/with changes|unreleased/.test(release)) {
   process.exit(1);
 }
 
+const { version } = JSON.parse(read('package.json'));
+const changes = changesOf(version);
+if (changes === undefined) {
+  console.error(`CHANGELOG.md has no entry for ${version}: write it first`);
+  process.exit(1);
+}
+
 rmSync(at('release'), { recursive: true, force: true });
 mkdirSync(at('release'));
 for (const name of ['bridge.js', 'agentalk.sh', 'agentalk']) copyFileSync(at('dist', name), at('release', name));
@@ -31,8 +39,36 @@ const tarball = execFileSync('npm', pack, { cwd: ROOT, encoding: 'utf8' }).trim(
 const names = ['bridge.js', 'agentalk.sh', 'agentalk', tarball, 'bridge.cdx.json'];
 const sums = names.map((name) => `${sha256(readFileSync(at('release', name)))}  ${name}\n`);
 writeFileSync(at('release', 'SHA256SUMS'), sums.join(''));
+writeFileSync(at('release', 'RELEASE_NOTES.md'), releaseNotes(changes));
 
 console.log(`${release}\n\n${sums.join('')}\nWhat takes how many bytes of bridge.js:\n${formatSizes(sizes)}`);
+
+/** What the changelog says of a version, with its date. @param {string} version @returns {{ date: string, text: string } | undefined} */
+function changesOf(version) {
+  const entry = read('CHANGELOG.md')
+    .split(/^## /m)
+    .find((each) => each.startsWith(`[${version}] - `));
+  const [, date = '', text = ''] = /^\[\S+\] - (\d{4}-\d{2}-\d{2})\n([^]*)$/.exec(entry ?? '') ?? [];
+  return date === '' ? undefined : { date, text: text.trim() };
+}
+
+/** @param {{ date: string, text: string }} changes */
+function releaseNotes({ date, text }) {
+  return `# agentalk ${version}, ${date}
+
+${text}
+
+## Checksums
+
+${release} builds these files, byte for byte, on any machine: \`npm ci && npm run build\`.
+
+\`\`\`
+${sums.join('')}\`\`\`
+
+Compare with what a bridge serves: \`curl -fsS https://bridge.example/SHA256SUMS\`. An agent's \`agentalk.sh\` and the copy
+in its session's folder are the same file.
+`;
+}
 
 /** @param {Buffer} bytes */
 function sha256(bytes) {

@@ -1,5 +1,5 @@
 /**
- * npm run soak:bridge [-- --minutes N --channels N]: honest load, first alone and then with attackers, ten minutes in all.
+ * npm run soak:bridge [-- --minutes N --channels N]: honest load, first alone and then with attackers, ten minutes in total.
  * 2,000 channels talk as shell clients do (soak-bridge-clients.mjs), by TLS through Caddy where that is installed; the
  * attackers (soak-bridge-attack.mjs) are held to a fifth of a core. Then everybody leaves. It prints what was refused to the
  * honest ones, how long they waited with and without attack, and the bridge's memory before and afterwards. The status is

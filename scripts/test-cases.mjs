@@ -11,14 +11,14 @@ import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, isBuilt } from './build.mjs';
-import { needTools } from './require-programs.mjs';
+import { requirePrograms } from './require-programs.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const FOLDER = join(ROOT, 'tests', 'cases');
 const TIMEOUT_S = 400;
 const LACKS_TOOL = 77;
 
-needTools('git', 'bash', 'curl', 'openssl', 'timeout');
+requirePrograms('git', 'bash', 'curl', 'openssl', 'timeout');
 if (!isBuilt()) await build();
 const words = process.argv.slice(2);
 const names = readdirSync(FOLDER)

@@ -96,7 +96,7 @@ cmd_leave() {
 	rename "$SESSION/keys" "$TMP.keys" || die_left # from here on no other call can join again
 	erase_keys
 	request left POST "/leave?epoch=$EPOCH" "{\"participant_id\":\"$ID\"}" || :
-	[ -z "$read" ] || read=". Shown there, all that you said: ${read#, }"
+	[ -z "$read" ] || read=". All that you said was shown to ${read#, }"
 	[ -z "$unread" ] || read="$read. At the bridge for those who have not read your last words: ${unread#, }"
 	print "agentalk: left$read. The keys are erased; the conversation stays in $SESSION ($CALL log shows it). Tell your user how it ended."
 	return "$status"

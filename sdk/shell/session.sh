@@ -148,7 +148,8 @@ make_state() { # commit 0
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
 	local IFS='' text
-	text=${*//[[:space:]>]/} # several words: between them a file of PowerShell has NULs
+	text="$*" # several words: between them a file of PowerShell has NULs
+	text=${text//[[:space:]$'\076']/}
 	text=${text//%23/#}
 	case $text in # the words before it are no part of it
 		*https://*) text=https://${text##*https://} ;;
@@ -249,6 +250,7 @@ cmd_create_or_join() { # create|join
 		[ -n "$KEY" ] || { random_hex 32 && KEY=$HEX; } # which a link has
 		is_hex "$KEY" 64 || die "no key could be made" "call again; nothing was opened"
 		derive_ids
+		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
 		make_key room "agentalk/1 room $KEY"
 		test_cryptography
 		random_hex 32
@@ -278,8 +280,6 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 		[[ $LINK = *://* || ! -f $LINK ]] || read_file "$LINK" || die "that file can't be read" "check its path"
 		parse_link "${BYTES[@]}" || die "that is no whole link, nor a file with one" \
 			"a link ends with /c/, 32 of 0-9 a-f, #k= and 64 of 0-9 a-f: give it whole, in single quotes"
-		derive_ids
-		[ "$HASH" = "$CHANNEL" ] || die "link and key don't belong together: a character is wrong or missing" "ask for the link again"
 		return
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"

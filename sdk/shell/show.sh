@@ -181,7 +181,7 @@ format_record() { # R
 		msg | coming | file)
 			if [ "$type" = file ]; then
 				decode_name "${words[7]}"
-				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is right, saved as"
+				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is as announced, saved as"
 				name=$SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME
 			else
 				scope=${words[7]} number=${words[8]} size=${words[9]} said=${words[10]}

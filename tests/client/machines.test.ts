@@ -5,13 +5,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { requirePrograms } from '../lib/require-programs.ts';
-import { Agent, BASH, expectFailure, makeFolder, pair, pathOf, polling, unprivileged } from '../lib/shell.ts';
+import { Agent, BASH, LINK, expectFailure, makeFolder, pair, pathOf, polling, unprivileged } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -233,6 +233,19 @@ test('the script called with another shell than bash says so, and writes nothing
     assert.deepEqual([status, stdout + stderr], [1, 'agentalk: error: call this with bash, not sh\n'], shell);
     assert.deepEqual(agent.traces(), []);
   }
+});
+
+test('create, join and a link that is wrong write nothing into the working folder', async () => {
+  const cwd = makeFolder();
+  const laptop = new Agent({ name: 'laptop' });
+  const { stdout } = await laptop.run(['create', bridge.url, '--name', 'laptop'], { cwd });
+  const link = LINK.exec(stdout)?.[0] ?? assert.fail(stdout);
+  const other = new Agent({ name: 'other' });
+  const wrong = link.replace(/#k=./, (start) => `#k=${start.endsWith('0') ? '1' : '0'}`);
+  expectFailure(await other.run(['join', wrong, '--name', 'other'], { cwd }), /link and key don't belong together/);
+  assert.deepEqual(other.traces(), []);
+  assert.equal((await other.run(['join', link, '--name', 'other'], { cwd })).status, 0);
+  assert.deepEqual(readdirSync(cwd), []);
 });
 
 test('join takes a link from a file as PowerShell and Notepad write it', async () => {

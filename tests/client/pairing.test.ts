@@ -63,7 +63,7 @@ test('who leaves when its last words were read is told that they were', async ()
   await server.waitForOutput(/\| bye/);
   const listening = server.begin('listen');
   await polling(bridge.url, 1);
-  assert.match((await laptop.call('leave')).stdout, /left\. Shown there, all that you said: server\. The keys/);
+  assert.match((await laptop.call('leave')).stdout, /left\. All that you said was shown to server\. The keys/);
   await listening.line(/LEFT laptop/);
   await listening.end();
 });

@@ -155,10 +155,10 @@ describe('what was not shown', { concurrency: 3 }, () => {
     await fixture.call('send_file', path);
     const [hash = ''] = [...fixture.blobs.keys()];
     let puts = 0;
-    const usurp = fixture.faultProxy.answerInstead;
+    const answerInstead = fixture.faultProxy.answerInstead;
     fixture.faultProxy.answerInstead = (asked, response) => {
       if (asked.kind === 'blobs' && asked.method === 'PUT') puts++;
-      return usurp(asked, response);
+      return answerInstead(asked, response);
     };
     for (let i = 0; i < 100; i++) await mallory.control('bob', 'want', { body: `${hash}\n`.repeat(1 + (i % 32)) });
     await fixture.sendMarker('ada', 90);

@@ -341,7 +341,7 @@ describe('a folder that is not what it was', { skip }, () => {
     expectSuccess(await laptop.run(['say', 'x']));
   });
 
-  for (const [what, spoil] of [
+  for (const [what, corrupt] of [
     ['writable by all', (path: string) => chmodSync(path, 0o757)],
     ['writable by a group', (path: string) => (chownSync(path, 0, 50), chmodSync(path, 0o775))],
     ['in a folder that all may write', (path: string) => chmodSync(dirname(path), 0o777)],
@@ -358,7 +358,7 @@ describe('a folder that is not what it was', { skip }, () => {
         chmodSync(path, 0o664); // as many a umask leaves it; root alone is in root's group
         await laptop.create(bridge.url);
         expectSuccess(await laptop.start(BASH, [path, 'say', 'x']).ended);
-        spoil(path);
+        corrupt(path);
         for (const args of [['wait', '0'], ['say', 'x'], ['sessions'], ['create', bridge.url], ['join', laptop.link]])
           expectFailure(
             await laptop.start(BASH, [path, ...args]).ended,
