@@ -914,8 +914,8 @@ export const MUTATIONS = {
     file: 'bridge/blocks.ts',
     old: 'if (!isWhole || chunk.length < MIN_FREED_BYTES) return;',
     new: 'if (!isWhole || chunk.length >= 0) return;',
-    test: 'attacks/bridge/unread',
-    named: 'blobs that are never read',
+    test: 'unit/blocks',
+    named: 'free at once',
   },
   'bridge: a body that no handler reads is stored': {
     promise: 'bodies that nobody asked for take no memory',
