@@ -161,8 +161,9 @@ export class Running {
     });
   }
 
-  /** Sends a signal to it and all that it started. */
+  /** Sends a signal to it and all that it started; nothing once it has ended, since its number may be another one's then. */
   end(signal: NodeJS.Signals = 'SIGTERM'): Promise<Result> {
+    if (this.#isOver) return this.ended;
     try {
       process.kill(-this.pid, signal);
     } catch {
