@@ -517,7 +517,7 @@ export const MUTATIONS = {
     promise: 'the cost of a call does not grow',
     file: sh('send'),
     old: '\tsend_controls\n\twhile [ "$SENT" -lt "$1" ]; do',
-    new: '\tfor ((n = 0; n < 4 * OUT; n++)); do read_outbox $((n % OUT + 1)); done\n\tsend_controls\n\twhile [ "$SENT" -lt "$1" ]; do',
+    new: '\tfor ((n = 0; n < OUT; n++)); do read_outbox $((n % OUT + 1)); done\n\tsend_controls\n\twhile [ "$SENT" -lt "$1" ]; do',
     test: 'faults/backlog',
     named: 'cost no more',
   },
