@@ -37,8 +37,8 @@ const DIFF = `--- a/src/worker.js
 
 /** The client's own listening, as an agent's harness runs it, so that the room shows who listens. */
 function listen(/** @type {Agent} */ { name, folder }) {
-  const session = join(folder, 'agentalk', `agentalk-session-${name}.env`);
-  start(BASH, ['-c', `. '${session}'; agentalk_listen`], { env: { AGENTALK_HOME: join(folder, 'agentalk') } });
+  const session = join(folder, 'sessions', `agentalk-session-${name}.env`);
+  start(BASH, ['-c', `. '${session}'; agentalk_listen`], { env: { AGENTALK_HOME: join(folder, 'sessions') } });
 }
 
 async function main() {
