@@ -524,7 +524,7 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 			HAS_MISSING=yes
 			if [ "${!since}" = 0 ] || [ "${!since}" -gt "$TICKS" ]; then
 				set_since "$scope" "$TICKS" "${!top}"
-			elif ((TICKS - ${!since} >= MISSING_SECONDS && P_SYNC_AT[i] > 0 && POLLED_AT > P_SYNC_AT[i])); then
+			elif ((TICKS - ${!since} >= MISSING_SECONDS && P_SYNC_AT[i] > 0 && POLLED_AT >= P_SYNC_AT[i])); then
 				give_up "$i" "$scope" "${!asked}"
 			fi
 			owe "$i" sync

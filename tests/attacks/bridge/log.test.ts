@@ -86,13 +86,7 @@ async function hostileSession(port: number): Promise<string[]> {
 
 test('the log of a hostile session has a line for each request, and no id, secret, word or address of it', async (t) => {
   for (const isWithAddresses of [false, true]) {
-    const flags = [
-      '--trusted-proxies',
-      'loopback',
-      '--log-requests',
-      '--log-addresses',
-      isWithAddresses ? 'yes' : 'no',
-    ];
+    const flags = ['--trusted-proxies', 'loopback', '--log-requests', ...(isWithAddresses ? ['--log-addresses'] : [])];
     const bridge = await startBridge(flags);
     t.after(() => bridge.stop());
     const secrets = await hostileSession(bridge.port);
@@ -138,8 +132,8 @@ test('an unexpected error is told by its place and a number, not by its message'
   const folder = mkdtempSync(join(tmpdir(), 'agentalk-log-'));
   const file = join(folder, 'bridge.js');
   const source = readFileSync(BRIDGE, 'utf8');
-  const thrown = '((error) => { throw error; })(new TypeError(exchange.request.url))';
-  const broken = source.replace(/exchange\.answer\(200, ["']ready\\n["'], TEXT\)/, thrown);
+  const thrown = '((error) => { throw error; })(new TypeError(context.request.url))';
+  const broken = source.replace(/context\.respond\(200, ["']ready\\n["'], TEXT\)/, thrown);
   assert.notEqual(broken, source);
   writeFileSync(file, broken);
   const bridge = await startBridge(['--log-requests'], { file });
