@@ -62,10 +62,10 @@ describe_curl() { # CURL_EXIT -> WHY
 		7) WHY="$BRIDGE takes no connection: the bridge is down, or the network is closed" ;;
 		18 | 52 | 55 | 56) WHY="the connection to $BRIDGE broke" ;;
 		28) WHY="$BRIDGE did not answer in time" ;;
-		35) WHY="no TLS with $BRIDGE: is it https?" ;;
-		60) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE; is this machine's date right?" ;;
+		35) WHY="no TLS with $BRIDGE, which perhaps has none" ;;
+		60) WHY="the certificate of $BRIDGE is not trusted: a private authority is passed with --cacert FILE. Or the date of this machine is wrong" ;;
 		77) WHY="curl can't read the certificates to trust: ${CACERT:-install ca-certificates}" ;;
-		23 | 26 | 27) WHY="curl can't read or write in $SESSION: is the disk full, or ulimit -n too low?" ;;
+		23 | 26 | 27) WHY="curl can't read or write in $SESSION: perhaps the disk is full, or ulimit -n too low" ;;
 		12[4-9] | 1[3-9]?) WHY="curl crashed, can't run or was ended ($CURL_EXIT): one from snap can't read or write in $SESSION" ;;
 		*) WHY="curl ended with $CURL_EXIT (its manual says what that is)" ;;
 	esac

@@ -143,8 +143,8 @@ exec '${pathOf('mv')}' "$@"`;
   });
 
   for (const [status, words] of [
-    [23, /curl can't read or write in \S+: is the disk full/],
-    [26, /curl can't read or write in \S+: is the disk full/],
+    [23, /curl can't read or write in \S+: perhaps the disk is full/],
+    [26, /curl can't read or write in \S+: perhaps the disk is full/],
     [1, /this curl can't speak http/],
     [60, /certificate of .* is not trusted: .*--cacert.*date/],
     [77, /curl can't read the certificates to trust: install ca-certificates/],

@@ -369,7 +369,7 @@ describe('`seen` of a member', { concurrency: 3 }, () => {
     await fixture.sendMarker();
     fixture.check(['said by ada', ...Object.keys(said)]);
     const notes = Object.fromEntries(fixture.shown().map((each) => [each.text, each.notes]));
-    assert.match(notes['nobody known'] ?? '', /somebody whom you were not shown/);
+    assert.match(notes['nobody known'] ?? '', /somebody that you were not shown/);
     assert.match(notes['nobody known'] ?? '', /had not read the last 1 of ada/);
     assert.doesNotMatch(notes['known and left'] ?? '', /ada|somebody/);
     assert.match(notes['too much'] ?? '', /has read words of ada that are not here/);
