@@ -198,6 +198,8 @@ export interface AgentOptions {
   /** Which of the folder's sessions; also its name in the channel. */
   readonly name?: string;
   readonly home?: string;
+  /** The client, installed already; else one in its home. */
+  readonly client?: string;
   /** Calls go through the session file, in this shell. */
   readonly shell?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -225,7 +227,7 @@ export class Agent {
     this.#options = options;
     this.name = options.name ?? 'laptop';
     this.home = options.home ?? makeFolder();
-    this.client = join(this.home, 'agentalk');
+    this.client = options.client ?? join(this.home, 'agentalk');
     if (!existsSync(this.client)) installClient(this.client, options.isReleased);
     if (options.unprivileged && process.getuid?.() === 0) chownSync(this.home, NOBODY, NOBODY);
   }
