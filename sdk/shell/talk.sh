@@ -179,6 +179,8 @@ poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while ano
 		read_clock
 		return
 	fi
+	list_files "$SESSION/files/"
+	[[ ${FILES[*]##*/} != *-* ]] || seconds=8 # pieces that lack are tried again
 	[ -z "$HAS_MISSING" ] || seconds=2
 	[ -z "$HAS_FILES" ] || seconds=0
 	(($1 >= seconds)) || seconds=$(($1 > 0 ? $1 : 0))

@@ -116,7 +116,12 @@ class Speaker {
 
   /** Whether no file is on its way to it. */
   get hasFile(): boolean {
-    return readdirSync(join(this.session.folder, 'files')).length === 0;
+    return this.incomingFiles().length === 0;
+  }
+
+  /** What it stores of files that are on their way to it. */
+  incomingFiles(): string[] {
+    return readdirSync(join(this.session.folder, 'files'));
   }
 
   hasShown(): boolean {
@@ -348,7 +353,10 @@ async function waitForDelivery(
     if (sum > best) [best, since] = [sum, Date.now()];
     if (Date.now() - since > STILL_SECONDS * 1000) {
       for (const speaker of speakers) tell(speaker.heard.at(-1)?.output.slice(-2000) ?? '');
-      assert.fail(`nothing came any more: ${have.join(', ')} of ${expected.join(', ')} messages`);
+      const files = speakers.map((speaker) => `${speaker.session.name}: ${speaker.incomingFiles().join(' ')}`);
+      assert.fail(
+        `nothing came any more: ${have.join(', ')} of ${expected.join(', ')} messages; files on their way: ${files.join('; ')}`,
+      );
     }
     await pause(200);
     return undefined;
