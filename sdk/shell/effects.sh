@@ -138,13 +138,14 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 start_watch() { # PATH SECONDS: long polls of eight seconds over one connection
 	local n urls=()
 	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
-	[ -e /dev/fd/0 ] && exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N "${urls[@]}") && WATCH=$!
+	[ -e /dev/fd/0 ] && exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N -w '\nend\n' "${urls[@]}") && WATCH=$!
 }
 
-read_watch() { # -> RESPONSE, the next answer up to its line `cursor`. Status 1: none came
+read_watch() { # -> RESPONSE, the next whole answer. Status 1: none
 	RESPONSE=''
 	while IFS= read -r -t 20 -n 131072 -u 5 LINE && [ ${#RESPONSE} -lt 4194304 ]; do
-		RESPONSE=$RESPONSE$LINE$'\n'
+		[[ $LINE != end || -z $RESPONSE ]] || return # it was cut off
+		[[ -z $LINE || $LINE = end ]] || RESPONSE=$RESPONSE$LINE$'\n'
 		[[ $LINE != cursor\ * ]] || return 0
 	done
 	return 1
