@@ -113,7 +113,7 @@ ecdsa_verify() { # SIGNATURE: of $TMP.signed, by the key in $TMP.pem
 
 # ---- the network: curl, to BRIDGE/channels/CHANNEL alone ----
 
-run_curl() { # CREDENTIAL SECONDS KIB ARGUMENTS…: this process becomes curl, for at most so many KiB
+run_curl() { # CREDENTIAL SECONDS MAX_KIB ARGUMENTS…: becomes curl
 	local config="header=\"Authorization: Bearer $1\""
 	[[ -z $TICKET || $1 != "$ACCESS" ]] || config+=$'\n'"header=\"Agentalk-Invite: $TICKET\""
 	ulimit -f "$3"
@@ -135,7 +135,7 @@ http_request() { # METHOD PATH CREDENTIAL BODY SECONDS -> STATUS, CURL_EXIT, RES
 	! IFS= read -r -d '' RESPONSE <"$TMP.response" || RESPONSE='' # it has a NUL
 }
 
-start_watch() { # PATH SECONDS: long polls of eight seconds over one connection
+start_watch() { # PATH SECONDS: polls over one connection
 	local n urls=()
 	for ((n = $2; n > 0; n -= 8)); do urls[n]="$BRIDGE/channels/$CHANNEL$1&wait=$((n < 8 ? n : 8))"; done
 	[ -e /dev/fd/0 ] && exec 5< <(run_curl "$TOKEN" 18 4096 --fail-early -N -w '\nend\n' "${urls[@]}") && WATCH=$!
@@ -144,7 +144,7 @@ start_watch() { # PATH SECONDS: long polls of eight seconds over one connection
 read_watch() { # -> RESPONSE, the next whole answer. Status 1: none
 	RESPONSE=''
 	while IFS= read -r -t 20 -n 131072 -u 5 LINE && [ ${#RESPONSE} -lt 4194304 ]; do
-		[[ $LINE != end || -z $RESPONSE ]] || return # it was cut off
+		[[ $LINE != end || -z $RESPONSE ]] || return # cut off
 		[[ -z $LINE || $LINE = end ]] || RESPONSE=$RESPONSE$LINE$'\n'
 		[[ $LINE != cursor\ * ]] || return 0
 	done
@@ -301,7 +301,7 @@ clean_up() {
 }
 
 start_part_1() {
-	exec 4>&2 2>/dev/null # errors are told in our own words
+	exec 4>&2 2>/dev/null # errors are told in our words
 	CURL_CONF=${OPENSSL_CONF:-} IFS=$' \t\n'
 	export LC_ALL=C OPENSSL_CONF=/dev/null # no settings of the machine, but for curl
 	umask 077
