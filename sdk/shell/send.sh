@@ -357,7 +357,8 @@ send_controls() { # the syncs and acks that are due. At most one of each in ten 
 			send_control "$i" ack || [ "$CODE" = no_recipient ] || break
 			P_ACK_AT[i]=$TICKS due=${due/ack/} changed=yes
 		fi
-		due=${due//+/}
+		due=${due#+}
+		due=${due%+}
 		P_DUE[i]=${due:--}
 	done
 	[ -z "$changed" ] || commit_state || :
