@@ -230,6 +230,22 @@ describe('what is withheld', { concurrency: 3 }, () => {
     fixture.check(said);
   });
 
+  test('while its sender asks again and again: what bob owes it is stored, and his next calls work', async (t) => {
+    const fixture = await open(t);
+    const ada = fixture.member('ada');
+    const lost = await ada.say('withheld');
+    withhold(fixture, lost.sealed.nonce);
+    const said: string[] = [];
+    for (let i = 0; i < 12; i++) {
+      await ada.control('bob', 'sync');
+      said.push(`words ${i}`);
+      await ada.say(said.at(-1) ?? '');
+      await fixture.call('wait', '0');
+    }
+    await fixture.waitForEntry(/MISSED 1 from ada/, MISSING_SECONDS + 20);
+    fixture.check(said);
+  });
+
   test('at the end shows in the next direct message, and by a sync', async (t) => {
     const fixture = await open(t, ['ada', 'zed']);
     const ada = fixture.member('ada');
