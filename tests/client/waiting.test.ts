@@ -1,6 +1,7 @@
 /** What a call that waits costs: connections, and what is left of it when it is killed. */
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Agent, makeFolder, pathOf } from '../lib/shell.ts';
+import { Agent, BASH, CLIENT, makeFolder, pathOf } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => {
@@ -105,5 +106,20 @@ exec ${pathOf('curl')} "$@"\n`,
     await bob.call('say', 'good evening');
     await waiting.line(/good evening/);
     assert.equal((await waiting.ended).status, 0);
+  });
+
+  test('does not join an answer that was cut off with the next one', async (t) => {
+    const answers = ['message 5 cut o', 'cursor 7 epoch\n'];
+    const server = createHttpServer((_, response) => response.end(answers.shift() ?? ''));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    t.after(() => server.close());
+    const agent = new Agent();
+    const effects = join(agent.home, 'effects.sh');
+    writeFileSync(effects, readFileSync(CLIENT, 'utf8').split('# ==== Part 2')[0] ?? '');
+    const code = `. "$0"; correct_ticks() { :; }; die() { exit 1; }; start_part_1; WATCH='' CACERT='' TICKET='' TOKEN=x ACCESS=y CHANNEL=c BRIDGE=$1
+      start_watch '/poll?x=1' 16; read_watch; printf '%s|%s' "$?" "$RESPONSE"`;
+    const { port } = server.address() as AddressInfo;
+    const { stdout } = await agent.start(BASH, ['-p', '-c', code, effects, `http://127.0.0.1:${port}`]).ended;
+    assert.match(stdout, /^1\|message 5 cut o\n$/);
   });
 });
