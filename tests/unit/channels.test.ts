@@ -201,7 +201,7 @@ test('of a token only its hash is stored', () => {
   channel.join(participantId('a'), token, sealed());
   const all = inspect(channel.participants, { depth: Infinity, showHidden: true, maxStringLength: null });
   assert.ok(all.includes(participantId('a')) && !all.includes(token.slice(0, 8)));
-  assert.equal(enter(channel, 'a', token).tokenHash.toString('hex'), createHash('sha256').update(token).digest('hex'));
+  assert.equal(enter(channel, 'a', token).tokenHash, createHash('sha256').update(token).digest('hex'));
   for (const wrong of [token.toUpperCase(), token.slice(1), `${token}0`, '', hex(0, 64)])
     refuses('bad_token', () => enter(channel, 'a', wrong));
 });
