@@ -993,7 +993,7 @@ export const MUTATIONS = {
     promise: 'tokens are stored as hashes',
     file: 'bridge/ids.ts',
     old: 'export const hashToken = (token: string): TokenHash => sha256(token) as TokenHash;',
-    new: "export const hashToken = (token: string): TokenHash => token as unknown as TokenHash;",
+    new: 'export const hashToken = (token: string): TokenHash => token as unknown as TokenHash;',
     test: 'unit/channels',
     named: 'of a token',
   },
