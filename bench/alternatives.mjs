@@ -46,6 +46,7 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
   const processes = await processesOf(command);
   const name = hasJq ? 'node, jq and curl' : 'node twice and curl';
   const note = hasJq ? '' : 'jq is not installed: node builds the JSON, too';
+  const moreWork = 'agentalk_say signs (ECDSA by openssl), keeps what it said until it is confirmed, and needs no node';
   return [
     {
       name: `say ${size}`,
@@ -55,7 +56,7 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
       ours: { ...samples.say, processes: await laptop.processesOf('agentalk_say "$1"', text) },
       baseline: { name, ...samples.node, processes },
       ...(size === '1 KB' && { target: { ratio: 0.5 } }),
-      note,
+      note: [note, moreWork].filter(Boolean).join('; '),
     },
     {
       name: `${name} ${size}`,
