@@ -14,7 +14,7 @@ import { atPlace, must, somebodyWaits } from './shell-clients.mjs';
 
 const MAX_CHARACTERS = 20_000;
 
-/** An agent with a folder of its own, and all that it has read. */
+/** An agent in a separate folder, and all that it has read. */
 class Reader {
   text = '';
 
