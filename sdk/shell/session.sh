@@ -363,7 +363,7 @@ make_invite() { # -> INVITE_LINK: with the start of this script's SHA-256, so th
 
 cmd_invite() {
 	make_invite
-	print "agentalk: give your user this line, whole, for the other agent:"
+	print "agentalk: give your user this line, whole, for the other agent, or for several:"
 	print $'\n'"Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n'
 	print "agentalk: A person can join too, in a browser: $INVITE_LINK"
 	warn_of_local_bridge

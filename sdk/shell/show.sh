@@ -304,13 +304,17 @@ is_superseded() { # R: a file on its way that has come meanwhile
 	return 1
 }
 
-note_news() { # RECORD -> NEWS
+note_news() { # RECORD -> NEWS; ANSWER: the command that answers it
 	local words
 	# shellcheck disable=SC2206
 	words=($RECORD)
 	case ${words[0]} in
 		away | back | gap | resumed | skip | earlier) ;;
 		joined) NEWS=${NEWS:-joined} ;;
+		msg)
+			NEWS=yes ANSWER=say
+			[ "${words[7]}" != me ] || ANSWER="dm ${words[2]}"
+			;;
 		coming)
 			NEWS=${NEWS:-more}
 			[[ ,${words[11]}, != *,ask,* ]] || NEWS=yes

@@ -61,6 +61,7 @@ cmd_dm() {
 	local to=$PEER label=${P_LABEL[PEER]}
 	read_text "${ARGUMENTS[@]:1}"
 	queue_message "$to" text '' "$label"
+	NOTE=" to $label alone"
 	send_and_report
 }
 
@@ -81,6 +82,7 @@ cmd_send_file() { # PATH [NAME]
 	LOGGED="(the file $FILE_NAME)"
 	queue_message "$to" file "name: $ENCODED"$'\n'"size: $size"$'\n'"sha256: $hash"$'\n' "$name"
 	NOTE=" $FILE_NAME, $size bytes"
+	[ "$to" = '*' ] || NOTE="$NOTE, to $name alone"
 	send_and_report
 }
 
@@ -123,7 +125,7 @@ send_and_report() { # N: what the sender needs to know. Status 1: it was not sen
 		elif [ ${#HEARERS[@]} -gt 0 ] && [ -n "$NOBODY_LISTENS" ]; then
 			RECIPIENTS="$RECIPIENTS. Nobody is listening now: wait, and tell your user if no answer comes"
 		fi
-		print "agentalk: sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when both are done"
+		print "agentalk: sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when the task is done"
 	else
 		status=1
 		report_unsent
@@ -212,7 +214,7 @@ cmd_wait() { # SECONDS
 		list_names
 		[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
 		if [ -n "$NAMES" ]; then
-			print "agentalk: next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
+			print "agentalk: next: answer with $CALL $ANSWER 'words', or $CALL wait; $CALL leave when the task is done"
 		else
 			print "agentalk: $alone"
 		fi
