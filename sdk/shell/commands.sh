@@ -35,7 +35,10 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 		while [ -e "$SESSION/files/$number" ]; do
 			fetch_file "$number" || break
 		done
+		LEFT=$OUTPUT_BYTES
 		refresh_state
+		print_new
+		[[ -z $NEWS || -e $SESSION/files/$number ]] || return 0
 	fi
 	for ((r = RECORDS; r >= 1; r--)); do
 		read_record "$r" || continue
@@ -45,6 +48,7 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 				IS_LOG=yes
 				format_record "$r"
 				print "$TEXT"
+				[ ! -e "$SESSION/files/$number-asked" ] || tell "it has not come whole yet. Next: $CALL wait"
 				return
 				;;
 		esac
