@@ -1,8 +1,8 @@
 # ---- peers: the sessions of others ----
 
-find_peer() { # COLUMN VALUE -> PEER, the newest row that has it
+find_peer() { # SID|ID HEX -> PEER, the newest row whose id begins so
 	local cell="P_${1}[PEER]"
-	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [ "${!cell}" != "$2" ] || return 0; done
+	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [[ ${!cell} != "$2"* ]] || return 0; done
 	return 1
 }
 
@@ -11,7 +11,7 @@ is_present() { [[ ${P_STATE[$1]} != gone && ${P_STATE[$1]} != left ]]; } # PEER
 list_names() { # -> NAMES of those in the channel
 	local i
 	NAMES=''
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || NAMES="$NAMES ${P_LABEL[i]}"; done
+	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || NAMES+=" ${P_LABEL[i]}"; done
 }
 
 is_anyone_paired() {
@@ -20,7 +20,7 @@ is_anyone_paired() {
 	return 1
 }
 
-find_recipient() { # NAME or NAME~N -> PEER, else an error. Of several sessions under a name the one that was PAIRED last
+find_recipient() { # NAME or NAME~N -> PEER. Of several sessions under a name the one that was PAIRED last
 	local i found=-1 there='' left=''
 	for ((i = 0; i < PEERS; i++)); do
 		[[ $1 = "${P_NAME[i]}" || $1 = "${P_NAME[i]}~"* && $1 = "${P_LABEL[i]}" ]] || continue
@@ -58,7 +58,7 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$3"
 }
 
-add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key is wrong, or there are too many
+add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wrong, or there are too many
 	local label=$MSG_name number=1 i last
 	((NOW - NEW_SINCE < 3600 && NOW >= NEW_SINCE)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
@@ -78,7 +78,7 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 		report card-bad-key bridge
 		return 1
 	fi
-	! read_file "$SESSION/keys/name-$MSG_name" || ! is_decimal "${BYTES[0]}" || number=$((BYTES[0] + 1))
+	! read_count "$SESSION/keys/name-$MSG_name" || number=$((COUNT + 1))
 	for ((i = 0; i < PEERS; i++)); do # and those that are new, too
 		[ "${P_NAME[i]}" = "$MSG_name" ] || continue
 		last=${P_LABEL[i]#"$MSG_name"}
@@ -86,9 +86,7 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 		((${last:-1} < number)) || number=$((${last:-1} + 1))
 	done
 	[ "$number" = 1 ] || label=$MSG_name~$number
-	new_temp
-	write_file "$NEW_TEMP" "$number"
-	add_move "$NEW_TEMP" "keys/name-$MSG_name"
+	write_later "keys/name-$MSG_name" "$number"
 	P_LABEL[PEER]=$label
 	((PEERS += 1))
 	[ "$number" = 1 ] || add_record new "$label"
@@ -101,7 +99,7 @@ set_listed() { # PEER: the bridge lists it, and no other session of its name
 	P_STATE[$1]=here
 }
 
-drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes for good, those never PAIRED first
+drop_peers() { # of a hundred rows the oldest of those that are gone goes for good, those never PAIRED first
 	local i found=-1
 	((PEERS >= 100)) || return 0
 	for ((i = PEERS - 1; i >= 0; i--)); do
@@ -110,16 +108,21 @@ drop_peers() { # where there are a hundred rows, the oldest of those that are go
 	i=$found
 	[ "$i" -ge 0 ] || return 0
 	append_file "$SESSION/keys/dropped" " ${P_SID[i]} "
-	list_files "$SESSION/received/${P_SID[i]}"
-	remove_later "${FILES[@]}" "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
-	list_files "$SESSION/digests/${P_SID[i]}"
-	remove_later "${FILES[@]}"
+	forget_content "${P_SID[i]}"
+	remove_later "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
 	((PEERS -= 1))
 	for (( ; i < PEERS; i++)); do
 		get_row $((i + 1))
 		# shellcheck disable=SC2086
 		set_row "$i" $ROW
 	done
+}
+
+forget_content() { # BEGINNING of names in received/ and digests/
+	list_files "$SESSION/received/$1"
+	remove_later "${FILES[@]}"
+	list_files "$SESSION/digests/$1"
+	remove_later "${FILES[@]}"
 }
 
 read_public_keys() { # PEER -> P_PUB, P_SIGN. Status 1: another process has dropped it
