@@ -117,14 +117,15 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 	die "no session can be made in $HOME_FOLDER" "is its disk full? Or set AGENTALK_HOME to a folder of yours"
 }
 
-remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its card, which has its token
+remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its cards, of which our own has its token
+	local file
 	HALF_MADE=''
 	is_own_folder "$SESSION" && [[ -e $SESSION/make.lock && ! -e $SESSION/session ]] || return
 	find_place
 	is_locked make
 	[ $? -eq 1 ] || return # it runs, or nobody can see
 	list_files "$SESSION/keys/card-"
-	[ ${#FILES[@]} -eq 0 ] || { read_file "${FILES[0]}" && HALF_MADE=${BYTES[0]}; }
+	for file in "${FILES[@]}"; do ! read_file "$file" || HALF_MADE+=${BYTES[0]}; done
 	remove "$SESSION"
 }
 
