@@ -16,7 +16,7 @@ SPEED=1 # a test's build divides these timers by it
 main() {
 	local as='' command
 	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) WATCH_SECONDS=$((56 / SPEED > 8 ? 56 / SPEED : 8)) BLOCKED='' AUTO_PRINT='' CACERT='' COPIED='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
-	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WANTS='' WAIT_SECONDS='' ACCESS='' SUM=''
+	KEY='' ANSWER=say LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WANTS='' WAIT_SECONDS='' ACCESS='' SUM=''
 	ABSENTEES='' APPLIED=0 PORTION=64 IS_REFRESHED='' IS_LOG='' TOKEN='' CALL=$0
 	HELD=0 SET_BACK=0 LAST_TICKS=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
@@ -27,6 +27,7 @@ main() {
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
 	[ $# -eq 0 ] || shift
+	[ "${1:-}" != --help ] || command=help
 	case $command in help | --help | -h) ;; *) check_script ;; esac
 	case $command in
 		create | join)

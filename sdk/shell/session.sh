@@ -359,7 +359,7 @@ make_invite() { # -> INVITE_LINK, with the start of this script's SHA-256
 
 cmd_invite() {
 	make_invite
-	tell "give your user this line, whole, for the other agent:"
+	tell "give your user this line, whole, for the other agent, or for several:"
 	print $'\n'"Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n'
 	tell "A person can join too, in a browser: $INVITE_LINK"
 	warn_of_local_bridge

@@ -275,11 +275,16 @@ print_new() { # at most LEFT characters -> NEWS (yes; joined or more: something 
 	done
 }
 
-note_news() { # RECORD -> NEWS
-	case $RECORD in
-		away\ * | back\ * | gap\ * | resumed\ * | skip\ * | earlier\ *) ;;
-		joined\ *) NEWS=${NEWS:-joined} ;;
-		coming\ * | file\ *) NEWS=${NEWS:-more} ;; # its explanation follows
+note_news() { # RECORD -> NEWS; ANSWER: the command that answers it
+	local words=($RECORD)
+	case ${words[0]} in
+		away | back | gap | resumed | skip | earlier) ;;
+		joined) NEWS=${NEWS:-joined} ;;
+		msg)
+			NEWS=yes ANSWER=say
+			[ "${words[7]}" != me ] || ANSWER="dm ${words[2]}"
+			;;
+		coming | file) NEWS=${NEWS:-more} ;; # its explanation follows
 		*) NEWS=yes ;;
 	esac
 }

@@ -61,6 +61,7 @@ cmd_dm() {
 	local to=$PEER label=${P_LABEL[PEER]}
 	read_text "${ARGUMENTS[@]:1}"
 	queue_message "$to" text '' "$label"
+	NOTE=" to $label alone"
 	send_and_report
 }
 
@@ -80,6 +81,7 @@ cmd_send_file() { # PATH [NAME]
 	LOGGED="(the file $FILE_NAME)"
 	queue_message "$to" file "name: $ENCODED"$'\n'"size: $size"$'\n'"sha256: $hash"$'\n' "$name"
 	NOTE=" $FILE_NAME, $size bytes"
+	[ "$to" = '*' ] || NOTE+=", to $name alone"
 	send_and_report
 }
 
@@ -122,7 +124,7 @@ send_and_report() { # N: what the sender needs to know. Status 1: it was not sen
 	if send_queued "$N" 40; then
 		describe_hearers
 		[[ $ABSENTEES != *" $N "* ]] || RECIPIENTS=", but it is not there now and gets it when it is back. Tell your user if that matters"
-		tell "sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when both are done"
+		tell "sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when the task is done"
 	else
 		status=1
 		report_unsent
@@ -209,7 +211,7 @@ poll_or_yield() { # SECONDS: wait for news; or pause while another process of th
 }
 
 cmd_wait() { # SECONDS
-	local seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
+	local note='' seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
 	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
 	if is_locked wake; then set_reach wakes; else set_reach listening; fi
@@ -217,7 +219,7 @@ cmd_wait() { # SECONDS
 		list_names
 		[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
 		if [ -n "$NAMES" ]; then
-			tell "next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
+			tell "next: answer with $CALL $ANSWER 'words', or $CALL wait; $CALL leave when the task is done"
 		else
 			tell "$alone"
 		fi
@@ -229,8 +231,8 @@ cmd_wait() { # SECONDS
 		((PEERS > 0)) || alone="nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
 		tell "$alone"
 	else
-		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
-		tell "no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"
+		is_anyone_paired || note=' Not PAIRED yet: that takes a wait of the other side, too.'
+		tell "no news from$NAMES in $seconds s.$note Next: $CALL wait"
 	fi
 	unlock poll
 }
