@@ -73,7 +73,7 @@ cmd_log() { # with what we said, each where it was said
 cmd_leave() {
 	local i end status=0
 	send_queued "$OUT" 15 || { report_unsent && status=1; }
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		count_unconfirmed "$i"
 		if is_present "$i" && ((UNCONFIRMED > 0)); then
 			owe "$i" sync
@@ -86,7 +86,7 @@ cmd_leave() {
 		lock poll 15 || { sleep_seconds 0 && read_clock && refresh_state && continue; }
 		poll $((end - TICKS < 2 ? end - TICKS : 2)) || break
 	done
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || send_control "$i" bye || :; done
+	for i in $ROWS; do ! is_present "$i" || send_control "$i" bye || :; done
 	rename "$SESSION/keys" "$TMP.keys" || die_left # from here on no other call can join again
 	erase_keys
 	request left POST "/leave?epoch=$EPOCH" "{\"participant_id\":\"$ID\"}" || :
@@ -112,7 +112,7 @@ count_unconfirmed() { # PEER -> UNCONFIRMED: how many of our messages it has not
 list_readers() { # -> READ_BY, UNREAD_BY: the names of those who were shown all that we said, and of the others
 	local i
 	READ_BY='' UNREAD_BY=''
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		is_present "$i" || continue
 		count_unconfirmed "$i"
 		if ((UNCONFIRMED <= 0)); then READ_BY+=", ${P_LABEL[i]}"; else UNREAD_BY+=", ${P_LABEL[i]}"; fi

@@ -11,18 +11,18 @@ is_present() { [[ ${P_STATE[$1]} != gone && ${P_STATE[$1]} != left ]]; } # PEER
 list_names() { # -> NAMES of those in the channel
 	local i
 	NAMES=''
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || NAMES+=" ${P_LABEL[i]}"; done
+	for i in $ROWS; do ! is_present "$i" || NAMES+=" ${P_LABEL[i]}"; done
 }
 
 is_anyone_paired() {
 	local i
-	for ((i = 0; i < PEERS; i++)); do [[ ${P_PAIRED[i]} = 0 ]] || ! is_present "$i" || return 0; done
+	for i in $ROWS; do [[ ${P_PAIRED[i]} = 0 ]] || ! is_present "$i" || return 0; done
 	return 1
 }
 
 find_recipient() { # NAME or NAME~N -> PEER. Of several sessions under a name the one that was PAIRED last
 	local i found=-1 there='' left=''
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ $1 = "${P_NAME[i]}" || $1 = "${P_NAME[i]}~"* && $1 = "${P_LABEL[i]}" ]] || continue
 		left=yes
 		is_present "$i" || continue
@@ -41,7 +41,7 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 	local label=bridge
 	if find_peer ID "$1"; then
 		# Nonce and tag alone don't tell two cards apart: who has the room key can make another one with the same.
-		[ "${P_CARD[PEER]}" != "$2$4" ] || ! read_file "$SESSION/keys/card-${P_SID[PEER]}" || [ "${BYTES[0]}" != "$3" ] || return 0
+		! read_file "$SESSION/keys/card-${P_SID[PEER]}" || [[ ${BYTES[0]} != "$2$4$3" ]] || return 0
 		label=${P_LABEL[PEER]}
 	fi
 	set_aad "$1" '*' card
@@ -54,8 +54,7 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 		! read_file "$SESSION/keys/dropped" || [[ ${BYTES[0]} != *" $HASH "* ]] || return # what it said is not shown again
 		add_peer "$1" "$HASH" || return
 	fi
-	P_CARD[PEER]=$2$4
-	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$3"
+	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$2$4$3"
 }
 
 add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wrong, or there are too many
@@ -68,10 +67,8 @@ add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wro
 	fi
 	drop_peers
 	PEER=$PEERS
-	set_row "$PEER" 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
-	P_SID[PEER]=$2 P_ID[PEER]=$1 P_NAME[PEER]=$MSG_name P_KIND[PEER]=$MSG_kind P_STATE[PEER]=new P_MET[PEER]=$RECORDS
-	P_CARD[PEER]=- P_REACH[PEER]=-:0 P_BASE[PEER]=- P_B_GAPS[PEER]=- P_D_GAPS[PEER]=- P_DUE[PEER]=- P_REPEATED[PEER]=- P_BYE[PEER]=-
-	P_FROM[PEER]=$((BROADCASTS + 1))
+	set_row "$PEER" "$2" "$1" "$MSG_name" "$MSG_name" "$MSG_kind" new 0 "$RECORDS" -:0 - 0 0 0 0 0 - 0 0 0 0 0 - \
+		0 0 0 0 0 0 0 0 0 0 0 0 $((BROADCASTS + 1)) - 0 0 0 - - 0
 	write_same "$SESSION/keys/$2" "$MSG_pub $MSG_sign"
 	if ! direct_key_of "$PEER"; then
 		remove_later "$SESSION/keys/$2"
@@ -79,7 +76,7 @@ add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wro
 		return 1
 	fi
 	! read_count "$SESSION/keys/name-$MSG_name" || number=$((COUNT + 1))
-	for ((i = 0; i < PEERS; i++)); do # and those that are new, too
+	for i in $ROWS; do # and those that are new, too
 		[ "${P_NAME[i]}" = "$MSG_name" ] || continue
 		last=${P_LABEL[i]#"$MSG_name"}
 		last=${last#\~}
@@ -88,14 +85,14 @@ add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wro
 	[ "$number" = 1 ] || label=$MSG_name~$number
 	write_later "keys/name-$MSG_name" "$number"
 	P_LABEL[PEER]=$label
-	((PEERS += 1))
+	set_peers $((PEERS + 1))
 	[ "$number" = 1 ] || add_record new "$label"
 }
 
 set_listed() { # PEER: the bridge lists it, and no other session of its name
 	local i
 	[ "${P_STATE[$1]}" != left ] || return 0 # its goodbye is for good, whatever the bridge says
-	for ((i = 0; i < PEERS; i++)); do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
+	for i in $ROWS; do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
 	P_STATE[$1]=here
 }
 
@@ -110,7 +107,7 @@ drop_peers() { # of a hundred rows the oldest of those that are gone goes for go
 	append_file "$SESSION/keys/dropped" " ${P_SID[i]} "
 	forget_content "${P_SID[i]}"
 	remove_later "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
-	((PEERS -= 1))
+	set_peers $((PEERS - 1))
 	for (( ; i < PEERS; i++)); do
 		get_row $((i + 1))
 		# shellcheck disable=SC2086
@@ -178,7 +175,7 @@ add_presence() { # as add_record
 
 owe_all() { # a sync to everybody
 	local i
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || owe "$i" sync; done
+	for i in $ROWS; do ! is_present "$i" || owe "$i" sync; done
 }
 
 owe() { # PEER sync|ack: a control message that goes out after the next commit

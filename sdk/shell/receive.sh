@@ -35,7 +35,7 @@ watch_polls() { # PATH SECONDS: polls over one connection -> LAST, LINES. Status
 forget_times() { # the machine has started again, and its clock with it
 	local i
 	POLLED_AT=0 EPOCH_AT=$TICKS
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=- P_BYE_AT[i]=0
 		((P_UNACKED_SINCE[i] <= 0)) || P_UNACKED_SINCE[i]=$TICKS
 	done
@@ -209,7 +209,7 @@ on_paired() {
 	local i
 	P_PAIRED[PEER]=$((RECORDS + 1))
 	add_record paired "${P_LABEL[PEER]}"
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ $i -ne $PEER && ${P_ID[i]} = "${P_ID[PEER]}" && ${P_ACK_D[i]} -lt ${P_SEQ[i]} ]] || continue
 		add_record undelivered "${P_LABEL[i]}" "$((P_SEQ[i] - P_ACK_D[i]))"
 		P_ACK_D[i]=${P_SEQ[i]} P_HAS_D[i]=${P_SEQ[i]}
@@ -467,7 +467,7 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 check_missing() { # ask for what is missing, and give it up when its time is over
 	local i scope upto top since asked
 	HAS_MISSING=''
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		PEER=$i
 		if [ "${P_STATE[i]}" = lost ] && ((TICKS - EPOCH_AT > 2 * MISSING_SECONDS)); then # not seen since the bridge restarted
 			P_STATE[i]=gone
@@ -531,7 +531,7 @@ set_marks() { # INDEX SCOPE SEQ LATE
 	elif [ "${P_PAIRED[PEER]}" = 0 ]; then
 		MARKS+=",unpaired"
 	else
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			[ "$i" -ne "$PEER" ] || continue
 			find_seen "${P_SID[i]}"
 			[[ $SEEN -ge ${P_B_MARK[i]} || ${P_LAST_SHOWN[i]} -le ${P_MET[PEER]} ]] ||

@@ -126,7 +126,7 @@ seen_header() { # -> HEADERS_TEXT: what the agent had been shown; the 64 whose c
 	HEADERS_TEXT=''
 	for ((n = 0; n < 64; n++)); do
 		next=-1
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			[[ $rows != *" $i "* && ${P_SHOWN_MARK[i]} -gt 0 ]] || continue
 			[[ $next -ge 0 && ${P_LAST_SHOWN[i]} -le ${P_LAST_SHOWN[next]} ]] || next=$i
 		done
@@ -188,7 +188,7 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME; BODY; LOGGED: the words for 
 
 note_unacked() { # a session that had all has now something to confirm
 	local i
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ ${P_UNACKED_SINCE[i]} != 0 ]] || ((P_ACK_B[i] >= BROADCASTS && P_ACK_D[i] >= P_SEQ[i])) || P_UNACKED_SINCE[i]=$TICKS
 	done
 }
@@ -231,7 +231,7 @@ post() { # N -> HEARERS. Status 1: CODE, WHY
 is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed it?
 	local i lacks='' confirmed=''
 	read_outbox_line "$1" || return
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		case $OUT_TO in
 			'*')
 				[[ ${P_HAS_B[i]} -lt $OUT_SEQ || ${P_FROM[i]} -gt $OUT_SEQ ]] || confirmed=yes
@@ -261,7 +261,7 @@ rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct
 
 rewind_all() { # in a new epoch: what nobody has confirmed, or somebody in the channel is owed
 	local i count=0 low=$BROADCASTS most=0 has
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		((P_HAS_B[i] < P_FROM[i])) || ((most = P_HAS_B[i] > most ? P_HAS_B[i] : most)) # who came later confirms nothing before
 		has=$((P_HAS_B[i] >= P_FROM[i] ? P_HAS_B[i] : P_FROM[i] - 1))
 		! is_present "$i" || ((low = has < low ? has : low))
@@ -335,7 +335,7 @@ send_control() { # PEER KIND [BODY]. Status 1: it was not sent, which does no ha
 
 send_controls() { # what is due, at most one of each kind in ten seconds to each session
 	local i kind at due changed=''
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		is_present "$i" || continue
 		for kind in sync ack; do
 			at=${P_SYNC_AT[i]} due=${P_DUE[i]/$kind/}
@@ -386,7 +386,7 @@ read_participants() { # LINES, an answer: who is there, each a row; who is not t
 		set_listed "$PEER"
 		listed+="${P_SID[PEER]} "
 	done
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
 	done
 }
@@ -399,7 +399,7 @@ rejoin() { # after CODE: the same channel, name and token again. Status 1: that 
 		*) return 1 ;;
 	esac
 	while read_state && [ "$EPOCH" = "$before" ]; do
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0
 			! is_present "$i" || P_STATE[i]=lost
 		done

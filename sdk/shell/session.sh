@@ -55,11 +55,11 @@ check_copy() { # where this is a copy, it begins again: new keys, the same name
 	local i confirmed unconfirmed=''
 	while is_copy; do
 		confirmed=0 unconfirmed=0
-		for ((i = 0; i < PEERS; i++)); do raise confirmed "${P_ACK_B[i]}"; done
+		for i in $ROWS; do raise confirmed "${P_ACK_B[i]}"; done
 		remove_later "$SESSION/keys/sign-$SID" "$SESSION/keys/ecdh-$SID" "$SESSION/keys/card-$SID"
 		make_keys
 		IDENTITY_WHEN_MADE=$OWN_IDENTITY STARTED_OVER=$NOW
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			((unconfirmed += P_SEQ[i] - P_ACK_D[i], 1))
 			forget_content "${P_SID[i]}.D."
 			P_PAIRED[i]=0 P_SEQ[i]=0 P_ACK_B[i]=0 P_ACK_D[i]=0 P_HAS_B[i]=0 P_HAS_D[i]=0 P_FROM[i]=1 P_UNACKED_SINCE[i]=0
@@ -117,14 +117,15 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 	die "no session can be made in $HOME_FOLDER" "is its disk full? Or set AGENTALK_HOME to a folder of yours"
 }
 
-remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its card, which has its token
+remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its cards, of which our own has its token
+	local file
 	HALF_MADE=''
 	is_own_folder "$SESSION" && [[ -e $SESSION/make.lock && ! -e $SESSION/session ]] || return
 	find_place
 	is_locked make
 	[ $? -eq 1 ] || return # it runs, or nobody can see
 	list_files "$SESSION/keys/card-"
-	[ ${#FILES[@]} -eq 0 ] || { read_file "${FILES[0]}" && HALF_MADE=${BYTES[0]}; }
+	for file in "${FILES[@]}"; do ! read_file "$file" || HALF_MADE+=${BYTES[0]}; done
 	remove "$SESSION"
 }
 
@@ -287,8 +288,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 		return
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
-	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
-	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
+	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge" "give it whole, in single quotes: $CALL join 'LINK' --name $WANTED"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	is_ticket "$TICKET" || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"

@@ -276,8 +276,7 @@ print_new() { # at most LEFT characters -> NEWS (yes; joined or more: something 
 }
 
 note_news() { # RECORD -> NEWS; ANSWER: the command that answers it
-	local words
-	words=($RECORD)
+	local words=($RECORD)
 	case ${words[0]} in
 		away | back | gap | resumed | skip | earlier) ;;
 		joined) NEWS=${NEWS:-joined} ;;

@@ -4,27 +4,37 @@
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
 	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER FETCHED REPORTED REACH TOLD'
 
-set_row() { # PEER, and its fields in order
-	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_CARD[$1]=$7
-	P_STATE[$1]=$8 P_PAIRED[$1]=$9 P_MET[$1]=${10} P_REACH[$1]=${11} P_BASE[$1]=${12} P_FIRST[$1]=${13}
-	P_B[$1]=${14} P_B_TOP[$1]=${15} P_B_MARK[$1]=${16} P_B_LOST[$1]=${17} P_B_GAPS[$1]=${18} P_B_SINCE[$1]=${19}
-	P_B_UPTO[$1]=${20} P_D[$1]=${21} P_D_TOP[$1]=${22} P_D_LOST[$1]=${23} P_D_GAPS[$1]=${24} P_D_SINCE[$1]=${25}
-	P_D_UPTO[$1]=${26} P_LAST_SHOWN[$1]=${27} P_SHOWN_B[$1]=${28} P_SHOWN_MARK[$1]=${29} P_SHOWN_LOST[$1]=${30} P_SHOWN_D[$1]=${31}
-	P_ACK_B[$1]=${32} P_ACK_D[$1]=${33} P_HAS_B[$1]=${34} P_HAS_D[$1]=${35} P_SEQ[$1]=${36} P_FROM[$1]=${37}
-	P_DUE[$1]=${38} P_SYNC_AT[$1]=${39} P_ACK_AT[$1]=${40} P_UNACKED_SINCE[$1]=${41} P_REPEATED[$1]=${42} P_BYE[$1]=${43}
-	P_BYE_AT[$1]=${44}
+COLUMNS='SID ID NAME LABEL KIND STATE PAIRED MET REACH BASE FIRST B B_TOP B_MARK B_LOST B_GAPS B_SINCE B_UPTO
+	D D_TOP D_LOST D_GAPS D_SINCE D_UPTO LAST_SHOWN SHOWN_B SHOWN_MARK SHOWN_LOST SHOWN_D ACK_B ACK_D
+	HAS_B HAS_D SEQ FROM DUE SYNC_AT ACK_AT UNACKED_SINCE REPEATED BYE BYE_AT'
+
+set_peers() { # COUNT -> PEERS, how many rows there are; ROWS, their numbers
+	local i
+	PEERS=$1 ROWS=''
+	for ((i = 0; i < PEERS; i++)); do ROWS+="$i "; done
+}
+
+set_row() { # PEER, and its fields in the order of COLUMNS
+	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_STATE[$1]=$7 P_PAIRED[$1]=$8 P_MET[$1]=$9
+	P_REACH[$1]=${10} P_BASE[$1]=${11} P_FIRST[$1]=${12} P_B[$1]=${13} P_B_TOP[$1]=${14} P_B_MARK[$1]=${15}
+	P_B_LOST[$1]=${16} P_B_GAPS[$1]=${17} P_B_SINCE[$1]=${18} P_B_UPTO[$1]=${19} P_D[$1]=${20} P_D_TOP[$1]=${21}
+	P_D_LOST[$1]=${22} P_D_GAPS[$1]=${23} P_D_SINCE[$1]=${24} P_D_UPTO[$1]=${25} P_LAST_SHOWN[$1]=${26} P_SHOWN_B[$1]=${27}
+	P_SHOWN_MARK[$1]=${28} P_SHOWN_LOST[$1]=${29} P_SHOWN_D[$1]=${30} P_ACK_B[$1]=${31} P_ACK_D[$1]=${32} P_HAS_B[$1]=${33}
+	P_HAS_D[$1]=${34} P_SEQ[$1]=${35} P_FROM[$1]=${36} P_DUE[$1]=${37} P_SYNC_AT[$1]=${38} P_ACK_AT[$1]=${39}
+	P_UNACKED_SINCE[$1]=${40} P_REPEATED[$1]=${41} P_BYE[$1]=${42} P_BYE_AT[$1]=${43}
 }
 
 get_row() { # PEER -> ROW
-	ROW="${P_SID[$1]} ${P_ID[$1]} ${P_NAME[$1]} ${P_LABEL[$1]} ${P_KIND[$1]} ${P_CARD[$1]} ${P_STATE[$1]} ${P_PAIRED[$1]}"
-	ROW+=" ${P_MET[$1]} ${P_REACH[$1]} ${P_BASE[$1]} ${P_FIRST[$1]} ${P_B[$1]} ${P_B_TOP[$1]} ${P_B_MARK[$1]} ${P_B_LOST[$1]}"
-	ROW+=" ${P_B_GAPS[$1]} ${P_B_SINCE[$1]} ${P_B_UPTO[$1]} ${P_D[$1]} ${P_D_TOP[$1]} ${P_D_LOST[$1]} ${P_D_GAPS[$1]} ${P_D_SINCE[$1]}"
-	ROW+=" ${P_D_UPTO[$1]} ${P_LAST_SHOWN[$1]} ${P_SHOWN_B[$1]} ${P_SHOWN_MARK[$1]} ${P_SHOWN_LOST[$1]} ${P_SHOWN_D[$1]} ${P_ACK_B[$1]} ${P_ACK_D[$1]}"
-	ROW+=" ${P_HAS_B[$1]} ${P_HAS_D[$1]} ${P_SEQ[$1]} ${P_FROM[$1]} ${P_DUE[$1]} ${P_SYNC_AT[$1]} ${P_ACK_AT[$1]} ${P_UNACKED_SINCE[$1]}"
-	ROW+=" ${P_REPEATED[$1]} ${P_BYE[$1]} ${P_BYE_AT[$1]}"
+	local column cell
+	ROW=''
+	for column in $COLUMNS; do
+		cell="P_$column[$1]"
+		ROW+="${!cell} "
+	done
+	ROW=${ROW% }
 }
 
-ROW_SHAPE='^([0-9a-f]{32} ){2}[a-z0-9._-]+ [a-z0-9._~-]+ (agent|human) [0-9a-f-]+ [a-z]+( (-|-?[0-9][0-9a-f:,-]*|(listening|wakes|reads|-):[0-9]+|sync|ack|sync[+]ack)){36}$'
+ROW_SHAPE='^([0-9a-f]{32} ){2}[a-z0-9._-]+ [a-z0-9._~-]+ (agent|human) [a-z]+( (-|-?[0-9][0-9a-f:,-]*|(listening|wakes|reads|-):[0-9]+|sync|ack|sync[+]ack)){36}$'
 
 read_state() { # -> all of it, as of the newest commit
 	local tries file line field n i
@@ -58,7 +68,9 @@ read_state() { # -> all of it, as of the newest commit
 		esac
 		printf -v "$field" %s "${line[i++]}"
 	done
-	for ((n = 0; n < PEERS; n++)); do
+	is_decimal "$PEERS" && [ "$PEERS" -lt ${#LINES[@]} ] || die_damaged
+	set_peers "$PEERS"
+	for n in $ROWS; do
 		[[ ${LINES[n + 1]:-} =~ $ROW_SHAPE ]] || die_damaged
 		# shellcheck disable=SC2086
 		set_row "$n" ${LINES[n + 1]}
@@ -95,7 +107,7 @@ finish() { # LINE of a commit: 'record N TEXT', 'move FROM TO' or 'digest FILE S
 commit_state() { # Status 1: another process was faster; its state is read, our changes are forgotten
 	local text='' field n=$((COMMIT + 1)) i lines
 	for field in $STATE_FIELDS; do text+="${!field:--} "; done
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		get_row "$i"
 		text+=$'\n'$ROW
 	done

@@ -81,7 +81,7 @@ cmd_send_file() { # PATH [NAME]
 	LOGGED="(the file $FILE_NAME)"
 	queue_message "$to" file "name: $ENCODED"$'\n'"size: $size"$'\n'"sha256: $hash"$'\n' "$name"
 	NOTE=" $FILE_NAME, $size bytes"
-	[ "$to" = '*' ] || NOTE="$NOTE, to $name alone"
+	[ "$to" = '*' ] || NOTE+=", to $name alone"
 	send_and_report
 }
 
@@ -211,7 +211,7 @@ poll_or_yield() { # SECONDS: wait for news; or pause while another process of th
 }
 
 cmd_wait() { # SECONDS
-	local seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
+	local note='' seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
 	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
 	if is_locked wake; then set_reach wakes; else set_reach listening; fi
@@ -231,8 +231,8 @@ cmd_wait() { # SECONDS
 		((PEERS > 0)) || alone="nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
 		tell "$alone"
 	else
-		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
-		tell "no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"
+		is_anyone_paired || note=' Not PAIRED yet: that takes a wait of the other side, too.'
+		tell "no news from$NAMES in $seconds s.$note Next: $CALL wait"
 	fi
 	unlock poll
 }
