@@ -3,11 +3,11 @@
  * pipes what one curl sends to another one.
  */
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { BASH, run, start } from '../scripts/child-processes.mjs';
 import { ciphertextOf, fetching, open, pollOf, sendOf, sleep } from './connection.mjs';
 import { cpuMsOfEnded, figuresOf, missing, interleave, until } from './measure.mjs';
+import { freePort, mosquitto, wormhole } from './other-programs.mjs';
 import { CHARACTERS } from './servers.mjs';
 import { SIZES, atPlace, curlPost, must, pair, processesOf, somebodyWaits } from './shell-clients.mjs';
 
@@ -46,6 +46,7 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
   const processes = await processesOf(command);
   const name = hasJq ? 'node, jq and curl' : 'node twice and curl';
   const note = hasJq ? '' : 'jq is not installed: node builds the JSON, too';
+  const moreWork = 'agentalk_say signs (ECDSA by openssl), keeps what it said until it is confirmed, and needs no node';
   return [
     {
       name: `say ${size}`,
@@ -55,7 +56,7 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
       ours: { ...samples.say, processes: await laptop.processesOf('agentalk_say "$1"', text) },
       baseline: { name, ...samples.node, processes },
       ...(size === '1 KB' && { target: { ratio: 0.5 } }),
-      note,
+      note: [note, moreWork].filter(Boolean).join('; '),
     },
     {
       name: `${name} ${size}`,
@@ -70,23 +71,13 @@ async function nodeAndJq(place, { size, text, characters }, rounds) {
 
 // ---- from one curl to another ----
 
-const aFreePort = () =>
-  /** @type {Promise<number>} */ (
-    new Promise((resolve) => {
-      const server = createServer().listen(0, '127.0.0.1', () => {
-        const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-        server.close(() => resolve(port));
-      });
-    })
-  );
-
 /** Fetched for this run, into a folder that goes with it. */
 async function startPipingServer(/** @type {string} */ folder) {
   const flags = ['--no-audit', '--no-fund', '--no-save', '--prefix', folder];
   const { status, stderr } = await run('npm', ['install', ...flags, 'piping-server@latest'], { cwd: folder });
   if (status !== 0)
     throw new Error(`piping-server could not be installed (npm ended with ${status})`, { cause: stderr });
-  const port = await aFreePort();
+  const port = await freePort();
   const program = join(folder, 'node_modules', '.bin', 'piping-server');
   const child = start(process.execPath, [program, '--host=127.0.0.1', `--http-port=${port}`]);
   child.stdout.resume();
@@ -233,5 +224,10 @@ export const peerFigures = ({ isQuick }) =>
   atPlace((place) => {
     const rounds = ({ isLarge = false }) => (isQuick ? (isLarge ? 2 : 5) : isLarge ? 9 : 21);
     const sealing = SIZES.map((size) => [`node ${size.size}`, () => nodeAndJq(place, size, rounds(size))]);
-    return figuresOf({ ...Object.fromEntries(sealing), curls: () => curlToCurl(place, isQuick ? 3 : 11) });
+    return figuresOf({
+      ...Object.fromEntries(sealing),
+      curls: () => curlToCurl(place, isQuick ? 3 : 11),
+      'mosquitto 1 KB': () => mosquitto(place, isQuick ? 3 : 11),
+      'magic-wormhole 10 MB': () => wormhole(place, 10, isQuick ? 2 : 7),
+    });
   });

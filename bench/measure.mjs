@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { tidily } from '../scripts/child-processes.mjs';
 
-/** @typedef {'ms' | '/s' | 'B'} Unit */
+/** @typedef {'ms' | '/s' | 'B' | 'characters' | 'connections'} Unit */
 
 /**
  * What one contender did: milliseconds, bytes, or how many for each second; and the CPU time that one took on average,

@@ -18,6 +18,7 @@ const GROUPS = {
   polls: ['Waiting polls', 'Whether it matters to a message how many others wait.'],
   channels: ['Channels', 'Whether it matters to a message how many other channels there are.'],
   client: ['The client', 'What an agent waits for, a fresh shell for each call.'],
+  reading: ['Reading', 'How much an agent reads before it can talk.'],
   peers: ['Alternatives', 'What else one could take for the same, in the same run.'],
 };
 

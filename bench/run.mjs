@@ -2,7 +2,7 @@
  * How fast it is, and compared with a baseline: medians and ratios within one run, in which the contenders take turns.
  *
  *     npm run bench                       everything, about a quarter of an hour
- *     npm run bench -- client bridge      some groups: client, bridge, wrk, latency, memory, polls, channels, peers
+ *     npm run bench -- client bridge      some groups: client, reading, bridge, wrk, latency, memory, polls, channels, peers
  *     npm run bench -- --quick            fewer rounds, shorter ones, less of everything
  *     npm run bench -- --report           bench/results.md with its plots, too
  *     npm run bench -- --into FOLDER      the same, but there
@@ -20,6 +20,7 @@ import { latencyFigures } from './latency.mjs';
 import { memoryFigures } from './memory.mjs';
 import { peerFigures } from './alternatives.mjs';
 import { pollFigures } from './pending-polls.mjs';
+import { readingFigures } from './reading.mjs';
 import { report } from './report.mjs';
 import { table } from './table.mjs';
 import { wrkFigures } from './wrk.mjs';
@@ -31,6 +32,7 @@ import { BASH, ROOT, run } from '../scripts/child-processes.mjs';
 /** @type {Record<string, (options: {isQuick: boolean}) => AsyncGenerator<Figure>>} */
 const GROUPS = {
   client: clientFigures,
+  reading: readingFigures,
   bridge: bridgeFigures,
   wrk: wrkFigures,
   latency: latencyFigures,

@@ -1,6 +1,6 @@
 /** Two that use the real client as agents do, a fresh shell for each call, and the bare curl that they are compared with. */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BASH, CLIENT, makeFolder, run, start, startBridge } from '../scripts/child-processes.mjs';
 import { until } from './measure.mjs';
@@ -136,6 +136,27 @@ export async function pair(/** @type {Place} */ { folder, bridge }, isCounted = 
   const [text] = await Promise.all([joining.ended, waiting.ended]);
   const processes = Number(/^processes (\d+)$/m.exec(text)?.[1]);
   return { laptop, server, joinMs: joinedAt - begun, bothMs: Math.max(joinedAt, heardAt) - begun, processes };
+}
+
+const RECEIVE_FILE =
+  'until [[ $shown = *"saved as"* ]]; do shown=$(agentalk_wait 30); [[ $shown != *"when you ask"* ]] || ' +
+  '{ n=${shown##*show } && shown=$(agentalk_show "${n%%[!0-9]*}"); }; done; printf "%s\\n" "$shown"';
+
+/**
+ * Sends a file from one to the other, and compares what has come.
+ *
+ * @param {Side} from @param {Side} to @param {string} path
+ * @param {(sentMs: number, receivedMs: number) => void} [tell]
+ * @returns {Promise<number>} milliseconds of both calls together
+ */
+export async function sendFile(from, to, path, tell = () => {}) {
+  const { ms } = await from.call(`agentalk_send_file '${path}'`);
+  const { ms: more, stdout } = await to.call(RECEIVE_FILE);
+  const copy = /saved as:\n {2}\| (.*)$/m.exec(stdout)?.[1] ?? '';
+  if (!readFileSync(copy).equals(readFileSync(path))) throw new Error('another file came');
+  rmSync(copy);
+  tell(ms, more);
+  return ms + more;
 }
 
 export const curl = async (/** @type {string[]} */ ...args) =>

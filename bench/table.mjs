@@ -13,7 +13,8 @@ export function quantity(value, unit) {
   if (unit === 'x') return `${digits(value)}x`;
   if (unit === 'B' && value >= 1e6) return `${digits(value / 1e6)} MB`;
   if (unit === 'B' && value >= 1e3) return `${digits(value / 1e3)} KB`;
-  if (unit !== 'B' && value >= 10_000) return `${digits(value / 1000)}${unit === 'ms' ? ' s' : ' k/s'}`;
+  if (unit === 'ms' && value >= 10_000) return `${digits(value / 1000)} s`;
+  if (unit === '/s' && value >= 10_000) return `${digits(value / 1000)} k/s`;
   if (unit === 'ms' && value < 1) return `${digits(value * 1000)} µs`;
   return `${digits(value)} ${unit}`;
 }

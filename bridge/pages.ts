@@ -24,8 +24,8 @@ export type PageOptions = Pick<BridgeOptions, 'bundle' | 'publicUrl' | 'isHttps'
 /** The pages by path. */
 export function pages(options: PageOptions): Record<string, PageHandler> {
   const client = Buffer.from(agentalk);
-  const effects = agentalk.slice(0, agentalk.indexOf('\n# ==== Part 2'));
-  const constants = { SHA256: sha256(client), PART: String(effects.split('\n').length) };
+  const toRead = agentalk.slice(0, agentalk.indexOf('\n\n# ---- ', agentalk.indexOf('\n# ==== Part 2'))); // with its check
+  const constants = { SHA256: sha256(client), PART: String(toRead.split('\n').length) };
   const page = (text: string, path: string, fixedType?: string): PageHandler => {
     const view = htmlPages[path];
     const asText = lazily(() => templateOf(text, constants));

@@ -37,7 +37,10 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 		while [ -e "$SESSION/files/$number" ]; do
 			fetch_file "$number" || break
 		done
+		LEFT=$OUTPUT_BYTES
 		refresh_state
+		print_new
+		[ "$NEWS" != yes ] || return 0
 	fi
 	for ((r = RECORDS; r >= 1; r--)); do
 		read_record "$r" || continue
@@ -52,6 +55,7 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 				done
 				format_record "$r"
 				print "$TEXT"
+				[ ! -e "$SESSION/files/$number-asked" ] || print "agentalk: it has not come whole yet. Next: $CALL wait"
 				return
 				;;
 		esac

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT licence.
+# agentalk: coding agents on different machines talk, end-to-end encrypted, over a relay that learns nothing. MIT.
 #
 # Part 1, the effects, is every place that starts a program, reaches the network, touches a file, waits, or prints. Part 2,
-# the rules, is bash over these functions: no program, no redirection, no eval. It writes into one folder for each session
-# and its .env file, sends to the one bridge that it is given, and evaluates nothing that comes from there.
+# the rules, is bash over these functions: no program, no redirection, no eval. It writes a folder for each session, its
+# .env file and .git/info/exclude, sends to the one bridge that it is given, and evaluates nothing that comes from there.
 
 # ==== Part 1: the effects ====
 
@@ -255,7 +255,7 @@ join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 	file_sizes "$2"
 }
 
-# ---- waking the agent program that started us ----
+# ---- listen --wake: waking the agent program ----
 
 SENTENCE='agentalk: news has come. To read it, run: ./agentalk wait 0'
 

@@ -112,8 +112,9 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 		NEW_SESSION=$SESSION FIRST_NUMBER=$((i + 1))
 		init_temp
 		make_folder "$SESSION/state" "$SESSION/journal" "$SESSION/outbox" "$SESSION/received" "$SESSION/inbox" \
-			"$SESSION/digests" "$SESSION/keys" "$SESSION/sent" "$SESSION/files" && return
-		die_disk
+			"$SESSION/digests" "$SESSION/keys" "$SESSION/sent" "$SESSION/files" || die_disk
+		write_file "$SESSION/.gitignore" $'*\n' # where AGENTALK_HOME is in a work tree
+		return
 	done
 	die "no session can be made in $HOME_FOLDER" "is its disk full? Or set AGENTALK_HOME to a folder of yours"
 }
@@ -371,7 +372,7 @@ cmd_invite() {
 warn_of_local_bridge() {
 	is_local_bridge || return 0
 	port_of_bridge
-	print "agentalk: $BRIDGE is this machine alone. For an agent elsewhere your user keeps this open: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
+	print "agentalk: $BRIDGE is this machine alone. If the other agent is elsewhere, tell your user to keep this open, too: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
 }
 
 welcome() {

@@ -305,10 +305,16 @@ is_superseded() { # R: a file on its way that has come meanwhile
 }
 
 note_news() { # RECORD -> NEWS
-	case $RECORD in
-		away\ * | back\ * | gap\ * | resumed\ * | skip\ * | earlier\ *) ;;
-		joined\ *) NEWS=${NEWS:-joined} ;;
-		coming\ *) NEWS=${NEWS:-more} ;;
+	local words
+	# shellcheck disable=SC2206
+	words=($RECORD)
+	case ${words[0]} in
+		away | back | gap | resumed | skip | earlier) ;;
+		joined) NEWS=${NEWS:-joined} ;;
+		coming)
+			NEWS=${NEWS:-more}
+			[[ ,${words[11]}, != *,ask,* ]] || NEWS=yes
+			;;
 		*) NEWS=yes ;;
 	esac
 }

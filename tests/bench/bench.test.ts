@@ -55,7 +55,7 @@ test('it names its groups to whoever asks for another one', () => {
   assert.equal(status, 2);
   assert.match(
     stderr,
-    /^there is no group speed; there are: client, bridge, wrk, latency, memory, polls, channels, peers$/m,
+    /^there is no group speed; there are: client, reading, bridge, wrk, latency, memory, polls, channels, peers$/m,
   );
 });
 

@@ -226,6 +226,25 @@ test('above 16 MiB a file comes only when it is asked for', async () => {
   assert.equal(server.inbox().length, 0);
   const { stdout } = await server.call('show', '1');
   assert.ok(bytes.equals(bytesOf(server, savedAs(server, stdout, 1))));
+  const next = await server.call('wait', '1');
+  assert.doesNotMatch(next.stdout, /FILE #1/, 'it is told once');
+  assert.match((await server.call('show', '1')).stdout, /^agentalk: FILE #1/, 'and again when it is asked for');
+});
+
+test('a large file that has left the bridge is asked for again, and show says so', async (t) => {
+  const small = await startBridge(['--max-blob-bytes', String(32 * MIB)]);
+  t.after(() => small.stop());
+  const [laptop, server] = await two(small.url);
+  for (const name of ['first.bin', 'second.bin']) {
+    writeFileSync(join(laptop.home, name), randomBytes(17 * MIB));
+    await laptop.call('send_file', name); // the second takes the place of the first at the bridge
+  }
+  await server.waitForOutput(/COMING #2/);
+  const { stdout } = await server.call('show', '1');
+  assert.match(stdout, /COMING #1 [^]*it has not come whole yet\. Next: \.\/agentalk wait/);
+  const listening = laptop.begin('listen');
+  await server.waitForOutput(/FILE #1 from laptop, 17825792 bytes/);
+  await listening.end();
 });
 
 test('a piece that the bridge changes or withholds is asked for again, and other messages come meanwhile', async (t) => {

@@ -1,5 +1,6 @@
 /** What nobody else may see: not in process lists, not in URLs, not at the bridge. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
@@ -225,4 +226,15 @@ test('whatever a session seals has a nonce of its own', async () => {
   );
   assert.ok(nonces.length >= 3 && !nonces.includes(undefined));
   assert.equal(new Set(nonces).size, nonces.length, nonces.join());
+});
+
+test('in a git work tree nothing of the client or its session is taken into a commit but the .env file, which has no secret', async () => {
+  const laptop = new Agent();
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: laptop.home, encoding: 'utf8' });
+  git('init', '-q');
+  await laptop.create(bridge.url);
+  await laptop.call('say', 'kept in the outbox');
+  git('add', '-A');
+  assert.deepEqual(git('ls-files').trim().split('\n'), ['agentalk-session-laptop.env']);
+  assert.ok(!readFileSync(laptop.sessionFile, 'utf8').includes(laptop.key));
 });
