@@ -20,17 +20,25 @@ is_anyone_paired() {
 	return 1
 }
 
-find_recipient() { # NAME or NAME~N -> PEER. Of several sessions under a name the one that was PAIRED last
+find_recipient() { # NAME or NAME~N -> PEER. Of several sessions under a name the one that was PAIRED last, once NEW was shown
 	local i found=-1 there='' left=''
 	for i in $ROWS; do
-		[[ $1 = "${P_NAME[i]}" || $1 = "${P_NAME[i]}~"* && $1 = "${P_LABEL[i]}" ]] || continue
+		case $1 in
+			"${P_NAME[i]}" | "${P_LABEL[i]}") ;;
+			"${P_NAME[i]}~1") [ "${P_LABEL[i]}" = "${P_NAME[i]}" ] || continue ;;
+			*) continue ;;
+		esac
 		left=yes
 		is_present "$i" || continue
 		there=yes
 		[[ ${P_PAIRED[i]} != 0 && ($found -lt 0 || ${P_PAIRED[i]} -ge ${P_PAIRED[found]}) ]] && found=$i
 	done
 	PEER=$found
-	[ "$found" -lt 0 ] || return 0
+	if [ "$found" -ge 0 ]; then
+		[[ $1 = "${P_LABEL[found]}" || $SHOWN -gt ${P_MET[found]} ]] ||
+			die "another session is called $1 now, and you have not been told" "$CALL wait 0 tells it; then $1 is the new one, and $1~1 the first"
+		return 0
+	fi
 	list_names
 	[ -z "$there" ] || die "$1 is not PAIRED yet" "call '$CALL wait' first: that takes a wait of the other side, too"
 	[ -z "$left" ] || die "$1 has left" "in the channel now:${NAMES:- nobody}. Tell your user, who can invite it again: $CALL invite"
@@ -58,7 +66,12 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 }
 
 add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wrong, or there are too many
-	local label=$MSG_name number=1 i last
+	local label=$MSG_name number=1 i last same=0
+	for i in $ROWS; do [ "${P_ID[i]}" != "$1" ] || ((same += 1)); done
+	if ((same >= 20)); then # so that one participant takes no place of others
+		report too-many-sessions "$MSG_name"
+		return 1
+	fi
 	((NOW - NEW_SINCE < 3600 && NOW >= NEW_SINCE)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
 	if ((NEW_COUNT > 100)); then
@@ -89,9 +102,15 @@ add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wro
 	[ "$number" = 1 ] || add_record new "$label"
 }
 
+is_replaced() { # PEER: a newer session of this participant was PAIRED, so that the bridge's word alone does not bring it back
+	local i
+	for i in $ROWS; do [[ $i -le $1 || ${P_ID[i]} != "${P_ID[$1]}" || ${P_PAIRED[i]} = 0 ]] || return 0; done
+	return 1
+}
+
 set_listed() { # PEER: the bridge lists it, and no other session of its name
 	local i
-	[ "${P_STATE[$1]}" != left ] || return 0 # its goodbye is for good, whatever the bridge says
+	[ "${P_STATE[$1]}" != left ] && ! is_replaced "$1" || return 0 # a goodbye is for good, whatever the bridge says
 	for i in $ROWS; do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
 	P_STATE[$1]=here
 }
@@ -137,6 +156,9 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 		[ "$state" != new ] || P_STATE[PEER]=gone
 		return
 	fi
+	case $1:$state in
+		join:gone) ! is_replaced "$PEER" || return 0 ;;
+	esac
 	case $1:$state in
 		join:new | join:gone)
 			set_listed "$PEER"

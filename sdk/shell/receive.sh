@@ -109,6 +109,10 @@ apply_event() { # CURSOR LINE. A malformed one is reported, and the others count
 			! is_hex "$5" 32 || [ "$5" = "$ID" ] || CARDS+=("$5 $index $6 $7 $8")
 			;;
 		leave)
+			case $6 in
+				left | expired) ;;
+				*) report malformed-answer bridge && return ;;
+			esac
 			drop_card "$5"
 			! find_peer ID "$5" || on_presence leave "$index" "$6"
 			;;
