@@ -161,7 +161,7 @@ format_record() { # R
 		malformed) line="MALFORMED: a message of $LABEL breaks the protocol and is not shown. Its program may be another version." ;;
 		unreadable) line="UNREADABLE: nobody here can decrypt something that came. $CALL who counts such." ;;
 		tampered) line="TAMPERED ${words[3]}: something under the name of $LABEL was not genuine and is not shown. Tell your user." ;;
-		copied) line="RESTORED: this session was a copy, and goes on as a new one under the same name. ${words[3]} of your messages are not confirmed: $CALL log shows them; say again what matters." ;;
+		copied) line="RESTORED: the bridge has given out more than this session fetched, as if it were a copy. It goes on as a new one under the same name. ${words[3]} of your messages are not confirmed: $CALL log shows them; say again what matters." ;;
 		late-file) line="FILE #${words[4]} from $LABEL has not come whole for a minute: it is asked for again whenever $LABEL is heard." ;;
 		badfile) line="FILE #${words[7]:-${words[4]}} from $LABEL is broken, or not what its sender says, and was not saved." ;;
 		file)
