@@ -88,7 +88,7 @@ describe_network() { # -> WHY, FIX: what the environment shows of the way to the
 	[ "$PROXY_STATUS" = 000 ] || status=$PROXY_STATUS
 	if [[ ${CODEX_SANDBOX_NETWORK_DISABLED:-} = 1 && $CURL_EXIT != 0 && ! -w ${CODEX_HOME:-$HOME/.codex} ]]; then
 		CODE=closed WHY="Codex's sandbox has no network"
-		FIX="run the same command outside the sandbox and propose a rule for ./agentalk (that asks your user), or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
+		FIX="run the same command outside the sandbox and propose a rule for ./agentalk, or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
 	elif [[ ${SANDBOX_RUNTIME:-} = 1 && ($status = 403 || $CURL_EXIT = [567]) ]]; then
 		CODE=closed WHY="Claude Code's sandbox does not let this command reach $host"
 		FIX="ask your user to add $host to sandbox.network.allowedDomains in Claude Code's settings"

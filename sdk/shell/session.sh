@@ -144,17 +144,17 @@ make_keys() { # -> SID: new key pairs, and their card
 }
 
 make_state() { # commit 0
-	local field text=''
-	COMMIT=0 WRITER=0
+	local field
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
 	stat_files %Z %c "$SESSION/keys/identity"
 	IDENTITY_WHEN_MADE=$FACTS
-	for field in $STATE_FIELDS; do text+="${!field} "; done
-	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
-	write_file "$SESSION/state/head.0.0" ''
-	read_state
+	set_peers 0
+	forget_changes
+	COMMIT=-1 WRITER=0
+	write_file "$SESSION/state/head.-1.0" ''
+	commit_state
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
