@@ -93,8 +93,8 @@ find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be w
 			return
 		fi
 	done
-	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
-		"set AGENTALK_HOME to one of yours, without control characters in its path"
+	die "no folder for sessions can be written: \$AGENTALK_HOME, /tmp, \$TMPDIR, this one" \
+		"set AGENTALK_HOME to a folder of yours with a plain path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has

@@ -1,6 +1,6 @@
 # ---- state: what this session knows, changed by one process at a time ----
 
-# docs/architecture.md says what lies in a session's folder, and what the fields and columns below are.
+# docs/architecture.md has the session's folder, these fields and the columns below.
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
 	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER FETCHED REPORTED REACH TOLD'
 
