@@ -284,7 +284,10 @@ note_news() { # RECORD -> NEWS; ANSWER: the command that answers it
 			NEWS=yes ANSWER=say
 			[ "${words[7]}" != me ] || ANSWER="dm ${words[2]}"
 			;;
-		coming | file) NEWS=${NEWS:-more} ;; # its explanation follows
+		coming | file) # its explanation follows, or its user has to ask for it
+			NEWS=${NEWS:-more}
+			[[ ,${words[11]:-}, != *,ask,* ]] || NEWS=yes
+			;;
 		*) NEWS=yes ;;
 	esac
 }

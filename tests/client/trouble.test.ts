@@ -389,12 +389,12 @@ test('a call whose keys another one erases meanwhile seals nothing', async () =>
 });
 
 test('a bridge that goes away under a session', async () => {
-  const mortal = await startBridge();
+  const stopping = await startBridge();
   const [laptop, server] = [new Agent({ name: 'laptop' }), new Agent({ name: 'server' })];
-  await pair(mortal.url, laptop, server);
+  await pair(stopping.url, laptop, server);
   const waiting = laptop.begin('wait', '3');
-  await polling(mortal.url, 1);
-  await mortal.stop();
+  await polling(stopping.url, 1);
+  await stopping.stop();
   const waited = expectSuccess(await waiting.ended);
   assert.match(waited.stdout, /takes no connection/);
   expectFailure(await laptop.begin('who').ended, /takes no connection/);

@@ -780,6 +780,14 @@ export const MUTATIONS = {
     test: 'bridge/',
     named: 'slow headers and slow bodies',
   },
+  'bridge: a client may read as slowly as it likes': {
+    promise: 'a client that does not read is cut off',
+    file: 'bridge/http.ts',
+    old: 'if (this.response.writableLength > 0) this.request.socket.setTimeout(this.transport.writeTimeoutMs); // until it reads on',
+    new: '',
+    test: 'bridge/wire',
+    named: 'does not read is cut off',
+  },
   'bridge: a page may load anything': {
     promise: 'no request to any other host',
     file: 'bridge/http.ts',
