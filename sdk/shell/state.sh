@@ -49,7 +49,7 @@ read_state() { # -> all of it, as of the newest commit
 		die_gone
 		die_damaged
 	fi
-	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
+	for file in "${FILES[@]}"; do # no other commit up to this one counts
 		line=${file##*/commit.}
 		n=${line%%.*}
 		! is_decimal "$n" || [ "$n" -gt "$COMMIT" ] || [ "$line" = "$COMMIT.$WRITER" ] || REMOVE+=("$file")
@@ -58,7 +58,7 @@ read_state() { # -> all of it, as of the newest commit
 	forget_changes
 	i=0
 	line=(${LINES[0]})
-	for field in $STATE_FIELDS; do # no other word may get into arithmetic, where it would be evaluated
+	for field in $STATE_FIELDS; do # no other word may get into arithmetic
 		case $field in
 			SID | EPOCH | FIRST_EPOCH) is_hex "${line[i]:-}" 32 || [ "${line[i]:-}" = 0 ] || die_damaged ;;
 			REPORTED | REACH) ;;
