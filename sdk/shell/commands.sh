@@ -169,7 +169,7 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 		[ -z "$found" ] || die "there are several sessions here" "say which: $CALL --as NAME …; $CALL sessions lists them"
 		found=$session
 	done
-	found=${found:-$left} # of those that have left the newest: log shows what was said
+	found=${found:-$left} # log shows what was said
 	if [ -z "$found" ]; then
 		hint="$CALL sessions lists those of this machine"
 		[ -z "$FOREIGN" ] || hint+=". Others there belong to other users: call as the user who made it, without sudo"

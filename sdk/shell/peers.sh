@@ -151,7 +151,7 @@ read_public_keys() { # PEER -> P_PUB, P_SIGN. Status 1: another process has drop
 
 # What the bridge says of who is there. At most 60 lines in ten minutes: a bridge may invent as many as it likes.
 on_presence() { # join|away|back|leave INDEX REASON, of PEER
-	local state=${P_STATE[PEER]}
+	local state=${P_STATE[PEER]} label=${P_LABEL[PEER]}
 	if [[ $2 -lt $JOIN_INDEX && $state != lost ]]; then # it happened before we came
 		[ "$state" != new ] || P_STATE[PEER]=gone
 		return
@@ -162,24 +162,24 @@ on_presence() { # join|away|back|leave INDEX REASON, of PEER
 	case $1:$state in
 		join:new | join:gone)
 			set_listed "$PEER"
-			add_presence joined "${P_LABEL[PEER]}" "${P_KIND[PEER]}"
+			add_presence joined "$label" "${P_KIND[PEER]}"
 			;;
 		join:lost | join:away)
 			P_STATE[PEER]=here
 			owe "$PEER" sync
-			add_presence back "${P_LABEL[PEER]}"
+			add_presence back "$label"
 			;;
 		away:here | away:lost)
 			P_STATE[PEER]=away
-			add_presence away "${P_LABEL[PEER]}"
+			add_presence away "$label"
 			;;
 		back:away | back:lost)
 			P_STATE[PEER]=here
-			add_presence back "${P_LABEL[PEER]}"
+			add_presence back "$label"
 			;;
 		leave:here | leave:away | leave:lost)
 			P_STATE[PEER]=gone
-			[ "${P_BYE[PEER]}" != - ] || add_presence gone "${P_LABEL[PEER]}" "${3:-}"
+			[ "${P_BYE[PEER]}" != - ] || add_presence gone "$label" "${3:-}"
 			;;
 	esac
 }

@@ -56,7 +56,7 @@ ask_fetched() { # after a minute without a poll: has a copy of this session fetc
 apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions, smaller ones where another process was faster
 	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
-	MORE_EVENTS=yes
+	MORE_EVENTS=yes PROVED=() PROVED_HASH=()
 	while [ "$EPOCH" = "$epoch" ]; do
 		CARDS=() IS_REFRESHED='' HAS_GAP='' APPLIED=0
 		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
@@ -75,7 +75,7 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions, smaller ones where
 			PORTION=$(((PORTION + 1) / 2))
 			continue
 		fi
-		PORTION=$((PORTION < 32 ? 2 * PORTION : 64))
+		PORTION=$((PORTION < 32 ? 2 * PORTION : 64)) PROVED=() PROVED_HASH=()
 		next=$i
 		[ "$i" -lt ${#events[@]} ] || MORE_EVENTS=''
 		[[ -n $MORE_EVENTS && $((TICKS - start)) -lt 3 ]] || break
@@ -125,7 +125,7 @@ apply_event() { # CURSOR LINE. A malformed one is reported, and the others count
 	CURSOR=$index
 }
 
-# Cards are dear: one is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
+# A card is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
 drop_card() { # ID
 	local i
 	for i in "${!CARDS[@]}"; do [[ ${CARDS[i]} != "$1 "* ]] || unset "CARDS[i]"; done
@@ -158,7 +158,7 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	read_cards "$2"
 	find_peer ID "$2" || { refresh_participants && find_peer ID "$2"; }
 	set_aad "$2" "$3" message
-	if [ "$PEER" -lt 0 ] || ! prove "$2" "$direct" "$4" "$5" "$6"; then
+	if [ "$PEER" -lt 0 ] || ! { prove_again "$1" || prove "$2" "$direct" "$4" "$5" "$6" "$1"; }; then
 		if [[ $PEER -ge 0 && -z $direct ]]; then
 			report "$REASON" "${P_LABEL[PEER]}"
 		elif [ "$1" -ge "$JOIN_INDEX" ]; then
@@ -184,10 +184,11 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	fi
 }
 
-prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; MSG_…, BODY. Status 1: REASON
-	local i tried=0 newest=$PEER
+prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is of; MSG_…, BODY. Status 1: REASON
+	local i tried=0 newest=$PEER text
 	if [ -z "$2" ]; then
 		unseal room "$AAD" "$3" "$4" "$5" && parse_frame && REASON=missing-signature && [ -n "$MSG_signature" ] || return
+		text=("${BYTES[@]}")
 		REASON=bad-signature
 		[ ${#MSG_signature} -le 96 ] && is_base64 "$MSG_signature" || return
 	fi
@@ -196,6 +197,7 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; M
 		((tried += 1))
 		if [ -n "$2" ]; then
 			direct_key_of "$i" && unseal "$KEY_NAME" "$AAD" "$3" "$4" "$5" || continue
+			text=("${BYTES[@]}")
 			parse_frame || MSG_seq='' MSG_kind=''
 			write_signed "$UNSIGNED"
 		else
@@ -203,10 +205,18 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG -> PEER, the session that it is of; M
 			read_public_keys "$i" && write_pem "${P_SIGN[i]}" && ecdsa_verify "$MSG_signature" || continue
 		fi
 		PEER=$i
+		[ ${#text[@]} -gt 1 ] || PROVED[$6]=${P_SID[i]}${text[0]}
 		return 0
 	done
 	PEER=$newest
 	return 1
+}
+
+prove_again() { # INDEX: what was proved before another process was faster -> as prove
+	local proved=${PROVED[$1]:-}
+	[ -n "$proved" ] && find_peer SID "${proved:0:32}" || return
+	BYTES=("${proved:32}") BYTES_LENGTH=$((${#proved} - 32))
+	parse_frame || MSG_seq='' MSG_kind=''
 }
 
 on_paired() {
@@ -295,7 +305,11 @@ place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its tur
 
 on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 	local scope=B upto top since
-	hash_files "$TMP.signed"
+	HASH=${PROVED_HASH[$1]:-}
+	if [ -z "$HASH" ]; then
+		hash_files "$TMP.signed"
+		PROVED_HASH[$1]=$HASH
+	fi
 	[ -z "$2" ] || scope=D
 	upto="P_${scope}[PEER]"
 	upto=${!upto}

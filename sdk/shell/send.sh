@@ -88,7 +88,7 @@ describe_network() { # -> WHY, FIX: what the environment shows of the way to the
 	[ "$PROXY_STATUS" = 000 ] || status=$PROXY_STATUS
 	if [[ ${CODEX_SANDBOX_NETWORK_DISABLED:-} = 1 && $CURL_EXIT != 0 && ! -w ${CODEX_HOME:-$HOME/.codex} ]]; then
 		CODE=closed WHY="Codex's sandbox has no network"
-		FIX="run the same command outside the sandbox and propose a rule for ./agentalk (that asks your user), or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
+		FIX="run the same command outside the sandbox and propose a rule for ./agentalk, or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
 	elif [[ ${SANDBOX_RUNTIME:-} = 1 && ($status = 403 || $CURL_EXIT = [567]) ]]; then
 		CODE=closed WHY="Claude Code's sandbox does not let this command reach $host"
 		FIX="ask your user to add $host to sandbox.network.allowedDomains in Claude Code's settings"
@@ -97,7 +97,7 @@ describe_network() { # -> WHY, FIX: what the environment shows of the way to the
 		CODE=closed WHY="the proxy of this environment refuses $host ($status)"
 		FIX="ask your user to allow $host in that proxy or sandbox; where no proxy is needed, to set no_proxy=$host"
 	elif [ -n "$proxy" ]; then
-		FIX="the way leads through the proxy of this environment; where none is needed, your user sets no_proxy=$host"
+		FIX="the proxy of this environment is in between; where none is needed, your user sets no_proxy=$host"
 	elif [[ -e $HOME/.curlrc && $CURL_EXIT != 0 ]]; then
 		FIX="the .curlrc of your home is not read here: a proxy in it must be in https_proxy, too, and a CA file is passed with --cacert"
 	elif [[ -n $NEW_SESSION && $CURL_EXIT = 7 ]] && is_local_bridge; then
@@ -378,7 +378,7 @@ read_participants() { # LINES, an answer: who is there, each a row; who is not t
 	local line words i listed=' ' rows=("${LINES[@]}") start=$TICKS
 	for line in "${rows[@]}"; do
 		read_clock
-		((TICKS - start < 15)) || break # a bridge may invent as many as it likes
+		((TICKS - start < 15)) || break # a bridge may invent many
 		words=($line)
 		[ "${words[0]}" = participant ] && is_hex "${words[1]:-}" 32 && [ "${words[1]}" != "$ID" ] || continue
 		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue

@@ -93,8 +93,8 @@ find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be w
 			return
 		fi
 	done
-	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
-		"set AGENTALK_HOME to one of yours, without control characters in its path"
+	die "no folder for sessions can be written: \$AGENTALK_HOME, /tmp, \$TMPDIR, this one" \
+		"set AGENTALK_HOME to a folder of yours with a plain path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -144,17 +144,17 @@ make_keys() { # -> SID: new key pairs, and their card
 }
 
 make_state() { # commit 0
-	local field text=''
-	COMMIT=0 WRITER=0
+	local field
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
 	stat_files %Z %c "$SESSION/keys/identity"
 	IDENTITY_WHEN_MADE=$FACTS
-	for field in $STATE_FIELDS; do text+="${!field} "; done
-	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
-	write_file "$SESSION/state/head.0.0" ''
-	read_state
+	set_peers 0
+	forget_changes
+	COMMIT=-1 WRITER=0
+	write_file "$SESSION/state/head.-1.0" ''
+	commit_state
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link

@@ -147,8 +147,9 @@ format_record() { # R
 			;;
 		left) line="LEFT $LABEL: it has said goodbye." ;;
 		gone)
-			line="LEFT $LABEL: the bridge says that it is gone. If you need it, tell your user."
-			[ "${words[3]:-}" != expired ] || line="LEFT $LABEL: no sign of life for hours. If you need it, tell your user."
+			line="the bridge says that it is gone"
+			[ "${words[3]:-}" != expired ] || line="no sign of life for hours"
+			line="LEFT $LABEL: $line. If you need it, tell your user."
 			;;
 		away) line="AWAY $LABEL: not heard of for minutes. What you say is kept for it." ;;
 		back) line="BACK $LABEL." ;;

@@ -1,12 +1,8 @@
 # ---- state: what this session knows, changed by one process at a time ----
 
-# docs/architecture.md says what lies in a session's folder, and what the fields and columns below are.
+# docs/architecture.md has the session's folder, these fields and the columns below.
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
 	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER FETCHED REPORTED REACH TOLD'
-
-COLUMNS='SID ID NAME LABEL KIND STATE PAIRED MET REACH BASE FIRST B B_TOP B_MARK B_LOST B_GAPS B_SINCE B_UPTO
-	D D_TOP D_LOST D_GAPS D_SINCE D_UPTO LAST_SHOWN SHOWN_B SHOWN_MARK SHOWN_LOST SHOWN_D ACK_B ACK_D
-	HAS_B HAS_D SEQ FROM DUE SYNC_AT ACK_AT UNACKED_SINCE REPEATED BYE BYE_AT'
 
 set_peers() { # COUNT -> PEERS, how many rows there are; ROWS, their numbers
 	local i
@@ -14,7 +10,7 @@ set_peers() { # COUNT -> PEERS, how many rows there are; ROWS, their numbers
 	for ((i = 0; i < PEERS; i++)); do ROWS+="$i "; done
 }
 
-set_row() { # PEER, and its fields in the order of COLUMNS
+set_row() { # PEER, and its fields in order
 	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_STATE[$1]=$7 P_PAIRED[$1]=$8 P_MET[$1]=$9
 	P_REACH[$1]=${10} P_BASE[$1]=${11} P_FIRST[$1]=${12} P_B[$1]=${13} P_B_TOP[$1]=${14} P_B_MARK[$1]=${15}
 	P_B_LOST[$1]=${16} P_B_GAPS[$1]=${17} P_B_SINCE[$1]=${18} P_B_UPTO[$1]=${19} P_D[$1]=${20} P_D_TOP[$1]=${21}
@@ -25,13 +21,13 @@ set_row() { # PEER, and its fields in the order of COLUMNS
 }
 
 get_row() { # PEER -> ROW
-	local column cell
-	ROW=''
-	for column in $COLUMNS; do
-		cell="P_$column[$1]"
-		ROW+="${!cell} "
-	done
-	ROW=${ROW% }
+	ROW="${P_SID[$1]} ${P_ID[$1]} ${P_NAME[$1]} ${P_LABEL[$1]} ${P_KIND[$1]} ${P_STATE[$1]} ${P_PAIRED[$1]} ${P_MET[$1]}"
+	ROW+=" ${P_REACH[$1]} ${P_BASE[$1]} ${P_FIRST[$1]} ${P_B[$1]} ${P_B_TOP[$1]} ${P_B_MARK[$1]} ${P_B_LOST[$1]}"
+	ROW+=" ${P_B_GAPS[$1]} ${P_B_SINCE[$1]} ${P_B_UPTO[$1]} ${P_D[$1]} ${P_D_TOP[$1]} ${P_D_LOST[$1]} ${P_D_GAPS[$1]}"
+	ROW+=" ${P_D_SINCE[$1]} ${P_D_UPTO[$1]} ${P_LAST_SHOWN[$1]} ${P_SHOWN_B[$1]} ${P_SHOWN_MARK[$1]} ${P_SHOWN_LOST[$1]}"
+	ROW+=" ${P_SHOWN_D[$1]} ${P_ACK_B[$1]} ${P_ACK_D[$1]} ${P_HAS_B[$1]} ${P_HAS_D[$1]} ${P_SEQ[$1]} ${P_FROM[$1]}"
+	ROW+=" ${P_DUE[$1]} ${P_SYNC_AT[$1]} ${P_ACK_AT[$1]} ${P_UNACKED_SINCE[$1]} ${P_REPEATED[$1]} ${P_BYE[$1]}"
+	ROW+=" ${P_BYE_AT[$1]}"
 }
 
 ROW_SHAPE='^([0-9a-f]{32} ){2}[a-z0-9._-]+ [a-z0-9._~-]+ (agent|human) [a-z]+( (-|-?[0-9][0-9a-f:,-]*|(listening|wakes|reads|-):[0-9]+|sync|ack|sync[+]ack)){36}$'
@@ -49,9 +45,11 @@ read_state() { # -> all of it, as of the newest commit
 		done
 		read_file "$SESSION/state/commit.$COMMIT.$WRITER" && [[ ${BYTES[0]} = *$'\nend' ]] && break
 	done
-	[ "$tries" -lt 100 ] || die_gone
-	[ "$tries" -lt 100 ] || die_damaged
-	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
+	if [ "$tries" -eq 100 ]; then
+		die_gone
+		die_damaged
+	fi
+	for file in "${FILES[@]}"; do # no other commit up to this one counts
 		line=${file##*/commit.}
 		n=${line%%.*}
 		! is_decimal "$n" || [ "$n" -gt "$COMMIT" ] || [ "$line" = "$COMMIT.$WRITER" ] || REMOVE+=("$file")
@@ -60,7 +58,7 @@ read_state() { # -> all of it, as of the newest commit
 	forget_changes
 	i=0
 	line=(${LINES[0]})
-	for field in $STATE_FIELDS; do # no other word may get into arithmetic, where it would be evaluated
+	for field in $STATE_FIELDS; do # no other word may get into arithmetic
 		case $field in
 			SID | EPOCH | FIRST_EPOCH) is_hex "${line[i]:-}" 32 || [ "${line[i]:-}" = 0 ] || die_damaged ;;
 			REPORTED | REACH) ;;

@@ -105,7 +105,7 @@ describe_hearers() { # HEARERS, lines of the bridge; NAMES -> RECIPIENTS
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || { PRESENCE='one that has just joined' && words[3]=0; }
 		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || is_heard=yes
 		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS+=", $PRESENCE"
-		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name as many as it likes
+		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name many
 	done
 	if [[ -z $RECIPIENTS && $NAMES ]]; then
 		RECIPIENTS=", but not back since the bridge lost the channel:$NAMES. It is said again to those who come back"
@@ -328,7 +328,7 @@ wake_for_news() { # claude, or the program of Codex: until session or 8 hours ar
 		fi
 		has_news "$SHOWN" || { unread=0 && continue; }
 		[ "$unread" -gt 0 ] || unread=$TICKS
-		((TICKS - unread >= 3)) || continue # a call that waits shows it just now
+		((TICKS - unread >= 3)) || continue # a waiting call may show it
 		case $1 in
 			claude) wake_claude ;;
 			*) wake_codex "$1" ;;
