@@ -16,6 +16,8 @@ import { join, relative } from 'node:path';
 import { BUNDLES, SOURCES, bundle, bundleOf } from './bundle-tests.mjs';
 import { requirePrograms } from './require-programs.mjs';
 
+/** Files at a time: one more than there are cores, since tests wait for much of their time. */
+const CONCURRENCY = Math.min(4, availableParallelism() + 1);
 /** A file that hangs must not hold up CI for ever. Node counts this for each test and for each file. */
 const TIMEOUT_MS = 15 * 60_000;
 
@@ -48,37 +50,36 @@ for (const name of filesIn(BUNDLES, '.test.mjs')) {
   if (!all.map(bundleOf).includes(name)) rmSync(join(BUNDLES, name));
 }
 
-const notes = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
-const skips = join(notes, 'skips');
-const times = join(notes, 'times');
+const folder = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
+const written = join(folder, 'notes');
 const { status, signal } = spawnSync(
   process.execPath,
   [
     '--enable-source-maps',
     '--test',
-    `--test-concurrency=${Math.max(1, Math.min(4, availableParallelism()))}`,
+    `--test-concurrency=${CONCURRENCY}`,
     `--test-timeout=${TIMEOUT_MS}`,
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
-    `--test-reporter=${new URL('skip-reporter.mjs', import.meta.url)}`,
-    `--test-reporter-destination=${skips}`,
-    `--test-reporter=${new URL('time-reporter.mjs', import.meta.url)}`,
-    `--test-reporter-destination=${times}`,
+    `--test-reporter=${new URL('notes-reporter.mjs', import.meta.url)}`,
+    `--test-reporter-destination=${written}`,
     ...options,
     ...chosen.map((name) => join(relative(process.cwd(), BUNDLES), bundleOf(name))),
   ],
   { stdio: 'inherit' },
 );
-const linesOf = (path) => readFileSync(path, 'utf8').split('\n').filter(Boolean);
-const skipped = linesOf(skips);
-const longest = longestFiles(linesOf(times));
-rmSync(notes, { recursive: true });
+const notes = readFileSync(written, 'utf8')
+  .split('\n')
+  .filter(Boolean)
+  .map((line) => JSON.parse(line));
+rmSync(folder, { recursive: true });
 
 if (words.length === 0) {
   console.log('\nthe longest files, by the seconds of their tests:');
-  for (const [name, ms] of longest) console.log(`  ${(ms / 1000).toFixed(1).padStart(6)}  ${name}`);
+  for (const [name, ms] of longestFiles()) console.log(`  ${(ms / 1000).toFixed(1).padStart(6)}  ${name}`);
 }
 
+const skipped = notes.flatMap(({ skipped: name, reason }) => (name === undefined ? [] : [`${name}: ${reason}`]));
 const isStrict = isTrue(process.env.AGENTALK_TEST_NO_SKIPS);
 if (skipped.length > 0) {
   console.log(`\nskipped ${skipped.length}, so nothing is known about:`);
@@ -88,15 +89,14 @@ if (skipped.length > 0) {
 if (signal) console.error(`the runner was ended by ${signal}`);
 process.exitCode = status !== 0 || (isStrict && skipped.length > 0) ? 1 : 0;
 
-/** The ten files whose tests took longest. @param lines `milliseconds path` of tests */
-function longestFiles(lines) {
+/** The ten files whose tests took longest, and how many milliseconds. */
+function longestFiles() {
   const sums = new Map();
-  for (const line of lines) {
-    const at = line.indexOf(' ');
-    const name = relative(SOURCES, line.slice(at + 1));
-    sums.set(name, (sums.get(name) ?? 0) + Number(line.slice(0, at)));
+  for (const { file, ms } of notes) {
+    if (file !== undefined) sums.set(file, (sums.get(file) ?? 0) + ms);
   }
-  return [...sums].sort(([, a], [, b]) => b - a).slice(0, 10);
+  const longest = [...sums].sort(([, a], [, b]) => b - a).slice(0, 10);
+  return longest.map(([file, ms]) => [relative(SOURCES, file), ms]);
 }
 
 /** Builds and runs the tests now and whenever a source changes, until this process is interrupted. */

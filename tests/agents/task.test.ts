@@ -78,9 +78,9 @@ async function answerAll(peer: Peer, from: string): Promise<void> {
 }
 
 // Each program has a separate home and model, and mostly waits.
-describe('the whole task', { concurrency: 3 }, () => {
+describe('the whole task', { concurrency: 2 }, () => {
   for (const name of names()) {
-    describe(name, () => {
+    describe(name, { concurrency: 1 }, () => {
       for (const { mode, does, isInteractive, shell, maxQuestions } of ROWS[name]) {
         test(`${mode}: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
           const options: TaskOptions = shell === undefined ? {} : { shell };

@@ -97,7 +97,7 @@ exec '${pathOf('mv')}' "$@"`;
   test(
     'where only the time of day can be read: a clock that is set back during a wait makes it no longer',
     { skip: skip || (fakeTime ? false : 'libfaketime is not installed') },
-    async () => {
+    async (t) => {
       const folder = makeFolder();
       const offset = join(folder, 'offset');
       writeFileSync(offset, '+0');
@@ -115,6 +115,7 @@ exec '${pathOf('mv')}' "$@"`;
       await odd.create(bridge.url);
       const start = Date.now();
       const waiting = odd.begin('wait', '6');
+      t.after(() => waiting.end('SIGKILL'));
       await polling(bridge.url, 1);
       writeFileSync(offset, '-300');
       await waiting.line(/nobody else is in the channel yet/);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { requirePrograms } from '../lib/require-programs.ts';
 import { chaos } from './chaos.ts';
 
-const messages = Number(process.env['AGENTALK_CHAOS_MESSAGES'] ?? 300);
+const messages = Number(process.env['AGENTALK_CHAOS_MESSAGES'] ?? 200);
 /** The same schedule each time, so that a change is what made it fail; `npm run soak:client` takes new ones. */
 const seed = process.env['AGENTALK_CHAOS_SEED'] ?? '261078';
 

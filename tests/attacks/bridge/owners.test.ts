@@ -85,11 +85,14 @@ async function fillFrom(port: number, from: string, bytes: number): Promise<Reco
   return seen;
 }
 
-/** A blob of random bytes; gives the status of the answer. */
-async function putBlob({ room: { port, path, how }, id, token }: Member, bytes = MiB): Promise<number> {
-  const body = randomBytes(bytes);
-  const sum = createHash('sha256').update(body).digest('hex');
-  const { status } = await fetch(`http://127.0.0.1:${port}${path}/blobs/${sum}?participant_id=${id}`, {
+const blobPath = ({ room: { path }, id }: Member, body: Buffer) =>
+  `${path}/blobs/${createHash('sha256').update(body).digest('hex')}?participant_id=${id}`;
+
+/** A blob, of random bytes if none are given; gives the status of the answer. */
+async function putBlob(member: Member, body = randomBytes(MiB)): Promise<number> {
+  const { room, token } = member;
+  const { port, how } = room;
+  const { status } = await fetch(`http://127.0.0.1:${port}${blobPath(member, body)}`, {
     method: 'PUT',
     body,
     headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': how.from ?? '' },
@@ -163,7 +166,8 @@ test('one address fills it with blobs, in channels of its own and in one of anot
   const victims = await openVictims(port, 10);
   const shared = await room(port, { from: '198.51.100.100' });
   const [owner, friend] = [await shared.member(), await shared.member()];
-  for (let n = 0; n < 3; n++) assert.equal(await putBlob(owner), 201);
+  const first = Array.from({ length: 3 }, () => randomBytes(MiB));
+  for (const body of first) assert.equal(await putBlob(owner, body), 201);
   const guest = Object.assign(new Member(Object.assign(new TestChannel(port, { from: ATTACKER }), shared)), {});
   Object.assign(guest.room, { how: { from: ATTACKER } });
   assert.equal((await guest.join()).status, 200);
@@ -173,6 +177,10 @@ test('one address fills it with blobs, in channels of its own and in one of anot
   assert.ok((await gauge(port, 'channel_memory_bytes', BACKGROUND)) > 22 * MiB, 'the bridge is full');
   await assertUntouched(victims);
   for (let n = 0; n < 4; n++) assert.equal(await putBlob(friend), 201, 'there is room for who has less');
+  for (const body of first) {
+    const { status } = await call(port, 'HEAD', blobPath(owner, body), { bearer: owner.token, ...owner.room.how });
+    assert.equal(status, 200, 'what its sender stored before is still there');
+  }
   assert.equal((await fillFrom(port, '198.51.100.200', 2 * MiB))['bridge_full'], undefined);
 });
 

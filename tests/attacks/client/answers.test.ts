@@ -222,9 +222,10 @@ describe('words in the fields', { concurrency: 3 }, () => {
         ? [...lines.slice(0, -2).flatMap(injectEachWord), ...injectEachWord(`recipient ${id} listening 0`), ...lines]
         : lines,
     );
-    await fixture.call('who');
-    await fixture.call('say', 'said to values');
-    await fixture.call('dm', 'ada', 'said to ada');
+    // Arithmetic with a word that is no number would end the call in the middle, without a line.
+    assert.match(await fixture.call('who'), /^agentalk: next: /m);
+    assert.match(await fixture.call('say', 'said to values'), /^agentalk: sent/m);
+    assert.match(await fixture.call('dm', 'ada', 'said to ada'), /^agentalk: sent/m);
     await fixture.member('ada').waitForOutput('said to ada');
     fixture.honest();
     await fixture.sendMarker();

@@ -534,7 +534,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
     });
     insertOnce(fixture, () => junk);
     await fixture.sendMarker('zed', 90);
-    assert.ok(fixture.longestMs < 14_000, `${fixture.longestMs} ms`);
+    assert.ok(fixture.longestMs < 20_000, `${fixture.longestMs} ms`);
     assert.deepEqual(fixture.tampered(), ['card-auth-failed bridge']);
     assert.match(await fixture.call('who'), /^agentalk: 300 times something was not genuine$/m);
     await fixture.sendMarker();
