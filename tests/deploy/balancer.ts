@@ -40,7 +40,7 @@ interface Kind {
 const servers = ({ bridges }: Place): Changes =>
   bridges.map((port, i) => [`127.0.0.1:${8787 + i}`, `127.0.0.1:${port}`] as const);
 
-const nginx: Kind = {
+export const nginx: Kind = {
   name: 'nginx',
   file: 'deploy/nginx/agentalk.conf',
   program: 'nginx',
@@ -69,7 +69,7 @@ const nginx: Kind = {
   authority: ({ folder }) => join(folder, 'bridge.pem'),
 };
 
-const haproxy: Kind = {
+export const haproxy: Kind = {
   name: 'HAProxy',
   file: 'deploy/haproxy/haproxy.cfg',
   program: 'haproxy',
@@ -124,7 +124,7 @@ async function freePort(): Promise<number> {
 }
 
 /** The shipped file with the changes made: its path, and where everything else is. */
-async function prepare(kind: Kind, bridges: readonly number[]) {
+async function prepare(kind: Kind, bridges: readonly number[], more: Changes = []) {
   const place: Place = { folder: makeFolder(), port: await freePort(), bridges };
   const [certificate, key] = [join(place.folder, 'bridge.pem'), join(place.folder, 'bridge.key')];
   const names = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
@@ -144,7 +144,7 @@ async function prepare(kind: Kind, bridges: readonly number[]) {
   });
   writeFileSync(join(place.folder, 'both.pem'), readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
   let text = readFileSync(join(ROOT, kind.file), 'utf8');
-  for (const [shipped, here] of kind.changes(place)) {
+  for (const [shipped, here] of [...kind.changes(place), ...more]) {
     assert.ok(text.includes(shipped), `${kind.file} has no ${JSON.stringify(shipped)} any more`);
     text = text.replaceAll(shipped, here);
   }
@@ -180,8 +180,9 @@ export interface Balancer {
   stop(): Promise<void>;
 }
 
-export async function startBalancer(kind: Kind, bridges: readonly number[]): Promise<Balancer> {
-  const { place, config } = await prepare(kind, bridges);
+/** @param more changes to the shipped file */
+export async function startBalancer(kind: Kind, bridges: readonly number[], more?: Changes): Promise<Balancer> {
+  const { place, config } = await prepare(kind, bridges, more);
   for (const name of ['client_body', 'proxy']) mkdirSync(join(place.folder, name));
   const running = new Running(pathOf(kind.program), kind.run(config), { env: environment(place.folder) });
   let isOver = false;
