@@ -27,6 +27,10 @@ interface Kind {
   readonly name: string;
   readonly file: string;
   readonly program: string;
+  /** In the place of the file's text. */
+  readonly text?: string;
+  /** Of the bridge's URL. */
+  readonly basePath?: string;
   changes(place: Place): Changes;
   /** The whole configuration, made of the changed file. */
   whole(place: Place, changed: string): string;
@@ -95,7 +99,7 @@ const caddyHere = ({ folder, port }: Place): Changes => [
   ['\nbridge.example {', `\nlocalhost:${port} {`],
 ];
 
-const caddyOne: Kind = {
+export const SINGLE: Kind = {
   name: 'Caddy, one bridge',
   file: 'deploy/caddy/Caddyfile',
   program: 'caddy',
@@ -106,12 +110,11 @@ const caddyOne: Kind = {
   authority: ({ folder }) => join(folder, 'pki', 'authorities', 'local', 'root.crt'),
 };
 
-const caddy: Kind = { ...caddyOne, name: 'Caddy', file: 'deploy/caddy/Caddyfile.multi' };
+const caddy: Kind = { ...SINGLE, name: 'Caddy', file: 'deploy/caddy/Caddyfile.multi' };
 caddy.changes = (place) => [...caddyHere(place), ...servers(place)];
 
 export const GROUPS: readonly Kind[] = [nginx, haproxy, caddy];
-export const KINDS: readonly Kind[] = [...GROUPS, caddyOne];
-export const SINGLE: Kind = caddyOne;
+export const KINDS: readonly Kind[] = [...GROUPS, SINGLE];
 
 export const needs = (kind: Kind) => requirePrograms(kind.program, 'openssl');
 
@@ -143,7 +146,7 @@ async function prepare(kind: Kind, bridges: readonly number[], more: Changes = [
     stdio: 'ignore',
   });
   writeFileSync(join(place.folder, 'both.pem'), readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
-  let text = readFileSync(join(ROOT, kind.file), 'utf8');
+  let text = kind.text ?? readFileSync(join(ROOT, kind.file), 'utf8');
   for (const [shipped, here] of [...kind.changes(place), ...more]) {
     assert.ok(text.includes(shipped), `${kind.file} has no ${JSON.stringify(shipped)} any more`);
     text = text.replaceAll(shipped, here);
@@ -188,15 +191,16 @@ export async function startBalancer(kind: Kind, bridges: readonly number[], more
   let isOver = false;
   void running.ended.then(() => (isOver = true));
   const authority = kind.authority(place);
+  const url = `https://localhost:${place.port}${kind.basePath ?? ''}`;
   await until(`${kind.name} lets the bridges be reached`, async () => {
     assert.ok(!isOver, running.stdout + running.stderr);
     if (!existsSync(authority)) return false;
-    const answer = await fetchTrusting(authority)(`https://localhost:${place.port}/health`).catch(() => undefined);
+    const answer = await fetchTrusting(authority)(`${url}/health`).catch(() => undefined);
     return answer?.status === 200;
   });
   const agent = new Agent({ keepAlive: true });
   return {
-    url: `https://localhost:${place.port}`,
+    url,
     authority,
     running,
     fetch: fetchTrusting(authority),
