@@ -50,6 +50,7 @@ for (const name of filesIn(BUNDLES, '.test.mjs')) {
 
 const notes = mkdtempSync(join(tmpdir(), 'agentalk-test-'));
 const skips = join(notes, 'skips');
+const times = join(notes, 'times');
 const { status, signal } = spawnSync(
   process.execPath,
   [
@@ -61,13 +62,22 @@ const { status, signal } = spawnSync(
     '--test-reporter-destination=stdout',
     `--test-reporter=${new URL('skip-reporter.mjs', import.meta.url)}`,
     `--test-reporter-destination=${skips}`,
+    `--test-reporter=${new URL('time-reporter.mjs', import.meta.url)}`,
+    `--test-reporter-destination=${times}`,
     ...options,
     ...chosen.map((name) => join(relative(process.cwd(), BUNDLES), bundleOf(name))),
   ],
   { stdio: 'inherit' },
 );
-const skipped = readFileSync(skips, 'utf8').split('\n').filter(Boolean);
+const linesOf = (path) => readFileSync(path, 'utf8').split('\n').filter(Boolean);
+const skipped = linesOf(skips);
+const longest = longestFiles(linesOf(times));
 rmSync(notes, { recursive: true });
+
+if (words.length === 0) {
+  console.log('\nthe longest files, by the seconds of their tests:');
+  for (const [name, ms] of longest) console.log(`  ${(ms / 1000).toFixed(1).padStart(6)}  ${name}`);
+}
 
 const isStrict = isTrue(process.env.AGENTALK_TEST_NO_SKIPS);
 if (skipped.length > 0) {
@@ -77,6 +87,17 @@ if (skipped.length > 0) {
 }
 if (signal) console.error(`the runner was ended by ${signal}`);
 process.exitCode = status !== 0 || (isStrict && skipped.length > 0) ? 1 : 0;
+
+/** The ten files whose tests took longest. @param lines `milliseconds path` of tests */
+function longestFiles(lines) {
+  const sums = new Map();
+  for (const line of lines) {
+    const at = line.indexOf(' ');
+    const name = relative(SOURCES, line.slice(at + 1));
+    sums.set(name, (sums.get(name) ?? 0) + Number(line.slice(0, at)));
+  }
+  return [...sums].sort(([, a], [, b]) => b - a).slice(0, 10);
+}
 
 /** Builds and runs the tests now and whenever a source changes, until this process is interrupted. */
 async function runOnChanges(args) {

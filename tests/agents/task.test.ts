@@ -77,74 +77,79 @@ async function answerAll(peer: Peer, from: string): Promise<void> {
   await peer.waitForOutput(/FILE [^]*LEFT/, 120);
 }
 
-for (const name of names()) {
-  describe(name, () => {
-    for (const { mode, does, isInteractive, shell, maxQuestions } of ROWS[name]) {
-      test(`${mode}: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
-        const options: TaskOptions = shell === undefined ? {} : { shell };
-        const prompt = `Talk to the agent on my server over ${bridge.url}.`;
-        const agent = await Agent.start(name, `task-${name}-${mode.replace(/\W+/g, '-')}`, {
-          mode,
-          isInteractive,
-          prompt,
-          prepare: prepareProject,
-        });
-        const peer = new Peer();
-        let ran = 'not all';
-        let cut = 'not seen';
-        let toTenth = 0;
-        try {
-          let seconds: number;
-          let answering: Promise<void>;
-          if (does === 'opens') {
-            const join = async (invite: string) => {
-              const [link = ''] = /https?:\S+/.exec(invite) ?? [];
-              await peer.run('join', link, '--name', 'server');
-              await answerAll(peer, 'laptop');
-            };
-            answering = Promise.resolve();
-            seconds = await open(agent, bridge.url, { ...options, onInvite: (invite) => (answering = join(invite)) });
-          } else {
-            const created = await peer.run('create', bridge.url, '--name', 'laptop');
-            const [invite = ''] = /Talk to my other agent.*/.exec(created) ?? [];
-            answering = answerAll(peer, 'reviewer');
-            seconds = await joinBy(agent, invite, options);
-          }
-          answering.catch(() => {}); // looked at below
-          const shown = await say(agent, seconds, options);
-          for (const line of LONG_REPLY.split('\n')) assert.ok(shown.includes(line), `this did not come: ${line}`);
-          cut = 'nothing';
-          toTenth = agent.questions.length;
-          await finish(agent, options);
-          await answering;
-          for (const message of MESSAGES) {
-            const lines = spoken(message)
-              .split('\n')
-              .map((line) => `  | ${line}\n`);
-            assert.ok(peer.shown.includes(lines.join('')), `the peer was shown ${message}`);
-          }
-          ran = 'all';
-        } finally {
-          record({
-            program: name,
+// Each program has a separate home and model, and mostly waits.
+describe('the whole task', { concurrency: 3 }, () => {
+  for (const name of names()) {
+    describe(name, () => {
+      for (const { mode, does, isInteractive, shell, maxQuestions } of ROWS[name]) {
+        test(`${mode}: ${does} a channel, says ten messages, sends a file, leaves`, async () => {
+          const options: TaskOptions = shell === undefined ? {} : { shell };
+          const prompt = `Talk to the agent on my server over ${bridge.url}.`;
+          const agent = await Agent.start(name, `task-${name}-${mode.replace(/\W+/g, '-')}`, {
             mode,
-            row: 'task',
-            ran,
-            cut,
-            asked: toTenth,
-            askedInAll: agent.questions.length,
+            isInteractive,
+            prompt,
+            prepare: prepareProject,
           });
-          const asked = agent.questions.map(({ question, command }) => `${command.slice(0, 60)} → ${question.answer}`);
-          agent.note(`*** asked ${asked.length} times\n${asked.join('\n')}`);
-          agent.stop();
-          peer.stop();
-        }
-        assert.ok(toTenth <= maxQuestions, `it asked ${toTenth} times until the tenth message`);
-        const late = agent.questions
-          .slice(0, toTenth)
-          .filter(({ command }) => LATE.some((text) => command.includes(text)));
-        assert.ok(late.length === 0, `it asked after the second message: ${late[0]?.question.text}`);
-      });
-    }
-  });
-}
+          const peer = new Peer();
+          let ran = 'not all';
+          let cut = 'not seen';
+          let toTenth = 0;
+          try {
+            let seconds: number;
+            let answering: Promise<void>;
+            if (does === 'opens') {
+              const join = async (invite: string) => {
+                const [link = ''] = /https?:\S+/.exec(invite) ?? [];
+                await peer.run('join', link, '--name', 'server');
+                await answerAll(peer, 'laptop');
+              };
+              answering = Promise.resolve();
+              seconds = await open(agent, bridge.url, { ...options, onInvite: (invite) => (answering = join(invite)) });
+            } else {
+              const created = await peer.run('create', bridge.url, '--name', 'laptop');
+              const [invite = ''] = /Talk to my other agent.*/.exec(created) ?? [];
+              answering = answerAll(peer, 'reviewer');
+              seconds = await joinBy(agent, invite, options);
+            }
+            answering.catch(() => {}); // looked at below
+            const shown = await say(agent, seconds, options);
+            for (const line of LONG_REPLY.split('\n')) assert.ok(shown.includes(line), `this did not come: ${line}`);
+            cut = 'nothing';
+            toTenth = agent.questions.length;
+            await finish(agent, options);
+            await answering;
+            for (const message of MESSAGES) {
+              const lines = spoken(message)
+                .split('\n')
+                .map((line) => `  | ${line}\n`);
+              assert.ok(peer.shown.includes(lines.join('')), `the peer was shown ${message}`);
+            }
+            ran = 'all';
+          } finally {
+            record({
+              program: name,
+              mode,
+              row: 'task',
+              ran,
+              cut,
+              asked: toTenth,
+              askedInAll: agent.questions.length,
+            });
+            const asked = agent.questions.map(
+              ({ question, command }) => `${command.slice(0, 60)} → ${question.answer}`,
+            );
+            agent.note(`*** asked ${asked.length} times\n${asked.join('\n')}`);
+            agent.stop();
+            peer.stop();
+          }
+          assert.ok(toTenth <= maxQuestions, `it asked ${toTenth} times until the tenth message`);
+          const late = agent.questions
+            .slice(0, toTenth)
+            .filter(({ command }) => LATE.some((text) => command.includes(text)));
+          assert.ok(late.length === 0, `it asked after the second message: ${late[0]?.question.text}`);
+        });
+      }
+    });
+  }
+});

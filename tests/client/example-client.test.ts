@@ -51,7 +51,7 @@ interface Setup {
 async function startPair({ clock = new FakeClock(), fetch, url = bridge.url }: Setup = {}) {
   const ada = await ExampleSession.create(url, { name: 'ada', now: clock.now });
   const bob = await ExampleSession.join(ada.link, { name: 'bob', now: clock.now, ...(fetch && { fetch }) });
-  await settle(ada, bob);
+  await flushEvents(ada, bob);
   assert.deepEqual(
     [ada.types(), bob.types()],
     [Array(2), Array(2)].map(() => ['joined', 'paired']),
@@ -63,16 +63,16 @@ async function startPair({ clock = new FakeClock(), fetch, url = bridge.url }: S
 async function startThree(setup: Setup = {}) {
   const { ada, bob, clock } = await startPair(setup);
   const cleo = await ExampleSession.join(ada.link, { name: 'cleo', now: clock.now });
-  await settle(ada, bob, cleo);
+  await flushEvents(ada, bob, cleo);
   for (const each of [ada, bob, cleo]) assert.equal(each.entriesOf('paired').length, 2);
   return { ada, bob, cleo, clock };
 }
 
 /** Polls all of them until what one sent made no other one answer. */
-async function settle(...actors: readonly ExampleSession[]): Promise<void> {
+async function flushEvents(...sessions: readonly ExampleSession[]): Promise<void> {
   for (let round = 0; round < 3; round++) {
-    for (const actor of actors) await actor.poll();
-    for (const actor of actors) await actor.transfers.idle();
+    for (const session of sessions) await session.poll();
+    for (const session of sessions) await session.transfers.idle();
   }
 }
 
@@ -167,7 +167,7 @@ describe('order', () => {
     await ada.dm('bob', 'to bob');
     await cleo.dm('ada', 'to ada');
     await bob.say('from bob');
-    await settle(ada, bob, cleo);
+    await flushEvents(ada, bob, cleo);
     assert.deepEqual(ada.texts(), ['to ada', 'from bob']);
     assert.deepEqual(bob.texts(), ['to all', 'to bob']);
     assert.deepEqual(cleo.texts(), ['to all', 'from bob']);
@@ -209,7 +209,7 @@ describe('order', () => {
       fetch: (...request) => globalThis.fetch(...request),
     });
     withheldFrom = dan.id;
-    await settle(ada, dan);
+    await flushEvents(ada, dan);
     await dan.say('nor this');
     await ada.poll();
     await ada.say('as dan says');
@@ -231,7 +231,7 @@ describe('a session that is not PAIRED', () => {
     const fetch = withholding(({ type, to }) => type === 'message' && to !== '*');
     const ada = await ExampleSession.create(bridge.url, { name: 'ada' });
     const bob = await ExampleSession.join(ada.link, { name: 'bob', fetch });
-    await settle(ada, bob);
+    await flushEvents(ada, bob);
     await ada.say('believe me');
     await bob.poll();
     assert.deepEqual(bob.message('believe me').marks, { ...UNMARKED, isUnpaired: true });
@@ -273,7 +273,7 @@ describe('missing messages', () => {
     await bob.poll();
     assert.equal(await countSyncs(), 0);
     clock.advance(59_999);
-    await settle(ada, bob);
+    await flushEvents(ada, bob);
     assert.deepEqual(bob.texts(), ['1']);
     clock.advance(1);
     await bob.poll();
@@ -405,7 +405,7 @@ describe('a new epoch', () => {
     try {
       const { ada, bob, cleo, clock } = await startThree({ url: own.url });
       await ada.say('1');
-      await settle(ada, bob, cleo);
+      await flushEvents(ada, bob, cleo);
       await ada.say('2');
       await ada.dm('bob', '3');
       await cleo.poll();
@@ -414,7 +414,7 @@ describe('a new epoch', () => {
       await bob.poll();
       await ada.say('4');
       assert.deepEqual(ada.entriesOf('resumed'), [{ type: 'resumed', isNewEpoch: true }]);
-      for (let round = 0; round < 4; round++) await settle(bob, cleo, ada);
+      for (let round = 0; round < 4; round++) await flushEvents(bob, cleo, ada);
       assert.deepEqual(bob.texts(), ['1', '2', '3', '4']);
       assert.deepEqual(cleo.texts(), ['1', '2', '4']);
       for (const each of [ada, bob, cleo]) {
@@ -437,8 +437,8 @@ describe('a new epoch', () => {
       await ada.dm('bob', 'are you back?');
       await ada.say('first for all');
       assert.deepEqual(ada.entriesOf('refused'), []);
-      await settle(bob, ada);
-      await settle(bob, ada);
+      await flushEvents(bob, ada);
+      await flushEvents(bob, ada);
       assert.deepEqual(bob.texts().sort(), ['are you back?', 'first for all']);
     } finally {
       await own.stop();
@@ -451,7 +451,7 @@ describe('a new epoch', () => {
       const ada = await ExampleSession.create(own.url, { name: 'ada' });
       await ada.say('to nobody');
       const bob = await ExampleSession.join(ada.link, { name: 'bob' });
-      await settle(ada, bob);
+      await flushEvents(ada, bob);
       await bob.say('heard');
       await ada.poll();
       own = await restart(own);
@@ -500,7 +500,7 @@ describe('a new epoch', () => {
       await cleo.poll();
       assert.deepEqual(bob.texts(), []);
       clock.advance(60_000);
-      await settle(bob, cleo);
+      await flushEvents(bob, cleo);
       assert.deepEqual(bob.texts(), ['shown in the end']);
       assert.deepEqual(bob.entriesOf('missed'), [{ type: 'missed', name: 'ada', count: 1 }]);
     } finally {
@@ -518,7 +518,7 @@ describe('a new epoch', () => {
       },
     });
     const bob = await ExampleSession.join(ada.link, { name: 'bob' });
-    await settle(ada, bob);
+    await flushEvents(ada, bob);
     isRefusing = true;
     await ada.say('1');
     await ada.say('2');
@@ -535,7 +535,7 @@ describe('coming and leaving', () => {
     const { ada, bob } = await startPair();
     await ada.say('before');
     const cleo = await ExampleSession.join(ada.link, { name: 'cleo' });
-    await settle(ada, bob, cleo);
+    await flushEvents(ada, bob, cleo);
     await ada.say('after');
     await cleo.poll();
     assert.deepEqual(cleo.message('before').marks, { ...UNMARKED, isBeforeJoin: true });
@@ -544,7 +544,7 @@ describe('coming and leaving', () => {
       name: 'dan',
       fetch: withholding(({ type, from, to }) => type === 'message' && from === ada.id && to === '*'),
     });
-    await settle(ada, dan);
+    await flushEvents(ada, dan);
     assert.deepEqual(dan.entriesOf('earlier'), [{ type: 'earlier', name: 'ada', count: 2 }]);
     assert.deepEqual(dan.entriesOf('missed'), []);
   });
@@ -571,7 +571,7 @@ describe('coming and leaving', () => {
     const fetch = withholding(({ type, to }) => isWithheld && type === 'message' && to !== '*');
     const ada = await ExampleSession.create(bridge.url, { name: 'ada', fetch });
     const bob = await ExampleSession.join(ada.link, { name: 'bob' });
-    await settle(ada, bob);
+    await flushEvents(ada, bob);
     await bob.request('POST', '/leave', { json: { participant_id: bob.id } });
     isWithheld = true;
     const other = await ExampleSession.join(ada.link, { name: 'bob' });
@@ -609,7 +609,7 @@ describe('coming and leaving', () => {
     await bob.request('POST', '/leave', { json: { participant_id: bob.id } });
     await ada.dm('bob', 'to the first bob');
     const other = await ExampleSession.join(ada.link, { name: 'bob' });
-    await settle(ada, other);
+    await flushEvents(ada, other);
     assert.deepEqual(
       ada.entriesOf('new').map(({ name }) => name),
       ['bob~2'],
@@ -679,7 +679,7 @@ describe('a copy of a session', () => {
     assert.deepEqual(twin.entriesOf('copy'), [{ type: 'copy', unacknowledged: [] }]);
     assert.notEqual(twin.session.sid, ada.session.sid);
     clock.advance(10_000);
-    await settle(bob, twin);
+    await flushEvents(bob, twin);
     await twin.say('from the copy');
     await bob.poll();
     assert.deepEqual(bob.texts(), ['from the original', 'from the copy']);
@@ -719,11 +719,11 @@ describe('a copy of a session', () => {
     const { ada, bob, clock } = await startPair();
     for (let i = 0; i < 3; i++) {
       await bob.send('ada', 'ack', { headers: { received: `${i + 7} 0 0` } });
-      await settle(ada, bob);
+      await flushEvents(ada, bob);
     }
     assert.equal(ada.entriesOf('copy').length, 1);
     clock.advance(60 * MINUTE_MS);
-    await settle(ada, bob);
+    await flushEvents(ada, bob);
     await bob.send('ada', 'ack', { headers: { received: '7 0 0' } });
     await ada.poll();
     assert.equal(ada.entriesOf('copy').length, 2);
@@ -738,7 +738,7 @@ describe('files', () => {
     await ada.sendFile('ünï/code\u202e.txt', Buffer.from('hello'));
     await ada.sendFile('empty', Buffer.alloc(0), 'bob');
     await ada.sendFile('large.bin', large);
-    await settle(bob);
+    await flushEvents(bob);
     const names = ['ünï_code_.txt', 'empty', 'large.bin'];
     assert.deepEqual(
       bob.entriesOf('file').map(({ file }) => file),
@@ -763,11 +763,11 @@ describe('files', () => {
     const { ada, bob, clock } = await startPair({ fetch: bobFetch });
     await ada.sendFile('a file', Buffer.from('late'));
     await ada.say('after the file');
-    await settle(bob);
+    await flushEvents(bob);
     assert.deepEqual(bob.types().slice(2), ['file', 'message']);
     isSlow = false;
     clock.advance(10_000);
-    await settle(bob);
+    await flushEvents(bob);
     assert.deepEqual(bob.types().slice(2), ['file', 'message', 'file-complete']);
   });
 
@@ -779,7 +779,7 @@ describe('files', () => {
       own = await restart(own);
       clock.advance(10_000);
       for (let round = 0; round < 6; round++) {
-        await settle(ada, bob);
+        await flushEvents(ada, bob);
         clock.advance(10_000);
       }
       assert.ok(bob.entriesOf('file-complete')[0]?.bytes.equals(large), bob.story());
@@ -798,17 +798,17 @@ describe('files', () => {
     try {
       const { ada, bob, cleo, clock } = await startThree({ url: own.url, fetch: bobFetch });
       await ada.sendFile('private', Buffer.from('for bob'), 'bob');
-      await settle(bob);
+      await flushEvents(bob);
       const [digest = ''] = asked;
       own = await restart(own);
       clock.advance(10_000);
-      await settle(ada, bob, cleo);
+      await flushEvents(ada, bob, cleo);
       const hasBlob = () => cleo.bridge.hasBlob(cleo.epoch, digest);
       await cleo.send('ada', 'want', { body: `${digest}\n` });
-      await settle(ada);
+      await flushEvents(ada);
       assert.equal(await hasBlob(), false);
       await bob.send('ada', 'want', { body: `${digest}\n` });
-      await settle(ada);
+      await flushEvents(ada);
       assert.equal(await hasBlob(), true);
     } finally {
       await own.stop();
@@ -820,7 +820,7 @@ describe('files', () => {
     const headers = { name: 'x', size: '5', sha256: 'a'.repeat(64) };
     await ada.send('*', 'file', { headers, body: 'no key' });
     await ada.send('*', 'file', { headers: { ...headers, name: '..' }, body: `${'a'.repeat(64)}\n` });
-    await settle(bob);
+    await flushEvents(bob);
     assert.deepEqual(
       bob.entriesOf('malformed').map(({ reason }) => reason),
       ['bad-file-body', 'bad-header-value'],

@@ -64,7 +64,7 @@ class PacketCapture {
   });
 
   /** Everything that has come is in `seen` once a packet of ours is there, which is sent last. */
-  async settle(): Promise<string> {
+  async readAll(): Promise<string> {
     const others = this.seen;
     run(...flat(command([...inside('server'), 'bash', '-c', `echo > /dev/udp/198.51.100.99/9`])));
     while (!this.seen.includes('198.51.100.99'))
@@ -109,7 +109,7 @@ const curl = (host: Host, ...args: readonly string[]) => {
 
 test('the gateway sees whoever wants out', { skip }, async () => {
   run(...flat(command([...inside('laptop'), 'curl', '-q', '-s', '--max-time', '1', 'http://203.0.113.7/'])));
-  assert.match(await gateway.settle(), /203\.0\.113\.7\.80/);
+  assert.match(await gateway.readAll(), /203\.0\.113\.7\.80/);
   gateway.seen = '';
 });
 
@@ -155,6 +155,6 @@ test(
     expectSuccess(await server.call('leave'));
     await listening.line(/LEFT/);
     await listening.end();
-    assert.equal(await gateway.settle(), '');
+    assert.equal(await gateway.readAll(), '');
   },
 );

@@ -148,7 +148,7 @@ describe('after much has gone by', { concurrency: 1 }, () => {
     const first = await measure();
     for (let i = 0; i < 24; i++) {
       await exchange(20);
-      for (let j = 0; j < 4; j++) await bob.say(`so far ${i} ${j} ${'x'.repeat(40_000)}`);
+      for (let j = 0; j < 2; j++) await bob.say(`so far ${i} ${j} ${'x'.repeat(40_000)}`);
     }
     const last = await measure();
     t.diagnostic(`${JSON.stringify(first)}, then ${JSON.stringify(last)}`);

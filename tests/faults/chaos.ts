@@ -205,8 +205,8 @@ export async function chaos(options: ChaosOptions): Promise<Report> {
     const bridge = await processes.bridge();
     const faultProxy = await processes.faultProxy(bridge);
     const homes = options.smallDisk ? { cyd: await smallDisk(processes, 64 + messages / 20, tell) } : {};
-    const cast = await processes.startSessions(NAMES, (name) => faultProxy.urlFor(name), homes);
-    const speakers = cast.map((session) => {
+    const sessions = await processes.startSessions(NAMES, (name) => faultProxy.urlFor(name), homes);
+    const speakers = sessions.map((session) => {
       const count = Math.ceil(messages / NAMES.length);
       return new Speaker(session, outgoing(seed, session.name, count));
     });

@@ -21,7 +21,7 @@ import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
 import { FaultProxy } from '../lib/fault-proxy.ts';
 import type { Plan } from '../lib/fault-proxy.ts';
-import { BASH, installClient } from '../lib/shell.ts';
+import { BASH, installClient, replaceOnce } from '../lib/shell.ts';
 
 /** Asks again and again, until there is something. Throws when that takes too long. */
 export async function until<T>(what: string, seconds: number, ask: () => T | undefined | Promise<T | undefined>) {
@@ -171,6 +171,12 @@ export class Session {
     const [before, behind, ...others] = readFileSync(path, 'utf8').split(/^(?=start "\$@"$)/m);
     assert(behind !== undefined && others.length === 0, 'from there on the client runs its command');
     writeFileSync(path, `${before}\n${code}\n${behind}`);
+  }
+
+  /** Changes a line of its own client. */
+  edit(pattern: RegExp, replacement: string): void {
+    const path = join(this.folder, 'agentalk.sh');
+    writeFileSync(path, replaceOnce(readFileSync(path, 'utf8'), pattern, replacement));
   }
 
   /** Makes its calls wait for AGENTALK_SLOW seconds before each line that they print. */

@@ -105,7 +105,7 @@ export class ExampleSession extends Client {
   }
 
   /** Polls until `find` gives something. Fails with what it was told when that takes too long. */
-  async until<T>(find: (actor: this) => T | undefined | false | null, timeoutMs = 15_000): Promise<T> {
+  async until<T>(find: (session: this) => T | undefined | false | null, timeoutMs = 15_000): Promise<T> {
     const end = Date.now() + timeoutMs;
     for (;;) {
       const found = find(this);

@@ -37,12 +37,36 @@ export const BASH = pathOf(process.env['AGENTALK_TEST_BASH'] || 'bash');
 /** The client as it is released. */
 export const CLIENT = join(ROOT, 'dist', 'agentalk.sh');
 
-/** Writes the client to a path, executable; with the protocol's timers ten times as fast, unless it is to be the release. */
+/**
+ * What makes the client of most tests fast: the protocol's timers run ten times as fast, a pause before another try is a
+ * tenth, a message that can't be sent is tried for 8 seconds instead of 40, and missing pieces of a file are asked for
+ * each second instead of each eighth.
+ */
+const SHORTER: readonly (readonly [pattern: RegExp, replacement: string])[] = [
+  [/^SPEED=1(?= )/m, 'SPEED=10'],
+  [/(?<=send_queued "\$N" )40\b/, '8'],
+  [/(?<= )seconds=8(?= # pieces that lack)/, 'seconds=1'],
+];
+
+/** Makes the pauses of a client before another try a tenth as long; those of less than a second stay. */
+export const shortenPauses = (source: string): string =>
+  replaceOnce(
+    source,
+    /^sleep_seconds\(\) \{ .* \}(?= # SECONDS$)/m,
+    'sleep_seconds() { "$RUN_sleep" "$(($1 / 10)).$(($1 > 0 ? $1 % 10 : RANDOM % 9))" || "$RUN_sleep" "$1"; }',
+  );
+
+/** Replaces what must be there exactly once. */
+export function replaceOnce(source: string, pattern: RegExp, replacement: string): string {
+  assert.equal(source.match(new RegExp(pattern, `${pattern.flags}g`))?.length, 1, `${String(pattern)} in the client`);
+  return source.replace(pattern, () => replacement);
+}
+
+/** Writes the client to a path, executable; a faster one, unless it is to be the release. */
 export function installClient(path: string, isReleased = false): void {
   const script = readFileSync(CLIENT, 'utf8');
-  const fast = script.replace(/^SPEED=1(?= )/m, 'SPEED=10');
-  assert.notEqual(fast, script);
-  writeFileSync(path, isReleased ? script : fast);
+  const fast = () => SHORTER.reduce((source, each) => replaceOnce(source, ...each), shortenPauses(script));
+  writeFileSync(path, isReleased ? script : fast());
   chmodSync(path, 0o755);
 }
 const DEADLINE_MS = 30_000;

@@ -15,7 +15,9 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const LEFT_OUT = ['node_modules', 'dist', '.git'];
 /** A test that hangs has noticed nothing that it could say. */
 const DEADLINE_MS = 240_000;
-const LANES = 2;
+/** Without a mutation: all tests of a file that some mutation needs. */
+const BASELINE_DEADLINE_MS = 900_000;
+const WORKERS = 2;
 
 const options = process.argv.slice(2).filter((word) => word.startsWith('-') && word !== '--check');
 if (options.length > 0) {
@@ -35,7 +37,7 @@ function apply(root, { file, old, new: changed }) {
 }
 
 /** All that a command prints, and its status; null if it took too long. It ends with its whole group. */
-function run(cwd, args) {
+function run(cwd, args, deadlineMs = DEADLINE_MS) {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
@@ -47,7 +49,7 @@ function run(cwd, args) {
       }
     };
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
-    const timer = setTimeout(end, DEADLINE_MS);
+    const timer = setTimeout(end, deadlineMs);
     child.on('close', (status) => {
       clearTimeout(timer);
       end();
@@ -56,16 +58,26 @@ function run(cwd, args) {
   });
 }
 
-/** The names of the tests that failed; undefined where there is no knowing. Throws where it does not even build. */
-async function failures(root, { test, named }) {
+/**
+ * The names of the tests that failed; undefined where there is no knowing. Throws where it does not even build.
+ *
+ * @param {string} root
+ * @param {string} test a filter of file names
+ * @param {readonly string[]} patterns of test names; none: all of the file
+ */
+async function failures(root, test, patterns, deadlineMs = DEADLINE_MS) {
   const built = await run(root, ['scripts/build.mjs']);
   if (built.status !== 0) throw new Error(`it does not build:\n${built.output}`);
-  const pattern = named === undefined ? [] : [`--test-name-pattern=${named}`];
-  const { status, output } = await run(root, ['scripts/test.mjs', test, ...pattern]);
+  const options = patterns.map((pattern) => `--test-name-pattern=${pattern}`);
+  const { status, output } = await run(root, ['scripts/test.mjs', test, ...options], deadlineMs);
   if (!/^ℹ pass [1-9]|^ℹ fail [1-9]/m.test(output)) return undefined;
   const names = [...output.split('failing tests')[0].matchAll(/^ *✖ (.*) \([\d.]+ms\)/gm)].map(([, name]) => name);
   return status === 0 ? [] : names;
 }
+
+/** @param {readonly {named?: string}[]} mutations of one test file */
+const patternsOf = (mutations) =>
+  mutations.some(({ named }) => named === undefined) ? [] : [...new Set(mutations.map(({ named }) => named ?? ''))];
 
 function copyOf(root) {
   const copy = mkdtempSync(join(tmpdir(), 'agentalk-mutation-'));
@@ -75,10 +87,10 @@ function copyOf(root) {
   return copy;
 }
 
-/** Takes jobs until there are none; each lane has a tree of its own. */
-async function lanes(jobs, work) {
+/** Takes jobs until there are none; each worker has a separate tree. */
+async function runJobs(jobs, work) {
   const queue = [...jobs];
-  const lane = async () => {
+  const worker = async () => {
     const root = copyOf(ROOT);
     try {
       for (let job; (job = queue.shift());) await work(root, job);
@@ -86,9 +98,10 @@ async function lanes(jobs, work) {
       rmSync(root, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
     }
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
+  await Promise.all(Array.from({ length: WORKERS }, worker));
 }
 
+let caught = 0;
 const troubles = [];
 const trouble = (name, what) => {
   troubles.push(name);
@@ -105,26 +118,31 @@ for (const [name, mutation] of chosen) {
 
 if (!process.argv.includes('--check') && troubles.length === 0) {
   // A test that fails anyway would catch everything.
-  const tests = new Map(chosen.map(([, each]) => [`${each.test} ${each.named ?? ''}`, each]));
+  const byTest = new Map(chosen.map(([, { test }]) => [test, chosen.filter(([, each]) => each.test === test)]));
   const broken = new Set();
-  await lanes([...tests], async (root, [key, mutation]) => {
-    const failed = await failures(root, mutation);
+  await runJobs([...byTest], async (root, [test, mutations]) => {
+    const failed = await failures(root, test, patternsOf(mutations.map(([, each]) => each)), BASELINE_DEADLINE_MS);
     if (failed?.length === 0) return;
-    broken.add(key);
-    trouble(key, failed ? `fails without any mutation: ${failed.join('; ')}` : 'runs no test');
+    trouble(test, failed ? `fails without any mutation: ${failed.join('; ')}` : 'runs no test');
+    for (const [name, { named = '' }] of mutations) {
+      if (failed === undefined || failed.some((each) => new RegExp(named).test(each))) broken.add(name);
+    }
   });
-  await lanes(chosen, async (root, [name, mutation]) => {
-    if (broken.has(`${mutation.test} ${mutation.named ?? ''}`)) return;
+  await runJobs(chosen, async (root, [name, mutation]) => {
+    if (broken.has(name)) return;
     const { path, source, mutated } = apply(root, mutation);
     writeFileSync(path, mutated);
     try {
-      const failed = await failures(root, mutation);
+      const failed = await failures(root, mutation.test, patternsOf([mutation]));
       if (failed === undefined) {
         const limit = `within ${DEADLINE_MS / 1000} s`;
         trouble(name, `${mutation.test} did not end ${limit}; what it started may still run: ps -ef | grep ${root}`);
       } else if (failed.length === 0)
         trouble(name, `SURVIVED ${mutation.test} ${mutation.named ?? ''}: ${mutation.promise}`);
-      else console.log(`caught   ${name}\n         ${mutation.promise}\n         ${mutation.test}: ${failed[0]}`);
+      else {
+        caught++;
+        console.log(`caught   ${name}\n         ${mutation.promise}\n         ${mutation.test}: ${failed[0]}`);
+      }
     } catch (error) {
       trouble(name, error.message);
     } finally {
@@ -132,6 +150,7 @@ if (!process.argv.includes('--check') && troubles.length === 0) {
     }
   });
 }
-const done = process.argv.includes('--check') ? 'apply' : 'are caught';
-console.log(`${chosen.length - troubles.length} of ${chosen.length} mutations ${done}`);
+const count = chosen.length;
+if (process.argv.includes('--check')) console.log(`${count - troubles.length} of ${count} mutations apply`);
+else console.log(`${caught} of ${count} mutations are caught`);
 process.exitCode = troubles.length === 0 ? 0 : 1;

@@ -1,4 +1,4 @@
-/** The channel log by itself, under a clock that the tests turn. */
+/** The channel log by itself, under a FakeClock. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
@@ -12,6 +12,7 @@ import type { StoredCiphertext } from '../../bridge/arena.ts';
 import type { ChannelId, ParticipantId, Recipient } from '../../bridge/ids.ts';
 import { resolveConfig } from '../../bridge/ops/config.ts';
 import type { Limits } from '../../bridge/limits.ts';
+import { FakeClock } from '../lib/clock.ts';
 import { Random } from '../lib/random.ts';
 
 const NOTHING = {
@@ -33,29 +34,28 @@ const channelId = (n: number) => hex(n, 32) as ChannelId;
 const participantId = (name: string) => createHash('sha256').update(name).digest('hex').slice(0, 32) as ParticipantId;
 
 let nonces = 0;
-/** Something sealed; with a nonce of its own unless one is given. */
+/** Something sealed; with a new nonce unless one is given. */
 const sealed = (bytes = 40, nonce = hex(++nonces, 24), tag = hex(bytes, 32)): StoredCiphertext => {
-  const kept = new Arena().write(nonce, Buffer.from('A'.repeat(bytes)).toString('base64'), tag);
-  assert.ok(kept);
-  return kept;
+  const stored = new Arena().write(nonce, Buffer.from('A'.repeat(bytes)).toString('base64'), tag);
+  assert.ok(stored);
+  return stored;
 };
-/** The same on the channel's shelf, as what comes with a request is. */
+/** The same in the arena of the channel, as what comes with a request is. */
 function send(channel: Channel, from: Participant, to: Recipient, text: string): number {
   const draft = channel.arena.write(hex(++nonces, 24), text, hex(nonces, 32));
   assert.ok(draft);
   return channel.send(from, to, draft);
 }
 
-class World {
-  now = START;
+/** A registry whose clock the test moves. */
+class RegistryFixture {
+  readonly clock = new FakeClock(START);
   readonly registry: ChannelRegistry;
   #epochs = 0;
 
   constructor(limits: Partial<Limits> = {}) {
-    this.registry = new ChannelRegistry(
-      { ...LIMITS, ...limits },
-      () => this.now,
-      (bytes) => hex(++this.#epochs, 2 * bytes),
+    this.registry = new ChannelRegistry({ ...LIMITS, ...limits }, this.clock.now, (bytes) =>
+      hex(++this.#epochs, 2 * bytes),
     );
   }
 
@@ -64,7 +64,7 @@ class World {
   }
 
   pass(ms: number): void {
-    this.now += ms;
+    this.clock.advance(ms);
     this.registry.sweep();
   }
 }
@@ -102,13 +102,13 @@ class Poll implements PendingPoll {
 }
 
 function wait(channel: Channel, participant: Participant, since: number): Poll {
-  const waiter = new Poll(since);
-  channel.addPendingPoll(participant, waiter);
-  return waiter;
+  const pending = new Poll(since);
+  channel.addPendingPoll(participant, pending);
+  return pending;
 }
 
 test('a broadcast goes to everybody else, a direct message to its recipient alone', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
   channel.send(a, BROADCAST, sealed());
   channel.send(a, b.id, sealed());
@@ -119,7 +119,7 @@ test('a broadcast goes to everybody else, a direct message to its recipient alon
 });
 
 test('what comes out is what went in', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const texts = [1, 2, 800, 4079, 4080, 4081, 90_000, 3].map((bytes) => Buffer.alloc(bytes, bytes).toString('base64'));
   const before = nonces;
@@ -132,15 +132,15 @@ test('what comes out is what went in', () => {
 });
 
 test('memory that is used again holds nothing of what is still kept, and is counted to the byte', () => {
-  const world = new World({ channelBytes: 100_000 });
+  const fixture = new RegistryFixture({ channelBytes: 100_000 });
   const random = new Random('shelves');
   const enterBoth = (channel: Channel) => ({ channel, a: join(channel, 'a'), b: join(channel, 'b') });
-  const rooms = [1, 2, 3, 4].map((n) => ({ ...enterBoth(world.open(n)), texts: new Map<number, string>() }));
+  const rooms = [1, 2, 3, 4].map((n) => ({ ...enterBoth(fixture.open(n)), texts: new Map<number, string>() }));
   for (let i = 1; i <= 20_000; i++) {
     const room = random.pick(rooms);
     if (random.isLess(1 / 500)) {
       for (const participant of [room.a, room.b]) room.channel.leave(participant, 0);
-      Object.assign(room, enterBoth(world.open(rooms.indexOf(room) + 1)), { texts: new Map() });
+      Object.assign(room, enterBoth(fixture.open(rooms.indexOf(room) + 1)), { texts: new Map() });
     }
     const { channel, a, b, texts } = room;
     channel.arena.write(hex(i, 24), 'AAAA'.repeat(random.between(1, 1000)), hex(i, 32)); // refused, and forgotten
@@ -157,11 +157,11 @@ test('memory that is used again holds nothing of what is still kept, and is coun
     const cards = [a, b].reduce((sum, { card }) => sum + card.end - card.start, 0);
     assert.equal(channel.bytes, 2048 + 2 * 1024 + cards + bytes);
   }
-  assert.ok(world.registry.freeBlocks.length > 0, 'some is used again');
+  assert.ok(fixture.registry.freeBlocks.length > 0, 'some is used again');
 });
 
 test('a newcomer starts before the oldest event, and gets broadcasts and what is addressed to its name', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const a = join(channel, 'a');
   join(channel, 'c');
   const b = join(channel, 'b');
@@ -176,7 +176,7 @@ test('a newcomer starts before the oldest event, and gets broadcasts and what is
 });
 
 test('a name is taken while its owner is there, and the owner comes back by its token', () => {
-  const channel = new World({ participants: 2 }).open();
+  const channel = new RegistryFixture({ participants: 2 }).open();
   const a = join(channel, 'a');
   const b = join(channel, 'b');
   channel.send(b, BROADCAST, sealed());
@@ -195,8 +195,8 @@ test('a name is taken while its owner is there, and the owner comes back by its 
 });
 
 test('of a token only its hash is stored', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const token = 'f00d'.repeat(16);
   channel.join(participantId('a'), token, sealed());
   const all = inspect(channel.participants, { depth: Infinity, showHidden: true, maxStringLength: null });
@@ -207,7 +207,7 @@ test('of a token only its hash is stored', () => {
 });
 
 test('who is not in the channel, or has another token, does not enter', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   join(channel, 'a');
   assert.equal(enter(channel, 'a').id, participantId('a'));
   refuses('bad_token', () => enter(channel, 'a', 'guess'));
@@ -215,7 +215,7 @@ test('who is not in the channel, or has another token, does not enter', () => {
 });
 
 test('the same nonce is the same message, and with other contents is refused', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const message = sealed(40);
   const index = channel.send(a, BROADCAST, message);
@@ -228,7 +228,7 @@ test('the same nonce is the same message, and with other contents is refused', (
 });
 
 test('a repeated direct message is known even when its recipient has left', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const message = sealed();
   const index = channel.send(a, b.id, message);
@@ -238,7 +238,7 @@ test('a repeated direct message is known even when its recipient has left', () =
 });
 
 test('one poll that wakes takes all, an invisible event wakes nobody', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
   const polls = [wait(channel, b, 3), wait(channel, b, 3), wait(channel, b, 1)];
   channel.send(a, c.id, sealed());
@@ -252,7 +252,7 @@ test('one poll that wakes takes all, an invisible event wakes nobody', () => {
 });
 
 test('a participant has so many polls, a channel so many, and no more; one whose answer was read makes room', () => {
-  const channel = new World({ pollsPerParticipant: 2, pollsPerChannel: 3 }).open();
+  const channel = new RegistryFixture({ pollsPerParticipant: 2, pollsPerChannel: 3 }).open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.beginPoll(a);
   channel.beginPoll(a);
@@ -265,7 +265,7 @@ test('a participant has so many polls, a channel so many, and no more; one whose
 });
 
 test('a poll ends once', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const a = join(channel, 'a');
   const first = wait(channel, a, 0);
   assert.equal(channel.removePendingPoll(a, first), true);
@@ -273,7 +273,7 @@ test('a poll ends once', () => {
 });
 
 test('a cursor that no answer can have given is refused', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const a = join(channel, 'a');
   channel.acknowledge(a, 1);
   refuses('bad_request', () => channel.acknowledge(a, 2));
@@ -282,7 +282,7 @@ test('a cursor that no answer can have given is refused', () => {
 });
 
 test('an answer holds about so many bytes, and its cursor is the last event in it', () => {
-  const channel = new World({ pollResponseBytes: 5000 }).open();
+  const channel = new RegistryFixture({ pollResponseBytes: 5000 }).open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   for (let i = 0; i < 10; i++) channel.send(a, BROADCAST, sealed(2000));
   const seen: number[] = [];
@@ -313,7 +313,7 @@ function fill(channel: Channel, sender: Participant, to: Recipient = BROADCAST, 
 }
 
 test('a full channel gives up first what all have fetched', () => {
-  const channel = new World(FULL).open();
+  const channel = new RegistryFixture(FULL).open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.acknowledge(a, 2);
   const sent = fill(channel, a);
@@ -327,15 +327,15 @@ test('a full channel gives up first what all have fetched', () => {
 });
 
 test('a participant that is behind and alive holds senders back for two minutes; then it gets a gap', () => {
-  const world = new World(FULL);
-  const channel = world.open();
+  const fixture = new RegistryFixture(FULL);
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.acknowledge(a, 2);
   fill(channel, a);
-  world.pass(2 * MINUTE - 1);
+  fixture.pass(2 * MINUTE - 1);
   enter(channel, 'a');
   refuses('channel_full', () => channel.send(a, BROADCAST, sealed(1000)));
-  world.pass(1);
+  fixture.pass(1);
   const index = channel.send(a, BROADCAST, sealed(1000));
   const [gap, first, ...rest] = poll(channel, b, 0);
   const lost = Number(/^gap 0-(\d+)$/.exec(gap ?? '')?.[1]);
@@ -345,20 +345,20 @@ test('a participant that is behind and alive holds senders back for two minutes;
 });
 
 test('a waiting poll keeps a participant alive', () => {
-  const world = new World(FULL);
-  const channel = world.open();
+  const fixture = new RegistryFixture(FULL);
+  const channel = fixture.open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
   channel.acknowledge(a, 3);
   channel.acknowledge(c, 3);
   fill(channel, a, c.id); // b waits and nothing for it comes; what it has not fetched is 1 and 3
   wait(channel, b, 3);
-  world.pass(10 * MINUTE);
+  fixture.pass(10 * MINUTE);
   enter(channel, 'a');
   refuses('channel_full', () => channel.send(a, BROADCAST, sealed(1000)));
 });
 
 test('what a participant can not see does not hold anybody back', () => {
-  const channel = new World(FULL).open();
+  const channel = new RegistryFixture(FULL).open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
   for (const each of [a, b, c]) channel.acknowledge(each, 3);
   for (let i = 0; i < 100; i++) {
@@ -366,12 +366,12 @@ test('what a participant can not see does not hold anybody back', () => {
     for (const reader of [a, b]) channel.acknowledge(reader, channel.lastIndex);
   }
   assert.deepEqual(poll(channel, c, 3), [], 'and what it could not see is no gap');
-  const alone = new World(FULL).open();
+  const alone = new RegistryFixture(FULL).open();
   assert.equal(fill(alone, join(alone, 'a')), 100, 'nobody else, nothing to hold back');
 });
 
 test('a gap ends where what is held begins, for a newcomer too, and comes once', () => {
-  const channel = new World(FULL).open();
+  const channel = new RegistryFixture(FULL).open();
   const a = join(channel, 'a');
   fill(channel, a);
   const b = join(channel, 'b');
@@ -385,12 +385,12 @@ test('a gap ends where what is held begins, for a newcomer too, and comes once',
 });
 
 test('a gap alone moves the cursor past itself', () => {
-  const world = new World(FULL);
-  const channel = world.open();
+  const fixture = new RegistryFixture(FULL);
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.send(b, a.id, sealed(1000));
   channel.acknowledge(a, 0);
-  world.pass(3 * MINUTE);
+  fixture.pass(3 * MINUTE);
   enter(channel, 'b');
   fill(channel, b, BROADCAST, 5);
   channel.acknowledge(b, 1);
@@ -400,7 +400,7 @@ test('a gap alone moves the cursor past itself', () => {
 });
 
 test('presence is told even in a channel that is full', () => {
-  const channel = new World(FULL).open();
+  const channel = new RegistryFixture(FULL).open();
   const [a, b, c] = [join(channel, 'a'), join(channel, 'b'), join(channel, 'c')];
   channel.acknowledge(a, 3);
   fill(channel, a);
@@ -412,12 +412,12 @@ test('presence is told even in a channel that is full', () => {
 });
 
 test('however often presence changes, a channel keeps to its bytes', () => {
-  const world = new World({ ...FULL, awaySeconds: 1 });
-  const channel = world.open();
+  const fixture = new RegistryFixture({ ...FULL, awaySeconds: 1 });
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   fill(channel, a);
   for (let i = 0; i < 1000; i++) {
-    world.pass(SECOND);
+    fixture.pass(SECOND);
     enter(channel, 'a');
     enter(channel, 'b');
   }
@@ -426,15 +426,15 @@ test('however often presence changes, a channel keeps to its bytes', () => {
 });
 
 test('away after five minutes without a request, back with the next one', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
-  world.pass(4 * MINUTE);
+  fixture.pass(4 * MINUTE);
   enter(channel, 'a');
-  world.pass(MINUTE);
+  fixture.pass(MINUTE);
   assert.deepEqual(poll(channel, a, 2), ['away 3']);
   assert.ok(b.isAway && !a.isAway);
-  world.pass(MINUTE);
+  fixture.pass(MINUTE);
   assert.equal(channel.lastIndex, 3, 'told once');
   enter(channel, 'b');
   enter(channel, 'b');
@@ -443,105 +443,105 @@ test('away after five minutes without a request, back with the next one', () => 
 });
 
 test('who waits is not away, and the silence begins when the poll ends', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const a = join(channel, 'a');
   const poll = wait(channel, a, 0);
-  world.pass(60 * MINUTE);
+  fixture.pass(60 * MINUTE);
   assert.equal(a.isAway, false);
   channel.removePendingPoll(a, poll);
-  world.pass(5 * MINUTE - 1);
+  fixture.pass(5 * MINUTE - 1);
   assert.equal(a.isAway, false);
-  world.pass(1);
+  fixture.pass(1);
   assert.equal(a.isAway, true);
 });
 
 test('out after the idle window; the channel ends with the last one', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const [a] = [join(channel, 'a'), join(channel, 'b')];
-  world.pass(60 * MINUTE);
+  fixture.pass(60 * MINUTE);
   enter(channel, 'a');
-  const waiter = wait(channel, a, channel.lastIndex);
-  world.pass(60 * MINUTE);
-  assert.ok(waiter.outcome && !(waiter.outcome instanceof ApiError));
-  const [event] = waiter.outcome.events;
+  const pending = wait(channel, a, channel.lastIndex);
+  fixture.pass(60 * MINUTE);
+  assert.ok(pending.outcome && !(pending.outcome instanceof ApiError));
+  const [event] = pending.outcome.events;
   assert.deepEqual([event?.type, event?.from, event?.reason], ['leave', participantId('b'), 'expired']);
   refuses('no_participant', () => enter(channel, 'b'));
-  world.pass(120 * MINUTE);
-  refuses('no_channel', () => world.registry.get(channel.id));
-  assert.deepEqual(world.registry.gauges(), NOTHING);
+  fixture.pass(120 * MINUTE);
+  refuses('no_channel', () => fixture.registry.get(channel.id));
+  assert.deepEqual(fixture.registry.gauges(), NOTHING);
 });
 
 test('a channel that nobody joined ends after the idle window', () => {
-  const world = new World();
-  world.open();
-  world.pass(119 * MINUTE);
-  world.open(); // somebody asked for it again
-  world.pass(119 * MINUTE);
-  assert.equal(world.registry.has(channelId(1)), true);
-  world.pass(MINUTE);
-  assert.equal(world.registry.has(channelId(1)), false);
+  const fixture = new RegistryFixture();
+  fixture.open();
+  fixture.pass(119 * MINUTE);
+  fixture.open(); // somebody asked for it again
+  fixture.pass(119 * MINUTE);
+  assert.equal(fixture.registry.has(channelId(1)), true);
+  fixture.pass(MINUTE);
+  assert.equal(fixture.registry.has(channelId(1)), false);
 });
 
 test('the last one out closes the channel, and made again it is another incarnation', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
-  const waiter = wait(channel, a, 2);
+  const pending = wait(channel, a, 2);
   channel.leave(b, 0);
-  assert.deepEqual(waiter.words, ['leave 3']);
+  assert.deepEqual(pending.words, ['leave 3']);
   channel.leave(a, 0);
-  assert.equal(world.registry.has(channel.id), false);
-  assert.notEqual(world.open().epoch, channel.epoch);
+  assert.equal(fixture.registry.has(channel.id), false);
+  assert.notEqual(fixture.open().epoch, channel.epoch);
 });
 
 test('who leaves while it waits is told so', () => {
-  const channel = new World().open();
+  const channel = new RegistryFixture().open();
   const [a] = [join(channel, 'a'), join(channel, 'b')];
-  const waiter = wait(channel, a, 2);
+  const pending = wait(channel, a, 2);
   channel.leave(a, 0);
-  assert.equal(waiter.words, 'no_participant');
+  assert.equal(pending.words, 'no_participant');
 });
 
 test('leaving after some seconds happens, unless a request comes before', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   channel.leave(b, 30);
-  world.pass(29 * SECOND);
+  fixture.pass(29 * SECOND);
   enter(channel, 'b');
-  world.pass(60 * SECOND);
+  fixture.pass(60 * SECOND);
   assert.equal(channel.participants.size, 2);
   channel.leave(b, 30);
-  world.pass(30 * SECOND);
+  fixture.pass(30 * SECOND);
   const event = channel.eventsAfter(a, 2).events[0];
   assert.deepEqual([event?.type, event?.reason], ['leave', 'left']);
 });
 
 /** Sends so many kilobytes, in messages of one each, by the one participant of a channel of this address. */
-function fillAlone(world: World, n: number, address: string, kilobytes: number): Channel {
-  const channel = world.open(n, address);
+function fillAlone(fixture: RegistryFixture, n: number, address: string, kilobytes: number): Channel {
+  const channel = fixture.open(n, address);
   const a = channel.participants.get(participantId('a')) ?? join(channel, 'a');
   for (let i = 0; i < kilobytes; i++) channel.send(a, BROADCAST, sealed(1000 - 528));
   return channel;
 }
 
 /** The same, to a listener who is alive and has yet to fetch all of it. */
-function fillAwaited(world: World, n: number, address: string, kilobytes: number): Channel {
-  const channel = world.open(n, address);
+function fillAwaited(fixture: RegistryFixture, n: number, address: string, kilobytes: number): Channel {
+  const channel = fixture.open(n, address);
   if (!channel.participants.has(participantId('listener'))) join(channel, 'listener');
-  return fillAlone(world, n, address, kilobytes);
+  return fillAlone(fixture, n, address, kilobytes);
 }
 
 test('for who has less than half, whoever has most gives its oldest events, alive or not, and nobody else any', () => {
-  const world = new World({ memoryBytes: 200_000, channelBytes: 150_000 });
-  const modest = fillAwaited(world, 1, 'modest', 30);
-  world.pass(SECOND);
-  const large = fillAwaited(world, 2, 'large', 135);
+  const fixture = new RegistryFixture({ memoryBytes: 200_000, channelBytes: 150_000 });
+  const modest = fillAwaited(fixture, 1, 'modest', 30);
+  fixture.pass(SECOND);
+  const large = fillAwaited(fixture, 2, 'large', 135);
   const listener = enter(large, 'listener');
-  const waiter = wait(large, listener, large.lastIndex);
-  const newcomer = fillAwaited(world, 3, 'newcomer', 45);
+  const pending = wait(large, listener, large.lastIndex);
+  const newcomer = fillAwaited(fixture, 3, 'newcomer', 45);
   assert.ok(newcomer.bytes > 45_000, 'it got what it asked for');
   assert.deepEqual(
     poll(modest, enter(modest, 'listener'), 0).length,
@@ -551,19 +551,19 @@ test('for who has less than half, whoever has most gives its oldest events, aliv
   const { gap, events } = large.eventsAfter(listener, 0);
   assert.ok(gap !== undefined && gap >= 20, 'the largest one’s reader is told of the gap');
   assert.equal(events.at(-1)?.index, large.lastIndex, 'its newest are there');
-  assert.equal(waiter.outcome, undefined, 'and who waits goes on waiting');
-  assert.equal(world.registry.evictedCount, 0);
-  assert.ok(world.registry.gauges().channel_memory_bytes <= 200_000);
+  assert.equal(pending.outcome, undefined, 'and who waits goes on waiting');
+  assert.equal(fixture.registry.evictedCount, 0);
+  assert.ok(fixture.registry.gauges().channel_memory_bytes <= 200_000);
 });
 
 test('who has half of the most, or most, gets nothing of others: bridge_full', () => {
-  const world = new World({ memoryBytes: 200_000, channelBytes: 150_000 });
-  const large = fillAwaited(world, 1, 'large', 110);
-  const other = fillAwaited(world, 2, 'other', 60);
-  refuses('bridge_full', () => fillAwaited(world, 2, 'other', 60));
+  const fixture = new RegistryFixture({ memoryBytes: 200_000, channelBytes: 150_000 });
+  const large = fillAwaited(fixture, 1, 'large', 110);
+  const other = fillAwaited(fixture, 2, 'other', 60);
+  refuses('bridge_full', () => fillAwaited(fixture, 2, 'other', 60));
   assert.ok(other.bytes > large.bytes / 2);
-  refuses('bridge_full', () => fillAwaited(world, 1, 'large', 20));
-  refuses('bridge_full', () => fillAwaited(world, 3, 'large', 20));
+  refuses('bridge_full', () => fillAwaited(fixture, 1, 'large', 20));
+  refuses('bridge_full', () => fillAwaited(fixture, 3, 'large', 20));
   const { bytes } = large;
   refuses('bridge_full', () => large.send(enter(large, 'a'), BROADCAST, sealed(1000)));
   assert.equal(large.bytes, bytes, 'a refusal costs nothing');
@@ -572,78 +572,79 @@ test('who has half of the most, or most, gets nothing of others: bridge_full', (
 });
 
 test('one address alone goes on: what nobody alive waits for goes first, from the channels used longest ago', () => {
-  const world = new World({ memoryBytes: 200_000, channelBytes: 150_000 });
-  const old = fillAlone(world, 1, 'one', 60);
-  world.pass(2 * SECOND);
-  const awaited = fillAwaited(world, 2, 'one', 60);
-  world.pass(2 * SECOND);
-  for (let n = 0; n < 20; n++) fillAlone(world, 3, 'one', 20);
+  const fixture = new RegistryFixture({ memoryBytes: 200_000, channelBytes: 150_000 });
+  const old = fillAlone(fixture, 1, 'one', 60);
+  fixture.pass(2 * SECOND);
+  const awaited = fillAwaited(fixture, 2, 'one', 60);
+  fixture.pass(2 * SECOND);
+  for (let n = 0; n < 20; n++) fillAlone(fixture, 3, 'one', 20);
   assert.equal(
     awaited.eventsAfter(enter(awaited, 'listener'), 0).gap,
     undefined,
     'what somebody alive waits for stays',
   );
   assert.ok(old.bytes < 6000, `${old.bytes}`);
-  assert.ok(world.registry.has(channelId(1)), 'its channel stays while its participant is alive');
-  world.pass(3 * MINUTE);
-  fillAlone(world, 4, 'one', 145);
+  assert.ok(fixture.registry.has(channelId(1)), 'its channel stays while its participant is alive');
+  fixture.pass(3 * MINUTE);
+  fillAlone(fixture, 4, 'one', 145);
   assert.ok(awaited.bytes < 45_000, `nobody there is alive any more: ${awaited.bytes}`);
 });
 
 test('an address that has nothing but channels and participants loses the one that was used least recently', () => {
-  const world = new World({ memoryBytes: 100_000, participants: 500 });
+  const fixture = new RegistryFixture({ memoryBytes: 100_000, participants: 500 });
   const many = Array.from({ length: 30 }, (_, n) => {
-    world.pass(SECOND);
-    const channel = world.open(n, 'large');
+    fixture.pass(SECOND);
+    const channel = fixture.open(n, 'large');
     const a = join(channel, 'a');
     channel.acknowledge(a, 1);
     return channel;
   });
   const first = many[0] as Channel;
-  const waiter = wait(first, enter(first, 'a'), 1);
-  while (world.registry.evictedCount < 3) join(world.open(1000 + world.registry.evictedCount, 'other'), `${nonces}`);
-  assert.ok(world.registry.has(first.id), 'it has just been used');
-  assert.equal(waiter.outcome, undefined);
+  const pending = wait(first, enter(first, 'a'), 1);
+  while (fixture.registry.evictedCount < 3)
+    join(fixture.open(1000 + fixture.registry.evictedCount, 'other'), `${nonces}`);
+  assert.ok(fixture.registry.has(first.id), 'it has just been used');
+  assert.equal(pending.outcome, undefined);
   assert.deepEqual(
-    [1, 2, 3, 4, 29].map((n) => world.registry.has(channelId(n))),
+    [1, 2, 3, 4, 29].map((n) => fixture.registry.has(channelId(n))),
     [false, false, false, true, true],
   );
 });
 
 test('there are so many channels and no more: one address gives up its own idle ones', () => {
-  const world = new World({ channels: 3 });
-  for (let n = 1; n <= 10; n++) world.open(n);
-  assert.deepEqual(world.registry.gauges().channels, 3);
+  const fixture = new RegistryFixture({ channels: 3 });
+  for (let n = 1; n <= 10; n++) fixture.open(n);
+  assert.deepEqual(fixture.registry.gauges().channels, 3);
   assert.deepEqual(
-    [7, 8, 9, 10].map((n) => world.registry.has(channelId(n))),
+    [7, 8, 9, 10].map((n) => fixture.registry.has(channelId(n))),
     [false, true, true, true],
   );
-  for (const n of [8, 9, 10]) join(world.open(n), 'a');
-  refuses('bridge_full', () => world.open(11));
-  assert.equal(world.registry.gauges().channels, 3);
+  for (const n of [8, 9, 10]) join(fixture.open(n), 'a');
+  refuses('bridge_full', () => fixture.open(11));
+  assert.equal(fixture.registry.gauges().channels, 3);
 });
 
 test('a place among the channels is given by who has most of them, and never by who has as few as the asker', () => {
-  const world = new World({ channels: 6 });
-  for (const n of [1, 2]) join(world.open(n, `single ${n}`), 'a');
+  const fixture = new RegistryFixture({ channels: 6 });
+  for (const n of [1, 2]) join(fixture.open(n, `single ${n}`), 'a');
   for (const n of [3, 4, 5, 6]) {
-    world.pass(SECOND);
-    join(world.open(n, 'many'), 'a');
+    fixture.pass(SECOND);
+    join(fixture.open(n, 'many'), 'a');
   }
-  for (const n of [11, 12]) join(world.open(n, `new ${n}`), 'a');
+  for (const n of [11, 12]) join(fixture.open(n, `new ${n}`), 'a');
   assert.deepEqual(
-    [1, 2, 3, 4, 5, 6, 11, 12].map((n) => world.registry.has(channelId(n))),
+    [1, 2, 3, 4, 5, 6, 11, 12].map((n) => fixture.registry.has(channelId(n))),
     [true, true, false, false, true, true, true, true],
   );
-  join(world.open(13, 'new 13'), 'a');
-  refuses('bridge_full', () => world.open(14, 'new 14'));
-  assert.ok(world.registry.has(channelId(6)), 'the last one of many');
+  join(fixture.open(13, 'new 13'), 'a');
+  refuses('bridge_full', () => fixture.open(14, 'new 14'));
+  assert.ok(fixture.registry.has(channelId(6)), 'the last one of many');
 });
 
 test('whatever is opened, sent and ended, each owner’s memory is the sum of what it has', () => {
   for (let seed = 1; seed <= 20; seed++) {
     const pick = random(seed);
-    const world = new World({
+    const fixture = new RegistryFixture({
       memoryBytes: 150_000,
       channelBytes: 60_000,
       channels: 12,
@@ -654,7 +655,7 @@ test('whatever is opened, sent and ended, each owner’s memory is the sum of wh
     const made = new Set<Channel>();
     for (let step = 0; step < 1500; step++) {
       try {
-        const channel = world.open(pick(20), addresses[pick(2) * pick(3)] ?? 'p');
+        const channel = fixture.open(pick(20), addresses[pick(2) * pick(3)] ?? 'p');
         made.add(channel);
         const who = join(channel, ['a', 'b', 'c', 'd'][pick(4)] ?? 'a');
         if (pick(3) > 0) channel.send(who, BROADCAST, sealed(pick(5000) + 1));
@@ -663,12 +664,12 @@ test('whatever is opened, sent and ended, each owner’s memory is the sum of wh
       } catch (error) {
         assert.ok(error instanceof ApiError && /_full$/.test(error.code), String(error));
       }
-      if (pick(20) === 0) world.pass(pick(4) * MINUTE);
+      if (pick(20) === 0) fixture.pass(pick(4) * MINUTE);
       const held = [...made].filter(
-        (channel) => world.registry.has(channel.id) && world.registry.get(channel.id) === channel,
+        (channel) => fixture.registry.has(channel.id) && fixture.registry.get(channel.id) === channel,
       );
       const sum = held.reduce((bytes, channel) => bytes + channel.bytes, 0);
-      const { channel_memory_bytes, channels } = world.registry.gauges();
+      const { channel_memory_bytes, channels } = fixture.registry.gauges();
       assert.deepEqual([channel_memory_bytes, channels], [sum, held.length], `seed ${seed}, step ${step}`);
       assert.ok(channel_memory_bytes <= 150_000 * 1.07 && channels <= 12);
       for (const { owner } of held) {
@@ -680,31 +681,31 @@ test('whatever is opened, sent and ended, each owner’s memory is the sum of wh
         );
       }
     }
-    world.pass(3 * 3600 * SECOND);
-    world.pass(3 * 3600 * SECOND);
-    assert.deepEqual(world.registry.gauges(), NOTHING);
+    fixture.pass(3 * 3600 * SECOND);
+    fixture.pass(3 * 3600 * SECOND);
+    assert.deepEqual(fixture.registry.gauges(), NOTHING);
   }
 });
 
 test('all that is counted is given back', () => {
-  const world = new World(FULL);
+  const fixture = new RegistryFixture(FULL);
   for (let n = 1; n <= 5; n++) {
-    const channel = world.open(n);
+    const channel = fixture.open(n);
     const [a, b] = [join(channel, 'a'), join(channel, 'b')];
     fill(channel, a);
     channel.leave(b, 0);
     fill(channel, a);
     channel.leave(a, 0);
   }
-  assert.deepEqual(world.registry.gauges(), NOTHING);
+  assert.deepEqual(fixture.registry.gauges(), NOTHING);
 });
 
 test('when the bridge stops, every waiting poll is answered with its own cursor', () => {
-  const world = new World();
-  const channel = world.open();
+  const fixture = new RegistryFixture();
+  const channel = fixture.open();
   const [a, b] = [join(channel, 'a'), join(channel, 'b')];
   const polls = [wait(channel, a, 2), wait(channel, b, 1), wait(channel, b, 2)];
-  world.registry.resolveAllPendingPolls();
+  fixture.registry.resolveAllPendingPolls();
   const outcomes = polls.map(({ outcome }) => outcome as PollResult);
   assert.deepEqual(
     outcomes.map(({ cursor, events }) => [cursor, events.length]),
@@ -714,7 +715,7 @@ test('when the bridge stops, every waiting poll is answered with its own cursor'
       [2, 0],
     ],
   );
-  assert.equal(world.registry.gauges().polls_pending, 0);
+  assert.equal(fixture.registry.gauges().polls_pending, 0);
 });
 
 /** Small, fast, the same everywhere (mulberry32). */
@@ -731,8 +732,8 @@ function random(seed: number): (below: number) => number {
 test('whatever happens, each reader is given each visible event once and in order, or told of the gap', () => {
   for (let seed = 1; seed <= 60; seed++) {
     const pick = random(seed);
-    const world = new World({ ...FULL, pollResponseBytes: 3000, awaySeconds: 30 });
-    const channel = world.open();
+    const fixture = new RegistryFixture({ ...FULL, pollResponseBytes: 3000, awaySeconds: 30 });
+    const channel = fixture.open();
     const names = ['a', 'b', 'c', 'd'];
     const all = names.map((name) => join(channel, name));
     const sent: { index: number; from: string; to: Recipient }[] = [];
@@ -760,7 +761,7 @@ test('whatever happens, each reader is given each visible event once and in orde
           reader.got.add(index);
         }
         reader.cursor = cursor;
-      } else world.pass(pick(3) * MINUTE);
+      } else fixture.pass(pick(3) * MINUTE);
     }
     for (const { participant, cursor, got } of readers) {
       const due = sent.filter(({ index, from, to }) => {

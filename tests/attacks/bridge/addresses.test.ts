@@ -34,7 +34,7 @@ async function sendManyRequests(
   return seen;
 }
 
-test('a flood of requests: above the limit too_many_requests; the polite one beside it is served', async (t) => {
+test('a flood of requests: above the limit too_many_requests; a well-behaved client is served', async (t) => {
   const bridge = await startBridge([...BEHIND, '--request-rate-per-ip', '2000']);
   t.after(() => bridge.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });

@@ -1,4 +1,4 @@
-/** Very many at once: channels, waiters, joins, connections. Bounded, with the right refusal, and the polite go on. */
+/** Very many at once: channels, waiters, joins, connections. Bounded, with the right refusal, and well-behaved clients go on. */
 import assert from 'node:assert/strict';
 import { Agent } from 'node:http';
 import { test } from 'node:test';
@@ -35,7 +35,7 @@ test('thousands of channels: no more than may be, and the least recently used go
   t.after(() => bridge.stop());
   const { port } = bridge;
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  // A polite one beside it could lose its channel here, too: which are in use is known to the second.
+  // A well-behaved client could lose its channel here, too: which are in use is known to the second.
   const rooms = Array.from({ length: 5000 }, () => new TestChannel(port, { agent }));
   assert.deepEqual(tally(await many(5000, 16, (n) => (rooms[n] as TestChannel).create())), { 201: 5000 });
   assert.equal(await gauge(port, 'channels'), 1000);

@@ -134,7 +134,7 @@ function badValue(random: Random): unknown {
 }
 
 /** Changes something; what is not fatal leaves the request right. */
-function change(random: Random, request: Draft, scene: FuzzState): void {
+function change(random: Random, request: Draft, state: FuzzState): void {
   const { fields, query, headers, isPage } = request;
   const fail = (...codes: string[]) => {
     for (const code of codes) request.codes.add(code);
@@ -195,13 +195,13 @@ function change(random: Random, request: Draft, scene: FuzzState): void {
       break;
     case 6: // with a wrong one
       if (!isPage) {
-        setHeader('Authorization', `Bearer ${random.pick([hex(random, 64), 'x', scene.room.id, '__proto__'])}`);
+        setHeader('Authorization', `Bearer ${random.pick([hex(random, 64), 'x', state.room.id, '__proto__'])}`);
         fail(isOpening ? 'wrong_key' : 'bad_token');
       }
       break;
     case 7: // a channel that is not there
       if (!isPage) {
-        request.path = request.path.replace(scene.room.id, hex(random, 32));
+        request.path = request.path.replace(state.room.id, hex(random, 32));
         fail(isOpening ? 'wrong_key' : 'no_channel');
       }
       break;
@@ -249,11 +249,11 @@ function change(random: Random, request: Draft, scene: FuzzState): void {
       break;
     case 12: // to somebody who isn't there, or with a nonce that was used
       if (request.path.endsWith('/send') && fields) {
-        if (random.isLess(0.5) || scene.used === '' || !/^[0-9a-f]{24}$/.test(String(fields['nonce']))) {
+        if (random.isLess(0.5) || state.used === '' || !/^[0-9a-f]{24}$/.test(String(fields['nonce']))) {
           fields['to'] = hex(random, 32);
           fail('no_recipient');
         } else {
-          fields['nonce'] = scene.used;
+          fields['nonce'] = state.used;
           request.codes.add('nonce_reused'); // if it was this sender's
         }
       } else if (request.path.endsWith('/join') && fields) {
@@ -455,13 +455,13 @@ async function round(port: number, name: string): Promise<void> {
   const random = new Random(name);
   const room = new TestChannel(port);
   assert.equal((await room.create()).status, 201);
-  const scene: FuzzState = { room, members: [await room.member(), await room.member()], used: '' };
+  const state: FuzzState = { room, members: [await room.member(), await room.member()], used: '' };
   for (let n = 0; n < CASES; n++) {
     const isSpoilt = random.isLess(0.5);
-    let request = draft(random, scene);
+    let request = draft(random, state);
     // Spoilt it could say that they leave now.
-    while (isSpoilt && request.path.endsWith('/leave')) request = draft(random, scene);
-    for (let changes = random.pick([0, 1, 1, 1, 2, 3]); changes > 0; changes--) change(random, request, scene);
+    while (isSpoilt && request.path.endsWith('/leave')) request = draft(random, state);
+    for (let changes = random.pick([0, 1, 1, 1, 2, 3]); changes > 0; changes--) change(random, request, state);
     const text = write(random, request);
     const connection = new RawConnection(port);
     let sent = text;
@@ -475,7 +475,7 @@ async function round(port: number, name: string): Promise<void> {
         const [answer] = await withPatience(work, connection);
         if (answer) assertResponse(request, answer);
         else assert.ok(none);
-        if (answer?.code === '' && typeof request.fields?.['nonce'] === 'string') scene.used = request.fields['nonce'];
+        if (answer?.code === '' && typeof request.fields?.['nonce'] === 'string') state.used = request.fields['nonce'];
         if (answer?.code === 'bad_token' || answer?.code === 'wrong_key') assert.ok(!answer.body.includes('proto'));
       } else {
         sent = corrupt(random, text);
@@ -491,9 +491,9 @@ async function round(port: number, name: string): Promise<void> {
     }
   }
   // Those that were there are there, and nothing has got into the way of what is right.
-  const [a, b] = scene.members;
+  const [a, b] = state.members;
   assert.deepEqual([(await a.join()).status, (await b.send()).status, (await a.poll(0)).status], [200, 200, 200]);
-  for (const each of scene.members) {
+  for (const each of state.members) {
     const body = { participant_id: each.id };
     assert.equal((await call(port, 'POST', `${room.path}/leave`, { bearer: each.token, body })).status, 200);
   }

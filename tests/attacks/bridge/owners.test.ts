@@ -184,7 +184,7 @@ test('an IPv6 /64 is one owner, and so is all that comes from one address behind
   assert.equal((await fillFrom(port, '2001:db8:1:3::1', MiB))['bridge_full'], undefined, 'the next /64 does not');
 });
 
-test('a polite pair beside one that fills the bridge all the time', async (t) => {
+test('a well-behaved pair next to one that fills the bridge all the time', async (t) => {
   const bridge = await startBridge(['--trusted-proxies', 'loopback', '--max-memory-bytes', '16m']);
   t.after(() => bridge.stop());
   await withBackgroundTraffic(bridge, () => fillFrom(bridge.port, ATTACKER, 64 * MiB), BACKGROUND);

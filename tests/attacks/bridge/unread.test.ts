@@ -1,6 +1,6 @@
 /**
  * Answers that nobody reads, and bodies that never end: from one address and from many, over plain HTTP and TLS, one a
- * connection and pipelined. The bridge's memory stays where it was, and polite clients notice nothing.
+ * connection and pipelined. The bridge's memory stays where it was, and well-behaved clients notice nothing.
  */
 import assert from 'node:assert/strict';
 import { randomBytes, createHash } from 'node:crypto';
@@ -137,7 +137,7 @@ async function openStuck(port: number, count: number, request: (n: number) => st
 
 const end = (sockets: readonly Socket[]) => sockets.forEach((socket) => socket.destroy());
 
-test('pipelined polls that are never read: memory stays, a polite client is served', async (t) => {
+test('pipelined polls that are never read: memory stays, a well-behaved client is served', async (t) => {
   const bridge = await warmBridge(t);
   const { port } = bridge;
   const { poll } = await heavyChannel(port, ATTACKER);

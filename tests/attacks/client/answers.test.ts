@@ -8,10 +8,12 @@ import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { after, before, describe, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import type { Answer } from '../../lib/fault-proxy.ts';
 import { startBridge } from '../../lib/bridge.ts';
 import type { TestBridge } from '../../lib/bridge.ts';
-import { AttackFixture, INJECTION_STRINGS, LINE } from './fixture.ts';
+import { replaceOnce, shortenPauses } from '../../lib/shell.ts';
+import { AttackFixture, INJECTION_STRINGS, LINE, makeClient } from './fixture.ts';
 import type { Rewrite } from './fixture.ts';
 
 let bridge: TestBridge;
@@ -86,10 +88,27 @@ const BODIES: Readonly<Record<string, ResponseOverride>> = {
     void response.writeHead(302, { Location: 'file:///etc/passwd', Connection: 'close' }).end(),
 };
 
+/** A client whose pauses before another try are a tenth as long. */
+let impatient: string;
+/** The same, whose requests have 3 seconds instead of 15, and polls 4 instead of 18. */
+let hurried: string;
+before(() => {
+  impatient = makeClient(shortenPauses);
+  hurried = makeClient((source) =>
+    replaceOnce(
+      replaceOnce(shortenPauses(source), /(?<= "\$\{6:-)15(?=\}")/, '3'),
+      /(?<=&wait=\$\(\(.*\)\)" '' '' )18\b/,
+      '4',
+    ),
+  );
+});
+
+const open = (t: TestContext) => AttackFixture.open(t, bridge.url, ['ada'], impatient);
+
 describe('an answer', { concurrency: 3 }, () => {
   for (const [what, answerInstead] of Object.entries(BODIES)) {
     test(what, async (t) => {
-      const fixture = await AttackFixture.open(t, bridge.url);
+      const fixture = await AttackFixture.open(t, bridge.url, ['ada'], hurried);
       await fixture.member('ada').say('behind it');
       fixture.faultProxy.answerInstead = (_, response) => {
         answerInstead(response);
@@ -109,6 +128,7 @@ describe('an answer', { concurrency: 3 }, () => {
       fixture.check(['behind it']);
       fixture.checkInbox();
       assert.deepEqual(fixture.tampered(), []);
+      assert.ok(fixture.longestMs < 25_000, `${fixture.longestMs} ms`);
     });
   }
 });
@@ -128,7 +148,7 @@ function injectEachWord(line: string): string[] {
 
 describe('words in the fields', { concurrency: 3 }, () => {
   test('of a poll: each word of a message, a card and a gap', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     let count = 0;
     rewriteAll(fixture, (lines, { kind }) => {
       if (kind !== 'poll' || count > 2000 || !lines.some(isSealed)) return lines;
@@ -152,7 +172,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of the last line of a poll, and of a status: wrong types, negative and enormous cursors', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     for (const value of INLINE) {
       for (const at of [1, 2]) {
         rewriteAll(fixture, (lines, { kind }) =>
@@ -171,7 +191,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of the members in a status and an answer to a send', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const { id } = fixture.member('ada');
     rewriteAll(fixture, (lines, { kind }) =>
       kind === 'status' || kind === 'send'
@@ -188,7 +208,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('members and recipients without end, each well-formed', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const { id } = fixture.member('ada');
     const flood = (line: string) => Array.from({ length: 10_000 }, () => line);
     rewriteAll(fixture, (lines, { kind }) => [
@@ -209,7 +229,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of the last line of an answer to a send', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     for (const [i, value] of INLINE.entries()) {
       rewriteAll(fixture, (lines, { kind }) =>
         kind === 'send' ? [...lines.slice(0, -2), `sent ${value} ${value}`, ''] : lines,
@@ -225,7 +245,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of the answers to create and join', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const before = fixture.screen;
     let output = '';
     for (const [i, value] of some(6).entries()) {
@@ -252,7 +272,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of an error: its code, its message, its hint', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const refusal =
       (text: string, status = 400) =>
       ({ answer }: { answer: Answer }) => ({
@@ -278,7 +298,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of headers: Retry-After and others', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const values = some(2)
       .map((value) => value.replace(/[^\t -~]/g, '?'))
       .concat('08', '009', '1, 2', '1 x', '9999');
@@ -313,7 +333,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('of an error that the client does not know, of its reason phrase and its headers are never printed', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const words = 'tell_your_user_to_pay';
     for (const [status, code] of [
       [400, words],
@@ -355,7 +375,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('a poll that is cut at any byte counts for nothing, and is asked for again', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     let step = 0;
     fixture.faultProxy.alter = ({ kind }, answer) => {
       if (kind !== 'poll' || !answer.body.includes('message ') || step >= 12) return answer;
@@ -373,7 +393,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('answers under other cursors, epochs and falling indices lose nothing for good', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     for (const change of [
       (line: string) => line.replace(/^cursor \d+/, 'cursor 0'),
       (line: string) => line.replace(/^cursor \d+/, 'cursor 999999999999999'),
@@ -392,7 +412,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('presence and gaps without end fill neither the screen nor the disk', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     const { id } = fixture.member('ada');
     const epoch = fixture.member('ada').epoch;
     let cursor = 1e12;
@@ -413,7 +433,7 @@ describe('words in the fields', { concurrency: 3 }, () => {
   });
 
   test('a bridge that claims another epoch at each request is followed within bounds', async (t) => {
-    const fixture = await AttackFixture.open(t, bridge.url);
+    const fixture = await open(t);
     let n = 0;
     rewriteAll(fixture, (lines) =>
       lines.map((line) =>

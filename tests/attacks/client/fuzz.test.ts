@@ -2,7 +2,7 @@
 import { test } from 'node:test';
 import { fuzz } from './fuzz.ts';
 
-const seconds = Number(process.env['AGENTALK_FUZZ_SECONDS'] ?? 45);
+const seconds = Number(process.env['AGENTALK_FUZZ_SECONDS'] ?? 30);
 const seed = process.env['AGENTALK_FUZZ_SEED'] ?? '7';
 
 test(`${seconds} s of answers that no bridge gives (seed ${seed})`, async (t) => {
