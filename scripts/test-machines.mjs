@@ -258,24 +258,26 @@ const end = page.indexOf('<!-- end -->', start);
 if (start < BEGIN.length || end < 0) throw new Error(`docs/machines.md has no "${BEGIN}" and "<!-- end -->"`);
 const before = page.slice(start, end).trim().split('\n');
 const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
-/** What the page says of a row. @param {string} kind @param {string} name */
-const earlier = (kind, name) =>
-  before.map((line) => line.split(/\s*\|\s*/)).find((cells) => cells[1] === kind && cells[2] === name)?.[3];
+/** The page's rows where only some are run, each as its cells; else none. @type {string[][]} */
+const table = words.length === 0 ? [] : before.slice(4).map((line) => line.split('|').map((cell) => cell.trim()));
 
-const lines = [`Run on ${new Date().toISOString().slice(0, 10)}, on ${system ?? process.platform}.`, ''];
-lines.push('| what | version or kind | result |', '| ---- | --------------- | ------ |');
 for (const { kind, name, machine, why } of rows) {
-  const isChosen = words.length === 0 || words.some((word) => `${kind} ${name}`.includes(word));
-  const result = isChosen ? run(machine, why) : earlier(kind, name);
-  if (result === undefined) continue;
+  if (words.length > 0 && !words.some((word) => `${kind} ${name}`.includes(word))) continue;
+  const result = run(machine, why);
   if (result.startsWith('fails')) failed++;
-  lines.push(`| ${kind} | ${name} | ${result} |`);
-  console.log(lines.at(-1));
+  console.log(`| ${kind} | ${name} | ${result} |`);
+  const row = ['', kind, name, result, ''];
+  const there = table.findIndex((cells) => cells[1] === kind && cells[2] === name);
+  const last = table.findLastIndex((cells) => cells[1] === kind);
+  if (there >= 0) table[there] = row;
+  else table.splice(last < 0 ? table.length : last + 1, 0, row);
 }
 bridge.kill();
 
 if (process.argv.includes('--write')) {
-  if (words.length > 0) lines[0] = before[0] ?? '';
+  const today = `Run on ${new Date().toISOString().slice(0, 10)}, on ${system ?? process.platform}.`;
+  const head = ['| what | version or kind | result |', '| ---- | --------------- | ------ |'];
+  const lines = [words.length === 0 ? today : before[0], '', ...head, ...table.map((cells) => cells.join('|'))];
   writeFileSync(PAGE, `${page.slice(0, start)}\n\n${lines.join('\n')}\n\n${page.slice(end)}`);
   spawnSync(join(ROOT, 'node_modules', '.bin', 'prettier'), ['--write', PAGE]);
 }
