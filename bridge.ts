@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { createBridge } from './bridge/server.ts';
 import { checkConfig } from './bridge/ops/check-config.ts';
-import { parseConfig, renderHelp, type Config } from './bridge/ops/config.ts';
+import { parseInvocation, renderHelp, type Config } from './bridge/ops/config.ts';
 import { loadCreateSecret } from './bridge/ops/create-secret.ts';
 import { createListeners } from './bridge/ops/listeners.ts';
 import type { Log } from './bridge/ops/logger.ts';
@@ -19,10 +19,11 @@ import { createRequestLog } from './bridge/ops/request-log.ts';
 declare const RELEASE: string; // name, version and commit, from scripts/build.mjs
 
 async function main(args: string[]): Promise<void> {
-  if (args.includes('--help')) return print(renderHelp());
-  if (args.includes('--version')) return print(`${RELEASE}\n`);
-  const { config, isCheck } = parseConfig(args, process.env);
-  if (isCheck) return print(checkConfig(config, process.env));
+  const invocation = parseInvocation(args, process.env);
+  if (invocation.command === 'help') return print(renderHelp());
+  if (invocation.command === 'version') return print(`${RELEASE}\n`);
+  const { command, config } = invocation;
+  if (command === 'check-config') return print(checkConfig(config, process.env));
   await start(config, createLoggerFor(config));
 }
 
@@ -39,7 +40,7 @@ async function start(config: Config, log: Log): Promise<void> {
     requestLog: createRequestLog(config, log),
     checkCreateSecret: loadCreateSecret(config.createSecretFile),
     isHttps: (request) => config.tls !== undefined || proxies.isForwardedHttps(request),
-    servesOperatorRoutes: !isSeparate,
+    hasSeparateMetrics: isSeparate,
     maySeeMetrics: (request) => isSeparate || config.hasPublicMetrics || proxies.isLocal(request),
     renderMetrics: () =>
       renderMetrics(bridge.metrics, bridge.gauges(), limits, listeners.expiresAt()) + processMetrics(),

@@ -45,8 +45,8 @@ export interface BridgeOptions {
   readonly checkCreateSecret: CreateSecretCheck;
   /** Whether a client reached the bridge over https, directly or through a trusted proxy. */
   isHttps(request: IncomingMessage): boolean;
-  /** Whether /health, /ready and /metrics are among the public routes. */
-  readonly servesOperatorRoutes: boolean;
+  /** Whether the metrics are at the operator's address only. */
+  readonly hasSeparateMetrics: boolean;
   maySeeMetrics(request: IncomingMessage): boolean;
   /** The body of /metrics. */
   renderMetrics(): string;

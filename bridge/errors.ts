@@ -33,7 +33,7 @@ const API_ERRORS = {
   too_many_channels: [429, 'Too many channels were opened from this address.', 'Wait, then repeat the request.', 60],
   too_many_connections: [429, 'Too many connections come from this address.', 'Close some, then try again.', 5],
   internal: [500, 'Something failed inside the bridge.', 'Try again; its operator finds the cause in the log.'],
-  bridge_full: [503, 'The bridge has no room left.', 'Wait, then repeat the request.', 10],
+  bridge_full: [503, 'The bridge has no room for more channels or messages.', 'Wait, then repeat the request.', 10],
   stopping: [503, 'The bridge is stopping.', 'Wait, then repeat the request.', 2],
 } as const satisfies Record<string, ErrorSpec>;
 

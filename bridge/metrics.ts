@@ -21,6 +21,18 @@ export const FAMILIES = {
   connections_rejected_total: 'Connections that brought no complete request, or one too many.',
 };
 
+/** Why a connection was rejected (docs/operations.md says what each means). */
+export const REJECTIONS = [
+  'max_connections',
+  'tls',
+  'malformed',
+  'headers_too_large',
+  'timeout',
+  'reset',
+  'pipelined',
+] as const;
+export type Rejection = (typeof REJECTIONS)[number];
+
 /** A message is delivered to a poll that was pending when it came, or fetched by a later one. */
 export type DeliveryPath = 'immediate' | 'delayed';
 
@@ -43,9 +55,14 @@ export class Metrics {
   readonly #messages = this.#counter('messages_total');
   readonly #bytes = this.#counter('message_bytes_total');
 
-  /** @param codes of errors: each is shown before it happens the first time */
+  /** @param codes of errors: each is shown before it happens the first time, so that increase() sees that */
   constructor(codes: readonly string[]) {
     for (const code of codes) this.count(`request_errors_total{code="${code}"}`, 0);
+    for (const reason of REJECTIONS) this.connectionRejected(reason, 0);
+  }
+
+  connectionRejected(reason: Rejection, by = 1): void {
+    this.count(`connections_rejected_total{reason="${reason}"}`, by);
   }
 
   /** @param metricName the family's name, with its labels if it has any */

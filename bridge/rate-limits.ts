@@ -65,7 +65,7 @@ export class RateLimits {
     releaseOn?.on('close', () => usage[kind]--);
   }
 
-  /** To be called each second. Beyond as many addresses as connections are allowed, all are forgotten. */
+  /** To be called each second. If there are more addresses than connections allowed, forgets those known longest. */
   sweep(): void {
     for (const [address, usage] of this.#byAddress) {
       for (const kind of ALL_KINDS) {

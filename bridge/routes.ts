@@ -62,11 +62,11 @@ export function routes(server: ServerContext) {
   const { basePath, channels, limits, metrics, rateLimits, requestLog, state } = server;
   const maxCiphertext = maxMessageBase64(limits);
 
-  const operatorRoutes: readonly Route[] = [
+  const probeRoutes: readonly Route[] = [
     ['GET', '/health', ({ context }) => context.respond(200, 'ok\n', TEXT)],
     ['GET', '/ready', ({ context }) => context.respond(200, 'ready\n', TEXT)],
-    ['GET', '/metrics', showMetrics],
   ];
+  const operatorRoutes: readonly Route[] = [...probeRoutes, ['GET', '/metrics', showMetrics]];
   const publicRoutes: readonly Route[] = [
     ['PUT', '/channels/:id', create],
     ['GET', '/channels/:id', status],
@@ -76,7 +76,7 @@ export function routes(server: ServerContext) {
     ['POST', '/channels/:id/leave', leave],
     ['PUT', '/channels/:id/blobs/:sha256', putBlob],
     ['GET', '/channels/:id/blobs/:sha256', getBlob],
-    ...(server.servesOperatorRoutes ? operatorRoutes : []),
+    ...(server.hasSeparateMetrics ? probeRoutes : operatorRoutes), // load balancers ask for /ready here
     ...Object.entries(server.pages).map(([path, page]): Route => ['GET', path, ({ context, id }) => page(context, id)]),
   ];
 

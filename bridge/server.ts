@@ -11,7 +11,7 @@ import type { BridgeOptions, RequestLog } from './dependencies.ts';
 import { CODES } from './errors.ts';
 import { RequestContext, securityHeaders, type Transport } from './http.ts';
 import { InFlight } from './in-flight.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, type Rejection } from './metrics.ts';
 import { pages } from './pages.ts';
 import { limitParsing, serially } from './pipelining.ts';
 import { RateLimits } from './rate-limits.ts';
@@ -46,7 +46,7 @@ export function createBridge(options: BridgeOptions): Bridge {
       clients.rateLimitKey(clients.forwardedAddress(request) ?? request.socket.remoteAddress ?? ''),
   };
 
-  const countPipelined = () => metrics.count('connections_rejected_total{reason="pipelined"}');
+  const countPipelined = () => metrics.connectionRejected('pipelined');
   const withContext = (handle: (context: RequestContext) => void): RequestListener =>
     serially((request, response) => new RequestContext(request, response, transport), handle, countPipelined);
   const handlePublic = withContext(handlers.handlePublic);
@@ -70,7 +70,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     }),
     attach(server) {
       server.maxConnections = limits.connections;
-      server.on('drop', () => metrics.count('connections_rejected_total{reason="max_connections"}'));
+      server.on('drop', () => metrics.connectionRejected('max_connections'));
       server.on('checkExpectation', handlePublic); // whatever a client expects
       for (const event of ['clientError', 'connect']) {
         server.on(event, (error: NodeJS.ErrnoException, socket: Socket) =>
@@ -97,7 +97,7 @@ function onClientError(
   socket: Socket,
 ): void {
   const { reason, status } = describeClientError(code);
-  metrics.count(`connections_rejected_total{reason="${reason}"}`);
+  metrics.connectionRejected(reason);
   if (status === undefined || !socket.writable) {
     socket.destroy();
     return;
@@ -111,7 +111,7 @@ function onClientError(
 }
 
 /** The reason for the metric, and the status of the response; undefined where no response can be written. */
-function describeClientError(code: string): { reason: string; status: string | undefined } {
+function describeClientError(code: string): { reason: Rejection; status: string | undefined } {
   if (/^ERR_(SSL|TLS)_/.test(code)) return { reason: 'tls', status: undefined };
   if (code === 'ECONNRESET') return { reason: 'reset', status: undefined };
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return { reason: 'timeout', status: '408 Request Timeout' };

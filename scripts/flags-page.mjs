@@ -30,7 +30,7 @@ export function flagsPage(help) {
     'Each flag is an environment variable, too: `--public-url` is `AGENTALK_PUBLIC_URL`. A flag without a default and ' +
       'without a value, such as `--log-requests`, is `AGENTALK_LOG_REQUESTS=yes`. A flag wins over its variable. Bytes ' +
       'may end in `k`, `m` or `g`, seconds in `s`, `m` or `h`.',
-    '## Address, TLS, log and access',
+    '## Address, TLS, log, access and pages',
     table(isOther),
     '## Limits of one address',
     '0 turns a limit off. An address is an IPv4 address or the /64 of an IPv6 one.',

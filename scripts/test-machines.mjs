@@ -4,6 +4,7 @@
  *
  *     npm run test:machines              prints the table
  *     npm run test:machines -- --write   and puts it into docs/machines.md
+ *     npm run test:machines -- WORD…     only the rows with one of these words; with --write the page keeps the others
  *
  * What this machine lacks is named by the environment, and listed as not run where it is not:
  *     AGENTALK_TEST_BASHES       further versions of bash: paths, separated by colons
@@ -111,7 +112,18 @@ cmp data.bin "$(session odd)/inbox/3-plain-data.bin" && cmp data.bin "$(session 
 say_odd leave >left 2>&1 && grep -q '^agentalk: left' left || { cat left; exit 1; }
 `;
 
-/** @typedef {{bash?: string, path?: string, shell?: string, inside?: string[], home?: string}} Machine */
+/** The tests of files: what is sent, resumed, tampered with. A talk has one file each way. @param {Record<string, string>} env */
+function fileTests(env) {
+  const { status, stdout } = spawnSync(process.execPath, [join(ROOT, 'scripts', 'test.mjs'), 'client/files'], {
+    encoding: 'utf8',
+    timeout: 4 * TALK_TIMEOUT_MS,
+    env: { ...process.env, ...env },
+  });
+  const count = (/** @type {string} */ what) => new RegExp(`^ℹ ${what} (\\d+)$`, 'm').exec(stdout)?.[1] ?? 'unknown';
+  return status === 0 ? `${count('pass')} tests pass` : `fails: ${count('fail')} of ${count('tests')} tests`;
+}
+
+/** @typedef {{bash?: string, path?: string, shell?: string, inside?: string[], home?: string, tests?: Record<string, string>}} Machine */
 
 /** @param {string} bridge @param {Machine} machine @returns {string} what came of it */
 function talk(bridge, machine) {
@@ -178,6 +190,13 @@ for (const program of ['busybox', 'toybox']) {
 }
 lack('userland', 'uutils, BSD', 'no package of them on the machines of CI');
 
+for (const path of list('AGENTALK_TEST_BASHES'))
+  add('file tests', versionOfBash(path), { tests: { AGENTALK_TEST_BASH: path } });
+for (const path of list('AGENTALK_TEST_OPENSSLS')) {
+  const version = /^(\S+ \S+)/.exec(firstLine(path, 'version'))?.[1] ?? '';
+  add('file tests', version, { tests: { PATH: pathWith({ openssl: path }) } });
+}
+
 const isRoot = process.getuid?.() === 0 && spawnSync('unshare', ['-m', 'true']).status === 0;
 /** Code in a separate mount namespace. */
 const inside = (/** @type {string} */ code) => ['unshare', '-m', 'bash', '-c', `${code}; exec "$@"`, 'bash'];
@@ -226,11 +245,29 @@ const url = await new Promise((resolve) =>
 const system = /^PRETTY_NAME="(.*)"$/m.exec(
   existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '',
 )?.[1];
+/** @param {Machine | undefined} machine @param {string | undefined} why @returns {string} what came of it */
+function run(machine, why) {
+  if (!machine) return `not run: ${why}`;
+  return machine.tests ? fileTests(machine.tests) : talk(String(url), machine);
+}
+
 let failed = 0;
+const page = readFileSync(PAGE, 'utf8');
+const start = page.indexOf(BEGIN) + BEGIN.length;
+const end = page.indexOf('<!-- end -->', start);
+if (start < BEGIN.length || end < 0) throw new Error(`docs/machines.md has no "${BEGIN}" and "<!-- end -->"`);
+const before = page.slice(start, end).trim().split('\n');
+const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
+/** What the page says of a row. @param {string} kind @param {string} name */
+const earlier = (kind, name) =>
+  before.map((line) => line.split(/\s*\|\s*/)).find((cells) => cells[1] === kind && cells[2] === name)?.[3];
+
 const lines = [`Run on ${new Date().toISOString().slice(0, 10)}, on ${system ?? process.platform}.`, ''];
 lines.push('| what | version or kind | result |', '| ---- | --------------- | ------ |');
 for (const { kind, name, machine, why } of rows) {
-  const result = machine ? talk(String(url), machine) : `not run: ${why}`;
+  const isChosen = words.length === 0 || words.some((word) => `${kind} ${name}`.includes(word));
+  const result = isChosen ? run(machine, why) : earlier(kind, name);
+  if (result === undefined) continue;
   if (result.startsWith('fails')) failed++;
   lines.push(`| ${kind} | ${name} | ${result} |`);
   console.log(lines.at(-1));
@@ -238,10 +275,7 @@ for (const { kind, name, machine, why } of rows) {
 bridge.kill();
 
 if (process.argv.includes('--write')) {
-  const page = readFileSync(PAGE, 'utf8');
-  const start = page.indexOf(BEGIN) + BEGIN.length;
-  const end = page.indexOf('<!-- end -->', start);
-  if (start < BEGIN.length || end < 0) throw new Error(`docs/machines.md has no "${BEGIN}" and "<!-- end -->"`);
+  if (words.length > 0) lines[0] = before[0] ?? '';
   writeFileSync(PAGE, `${page.slice(0, start)}\n\n${lines.join('\n')}\n\n${page.slice(end)}`);
   spawnSync(join(ROOT, 'node_modules', '.bin', 'prettier'), ['--write', PAGE]);
 }

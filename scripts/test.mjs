@@ -102,9 +102,13 @@ function longestFiles() {
 /** Builds and runs the tests now and whenever a source changes, until this process is interrupted. */
 async function runOnChanges(args) {
   let hasChanged = () => {};
-  for (const folder of ['bridge', 'sdk', 'docs', 'scripts', 'tests']) {
+  for (const folder of ['bridge', 'sdk', 'docs', 'deploy', 'examples', 'scripts', 'tests']) {
     watch(folder, { recursive: true }, () => hasChanged());
   }
+  // The folder and not the files: an editor may replace a file by another one.
+  watch('.', (_, name) => {
+    if (['bridge.ts', 'package.json', 'agentalk.service'].includes(name)) hasChanged();
+  });
   for (;;) {
     const changed = new Promise((resolve) => (hasChanged = resolve));
     const command = `node scripts/setup.mjs && node scripts/test.mjs ${args.map((arg) => JSON.stringify(arg)).join(' ')}`;

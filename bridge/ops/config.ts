@@ -9,7 +9,7 @@ import { parseTrustedProxies, type TrustedProxies } from './trusted-proxies.ts';
 
 export interface Config {
   readonly address: Address;
-  readonly metricsAddress: Address | undefined; // undefined: /metrics, /health and /ready are at `address`
+  readonly metricsAddress: Address | undefined; // undefined: /metrics is at `address`; /health and /ready are at both
   readonly tls: TlsFiles | undefined;
   readonly logFormat: LogFormat | undefined; // undefined: text on a terminal, else JSON
   readonly publicUrl: string | undefined; // with its base path, no slash at its end
@@ -87,7 +87,7 @@ const OPTIONS: readonly Option[] = [
   [
     'metrics-listen',
     '',
-    'HOST:PORT or path for /metrics, /health, /ready alone',
+    'HOST:PORT or path for /metrics, which is then there only',
     (text) => parseAddress(text) !== undefined,
     ADDRESS_FORM,
   ],
@@ -121,6 +121,13 @@ const SWITCHES = [
   ['log-addresses', 'log the client address in those lines, too'],
 ] as const;
 
+/** What the program does instead of starting. They have no environment variables. */
+const COMMANDS = [
+  ['help', 'print this text'],
+  ['version', 'print name, version, commit'],
+  ['check-config', 'print what the bridge would do, check its files, and end: status 0 if all is in order, else 2'],
+] as const;
+
 const envName = (flag: string) => `AGENTALK_${flag.toUpperCase().replaceAll('-', '_')}`;
 
 /** The names of all environment variables that mean something here. */
@@ -130,7 +137,7 @@ export const envNames = (): string[] => [...OPTIONS, ...SWITCHES].map(([flag]) =
 function parseFlags(args: string[]): Partial<Record<string, string | boolean>> {
   const options = [
     ...OPTIONS.map(([flag]) => [flag, { type: 'string' }] as const),
-    ...SWITCHES.map(([flag]) => [flag, { type: 'boolean' }] as const),
+    ...[...SWITCHES, ...COMMANDS].map(([flag]) => [flag, { type: 'boolean' }] as const),
   ];
   return parseArgs({ args, options: Object.fromEntries(options) }).values as Partial<Record<string, string | boolean>>;
 }
@@ -189,11 +196,19 @@ function resolveLimits(values: Readonly<Record<string, string>>): Limits {
   return limits;
 }
 
-/** All that a command line and an environment say. Throws StartupError. */
-export function parseConfig(args: readonly string[], environment: Environment): { config: Config; isCheck: boolean } {
-  const rest = args.filter((arg) => arg !== '--check-config');
+/** What a command line and an environment ask for. */
+export type Invocation =
+  | { readonly command: 'help' }
+  | { readonly command: 'version' }
+  | { readonly command: 'check-config' | 'start'; readonly config: Config };
+
+/** Help and version need no valid settings. Throws StartupError. */
+export function parseInvocation(args: string[], environment: Environment): Invocation {
   try {
-    return { config: resolveConfig(rest, environment), isCheck: rest.length < args.length };
+    const flags = parseFlags(args);
+    if (flags['help']) return { command: 'help' };
+    if (flags['version']) return { command: 'version' };
+    return { command: flags['check-config'] ? 'check-config' : 'start', config: resolveConfig(args, environment) };
   } catch (error) {
     throw new StartupError(`${(error as Error).message.split('\n')[0]}; see --help`);
   }
@@ -207,7 +222,7 @@ export function renderHelp(): string {
 A relay for coding agents that talk end-to-end encrypted. It holds what it relays in memory only, and can't read it.
 
 ${OPTIONS.map(([flag, value, help]) => line(flag, help, value)).join('')}${SWITCHES.map(([flag, help]) => line(flag, help)).join('')}
-${line('help', 'print this text')}${line('version', 'print name, version, commit')}${line('check-config', 'print what the bridge would do, check its files, and end: status 0 if all is in order, else 2')}
+${COMMANDS.map(([flag, help]) => line(flag, help)).join('')}
 Bytes may end in k, m or g, seconds in s, m or h. Each flag is an environment variable too: --public-url is
 AGENTALK_PUBLIC_URL, --log-requests is AGENTALK_LOG_REQUESTS=yes.
 `;

@@ -14,6 +14,8 @@ type RequestOrigin = Pick<IncomingMessage, 'headers'> & {
 };
 
 export interface TrustedProxies extends ClientAddresses {
+  /** As the operator wrote them. */
+  readonly words: readonly string[];
   /** Whether a connection has no limits: it comes from this machine, or from a trusted proxy. */
   isUnlimited(socket: RequestOrigin['socket']): boolean;
   /** Whether a request comes from this machine, and not from a proxy here. */
@@ -35,6 +37,7 @@ export function parseTrustedProxies(text: string): TrustedProxies | undefined {
   if (!isListed || !isLoopback) return undefined;
   const isTrusted = ({ remoteAddress = '' }: RequestOrigin['socket']) => text !== '' && isListed(remoteAddress);
   return {
+    words,
     rateLimitKey,
     isUnlimited: (socket) => isLoopback(socket.remoteAddress ?? '') || isTrusted(socket),
     isLocal: ({ socket, headers }) =>

@@ -1,36 +1,34 @@
 # ---- the other commands ----
 
 cmd_who() {
-	local line words rows alone=yes owed listed=' '
-	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || die "$WHY" "${FIX:-$CALL wait comes back to the channel where that is possible}"
+	local line words rows listed=' '
+	request_status || die "$WHY" "${FIX:-$CALL wait comes back to the channel where that is possible}"
 	rows=("${LINES[@]}")
 	format_fingerprint "$SID"
-	print "agentalk: you are $NAME ($FINGERPRINT); channel $CHANNEL on $BRIDGE"
+	tell "you are $NAME ($FINGERPRINT); channel $CHANNEL on $BRIDGE"
 	read_participants
 	for line in "${rows[@]}"; do
-		# shellcheck disable=SC2206
 		words=($line)
 		[[ ${words[0]} = participant && ${words[1]:-} != "$ID" && $listed != *" ${words[1]:-} "* && ${#listed} -lt 10000 ]] || continue
-		alone='' listed="$listed${words[1]:-} "
+		listed+="${words[1]:-} "
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || continue
-		owed=$((BROADCASTS - P_ACK_B[PEER] + P_SEQ[PEER] - P_ACK_D[PEER]))
-		((P_FROM[PEER] <= P_ACK_B[PEER] + 1)) || owed=$((BROADCASTS - P_FROM[PEER] + 1 + P_SEQ[PEER] - P_ACK_D[PEER]))
+		count_unconfirmed "$PEER"
 		format_fingerprint "${P_SID[PEER]}"
 		line="$PRESENCE; $FINGERPRINT"
-		[ "${P_PAIRED[PEER]}" != 0 ] || line="$line; not PAIRED yet"
-		if ((owed <= 0)); then line="$line; was shown all that you said"; else line="$line; has not confirmed your last $owed yet"; fi
-		print "agentalk: $line"
+		[ "${P_PAIRED[PEER]}" != 0 ] || line+="; not PAIRED yet"
+		if ((UNCONFIRMED <= 0)); then line+="; was shown all that you said"; else line+="; has not confirmed your last $UNCONFIRMED yet"; fi
+		tell "$line"
 	done
-	[ -z "$alone" ] || print "agentalk: nobody else is here. The link goes on working: $CALL invite prints it"
-	((TAMPERED == 0)) || print "agentalk: $TAMPERED times something was not genuine"
-	((UNREADABLE == 0)) || print "agentalk: $UNREADABLE messages could not be read"
-	print "agentalk: next: $CALL wait"
+	[ "$listed" != ' ' ] || tell "nobody else is here. The link goes on working: $CALL invite prints it"
+	((TAMPERED == 0)) || tell "$TAMPERED times something was not genuine"
+	((UNREADABLE == 0)) || tell "$UNREADABLE messages could not be read"
+	tell "next: $CALL wait"
 }
 
 format_fingerprint() { FINGERPRINT="${1:0:4} ${1:4:4} ${1:8:4} ${1:12:4}"; } # SID
 
 cmd_show() { # NUMBER: a message once more; a large file is fetched
-	local r n number=${1:-} words
+	local r number=${1:-} words
 	is_decimal "$number" || die "which message?" "$CALL show 3"
 	if [ -e "$SESSION/files/$number" ]; then
 		write_file "$SESSION/files/$number-asked" ''
@@ -40,22 +38,17 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 		LEFT=$OUTPUT_BYTES
 		refresh_state
 		print_new
-		[ "$NEWS" != yes ] || return 0
+		[[ -z $NEWS || -e $SESSION/files/$number ]] || return 0
 	fi
 	for ((r = RECORDS; r >= 1; r--)); do
 		read_record "$r" || continue
-		# shellcheck disable=SC2206
 		words=($RECORD)
 		case ${words[0]}:$number in
 			"msg:${words[8]:-}" | "coming:${words[8]:-}" | "file:${words[5]:-}")
-				OWN_BROADCASTS=0 OWN_DIRECTS=' '
-				for ((n = 1; n <= OUT; n++)); do
-					read_outbox "$n" && [ "$OUT_RECORDS" -lt "$r" ] || break
-					count_own
-				done
+				IS_LOG=yes
 				format_record "$r"
 				print "$TEXT"
-				[ ! -e "$SESSION/files/$number-asked" ] || print "agentalk: it has not come whole yet. Next: $CALL wait"
+				[ ! -e "$SESSION/files/$number-asked" ] || tell "it has not come whole yet. Next: $CALL wait"
 				return
 				;;
 		esac
@@ -65,61 +58,65 @@ cmd_show() { # NUMBER: a message once more; a large file is fetched
 
 cmd_log() { # with what we said, each where it was said
 	local n=1 r
-	OWN_BROADCASTS=0 OWN_DIRECTS=' '
+	IS_LOG=yes
 	for ((r = 0; r <= RECORDS; r++)); do
 		! format_record "$r" || print "$TEXT"
 		while read_outbox "$n" && [ "$OUT_RECORDS" -le "$r" ]; do
 			((n += 1))
-			count_own
 			quote_body
 			format_time "$OUT_TIME"
-			print "agentalk: you to $OUT_NAME, $TIME:"$'\n'"$QUOTED"
+			tell "you to $OUT_NAME, $TIME:"$'\n'"$QUOTED"
 		done
 	done
 }
 
-count_own() { # OUT_…: it was said before what is shown next
-	if [ "$OUT_TO" = '*' ]; then OWN_BROADCASTS=$OUT_SEQ; else OWN_DIRECTS="$OWN_DIRECTS$OUT_NAME:$OUT_SEQ "; fi
-}
-
 cmd_leave() {
-	local i end read='' unread='' status=0
+	local i end status=0
 	send_queued "$OUT" 15 || { report_unsent && status=1; }
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || has_confirmed "$i" || { owe "$i" sync && P_SYNC_AT[i]=0; }; done
+	for i in $ROWS; do
+		count_unconfirmed "$i"
+		if is_present "$i" && ((UNCONFIRMED > 0)); then
+			owe "$i" sync
+			P_SYNC_AT[i]=0
+		fi
+	done
 	send_controls
 	end=$((TICKS + 5))
-	while ((TICKS < end)) && ! has_everybody_confirmed; do
+	while list_readers && [ "$UNREAD_BY" ] && ((TICKS < end)); do
 		lock poll 15 || { sleep_seconds 0 && read_clock && refresh_state && continue; }
 		poll $((end - TICKS < 2 ? end - TICKS : 2)) || break
 	done
-	for ((i = 0; i < PEERS; i++)); do
-		is_present "$i" || continue
-		if has_confirmed "$i"; then read="$read, ${P_LABEL[i]}"; else unread="$unread, ${P_LABEL[i]}"; fi
-		send_control "$i" bye || :
-	done
+	for i in $ROWS; do ! is_present "$i" || send_control "$i" bye || :; done
 	rename "$SESSION/keys" "$TMP.keys" || die_left # from here on no other call can join again
 	erase_keys
 	request left POST "/leave?epoch=$EPOCH" "{\"participant_id\":\"$ID\"}" || :
-	[ -z "$read" ] || read=". All that you said was shown to ${read#, }"
-	[ -z "$unread" ] || read="$read. At the bridge for those who have not read your last words: ${unread#, }"
-	print "agentalk: left$read. The keys are erased; the conversation stays in $SESSION ($CALL log shows it). Tell your user how it ended."
+	[ -z "$READ_BY" ] || READ_BY=". All that you said was shown to ${READ_BY#, }"
+	[ -z "$UNREAD_BY" ] || READ_BY+=". At the bridge for those who have not read your last words: ${UNREAD_BY#, }"
+	tell "left$READ_BY. The keys are erased; $CALL log shows what was said. Tell your user how it ended."
+	tell "the conversation stays in $SESSION: that folder and $SESSION.env may be deleted"
 	return "$status"
 }
 
 erase_keys() {
-	write_file "$TMP.session" "BRIDGE $BRIDGE"$'\n'"NAME $NAME"$'\n'"ROLE $ROLE"$'\n'"MADE $MADE"$'\n'"CALL $CALL"$'\n'"FOLDER $FOLDER_OF_CALLS"$'\n'
-	rename "$TMP.session" "$SESSION/session" || die_disk
+	write_session BRIDGE NAME ROLE MADE MADE_IN CALL
 	list_files "$SESSION/tmp/" # what killed processes left may have a key, too
 	remove "${FILES[@]}" "$SESSION/sent" "$SESSION/received" "$SESSION/files" "$SESSION/digests"
 }
 
-has_confirmed() { # PEER: was it shown all that we said?
-	((P_ACK_D[$1] >= P_SEQ[$1] && (P_ACK_B[$1] >= BROADCASTS || P_FROM[$1] > BROADCASTS)))
+count_unconfirmed() { # PEER -> UNCONFIRMED: how many of our messages it has not been shown yet
+	local from=$((P_FROM[$1] - 1))
+	raise from "${P_ACK_B[$1]}"
+	((UNCONFIRMED = BROADCASTS - from + P_SEQ[$1] - P_ACK_D[$1], 1))
 }
 
-has_everybody_confirmed() {
+list_readers() { # -> READ_BY, UNREAD_BY: the names of those who were shown all that we said, and of the others
 	local i
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || has_confirmed "$i" || return; done
+	READ_BY='' UNREAD_BY=''
+	for i in $ROWS; do
+		is_present "$i" || continue
+		count_unconfirmed "$i"
+		if ((UNCONFIRMED <= 0)); then READ_BY+=", ${P_LABEL[i]}"; else UNREAD_BY+=", ${P_LABEL[i]}"; fi
+	done
 }
 
 # ---- finding sessions: in each place where one may be ----
@@ -127,11 +124,12 @@ has_everybody_confirmed() {
 list_sessions() { # -> SESSIONS, folders of ours; FOREIGN: others have some, too
 	local place file
 	SESSIONS=() FOREIGN=''
-	for place in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
+	set_places
+	for place in "${PLACES[@]}"; do
 		list_files "$place/agentalk-session-"
 		for file in "${FILES[@]}"; do
 			[[ $file != *.env && " ${SESSIONS[*]} " != *" $file "* ]] || continue
-			if is_own_folder "$file"; then SESSIONS[${#SESSIONS[@]}]=$file; else FOREIGN=yes; fi
+			if is_own_folder "$file"; then SESSIONS+=("$file"); else FOREIGN=yes; fi
 		done
 	done
 }
@@ -144,13 +142,13 @@ cmd_sessions() {
 		none=''
 		if [ -n "$KEY" ]; then
 			format_age $((NOW - MADE))
-			sanitize "$FOLDER_OF_CALLS"
-			print "agentalk: $NAME, made $AGE with $CLEAN/agentalk: $CALL wait"
+			sanitize "$MADE_IN"
+			tell "$NAME, made $AGE with $CLEAN/agentalk: $CALL wait"
 		else
-			print "agentalk: $NAME has left: $SESSION/inbox"
+			tell "$NAME has left: $SESSION/inbox"
 		fi
 	done
-	[ -z "$none" ] || print "agentalk: no sessions here"
+	[ -z "$none" ] || tell "no sessions here"
 }
 
 find_session() { # [NAME] -> SESSION: the one that was made with this executable
@@ -163,7 +161,7 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 	list_sessions
 	for session in "${SESSIONS[@]}"; do
 		SESSION=$session
-		read_session && [ "$FOLDER_OF_CALLS" = "${FOLDER//[[:cntrl:]]/?}" ] && [[ -z $1 || $NAME = "$1" ]] || continue
+		read_session && [ "$MADE_IN" = "${FOLDER//[[:cntrl:]]/?}" ] && [[ -z $1 || $NAME = "$1" ]] || continue
 		if [ -z "$KEY" ]; then
 			[ "$MADE" -le "$newest" ] || newest=$MADE left=$session
 			continue
@@ -171,17 +169,17 @@ find_session() { # [NAME] -> SESSION: the one that was made with this executable
 		[ -z "$found" ] || die "there are several sessions here" "say which: $CALL --as NAME …; $CALL sessions lists them"
 		found=$session
 	done
-	found=${found:-$left} # of those that have left the newest: log shows what was said
+	found=${found:-$left} # log shows what was said
 	if [ -z "$found" ]; then
 		hint="$CALL sessions lists those of this machine"
-		[ -z "$FOREIGN" ] || hint="$hint. Others there belong to other users: call as the user who made it, without sudo"
+		[ -z "$FOREIGN" ] || hint+=". Others there belong to other users: call as the user who made it, without sudo"
 		die "there is no session of yours that was made here${1:+ by that name}" "$hint"
 	fi
 	SESSION=$found
 }
 
 cmd_help() {
-	print "agentalk: coding agents on different machines talk, end-to-end encrypted
+	tell "coding agents on different machines talk, end-to-end encrypted
 	create BRIDGE_URL --name laptop   opens a channel and prints the line for the other agent
 	join 'LINK' --name server         joins one (- or a file's path: the link is read from there)
 	say 'words', dm NAME 'words'      to all, or to one; also --file PATH, - for standard input, --wait SECONDS

@@ -23,7 +23,7 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING
 			[[ $path != /* || ! -f $path || ! -x $path ]] || break
 		done
 		printf -v "RUN_$program" %s "$path"
-		[[ $path || $program = stat ]] || MISSING="$MISSING $program"
+		[[ $path || $program = stat ]] || MISSING+=" $program"
 	done
 	# shellcheck disable=SC2123
 	PATH=/dev/null
@@ -31,12 +31,13 @@ find_programs() { # -> RUN_<program>, absolute paths; MISSING
 
 read_clock() { # -> NOW: Unix seconds; TICKS: of a clock that is never set
 	NOW=$((STARTED + SECONDS))
-	! printf -v TICKS '%(%s)T' -1 || NOW=$TICKS # bash 4 only, guarded
 	TICKS=$NOW
 	[ ! -r /proc/uptime ] || read -r TICKS _ </proc/uptime || TICKS=$NOW
 	TICKS=${TICKS%%.*}
 	correct_ticks
 }
+
+read_date() { DATE=$("$RUN_date" -ud "@$1" +%F || "$RUN_date" -ur "$1" +%F); } # SECONDS -> DATE
 
 sleep_seconds() { "$RUN_sleep" "$1.$((RANDOM % 9))" || "$RUN_sleep" "$1"; } # SECONDS
 
@@ -48,7 +49,7 @@ read_hex() { # BYTES of standard input -> HEX
 	for ((n = $1; n > 0; n--)); do
 		IFS= read -r -d '' -n 1 byte || return # it is empty for a NUL
 		printf -v byte %02x "'$byte"
-		HEX=$HEX${byte: -2}
+		HEX+=${byte: -2}
 	done
 }
 
@@ -61,9 +62,10 @@ read_output() { # PROGRAM ARGUMENTS… -> OUTPUT, the lines that it prints
 	OUTPUT=($(IFS=' ' && "$@"))
 }
 
-hash_files() { # FILE… -> HASHES
+hash_files() { # FILE… -> HASHES; HASH, the first
 	read_output "$RUN_openssl" dgst -sha256 -r "$@"
 	HASHES=("${OUTPUT[@]#\\}") HASHES=("${HASHES[@]%% *}")
+	HASH=${HASHES[0]:-}
 	[ ${#HASHES[@]} -eq $# ]
 }
 
@@ -145,7 +147,7 @@ read_watch() { # -> RESPONSE, the next whole answer. Status 1: none
 	RESPONSE=''
 	while IFS= read -r -t 20 -n 131072 -u 5 LINE && [ ${#RESPONSE} -lt 4194304 ]; do
 		[[ $LINE != end || -z $RESPONSE ]] || return # cut off
-		[[ -z $LINE || $LINE = end ]] || RESPONSE=$RESPONSE$LINE$'\n'
+		[[ -z $LINE || $LINE = end ]] || RESPONSE+=$LINE$'\n'
 		[[ $LINE != cursor\ * ]] || return 0
 	done
 	return 1
@@ -165,7 +167,7 @@ transfer_pieces() { # put|get, FILE HASH…: pieces of a file -> STATUSES
 		arguments+=("$BRIDGE/channels/$CHANNEL/blobs/$2?participant_id=$ID&epoch=$EPOCH")
 		shift 2
 	done
-	read_output run_curl "$TOKEN" "$TRANSFER_SECONDS" 2048 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
+	read_output run_curl "$TOKEN" "$TRANSFER_SECONDS" 1024 -H 'Content-Type: application/octet-stream' -w '%{http_code}\n' "${arguments[@]}"
 	STATUSES=("${OUTPUT[@]}")
 }
 
@@ -227,11 +229,10 @@ list_files() { # BEGINNING -> FILES: those whose paths begin so
 
 absolute_folder() { FOLDER=$(cd -P "$1" && pwd); } # FOLDER
 
-file_sizes() { # FILE… -> SIZES, in bytes; SIZE, the first one
-	read_output "$RUN_wc" -c -- "$@"
-	SIZES=()
-	for LINE in "${OUTPUT[@]}"; do LINE=${LINE#"${LINE%%[0-9]*}"} && SIZES+=("${LINE%% *}"); done
-	SIZE=${SIZES[0]:-}
+file_size() { # FILE -> SIZE, in bytes
+	read_output "$RUN_wc" -c -- "$1"
+	SIZE=${OUTPUT[0]#"${OUTPUT[0]%%[0-9]*}"}
+	SIZE=${SIZE%% *}
 }
 
 stat_files() { # GNU_FORMAT BSD_FORMAT FILE… -> FACTS, a line each; - if unknown
@@ -252,14 +253,14 @@ finish_hash() { # -> HASH
 join_pieces() { # PASSPHRASE FILE PIECE…: decrypted into FILE -> HASH, SIZE
 	HASH=$("$RUN_cat" "${@:3}" /dev/null | aes_ctr "$1" "$NULLS" | "$RUN_tee" "$2" | "$RUN_openssl" dgst -sha256 -r) || return
 	HASH=${HASH:0:64}
-	file_sizes "$2"
+	file_size "$2"
 }
 
 # ---- listen --wake: waking the agent program ----
 
 SENTENCE='agentalk: news has come. To read it, run: ./agentalk wait 0'
 
-wake_claude() { # its session's inbox, a socket; 28: it has taken all in time
+wake_claude() { # its inbox, a socket; 28: it has taken all in time
 	printf '{"type":"auth","token":"%s"}\n{"type":"user","message":{"role":"user","content":"%s"}}\n' "$CLAUDE_CODE_MESSAGING_TOKEN" "$SENTENCE" |
 		"$RUN_curl" -q -s -m 2 --unix-socket "$CLAUDE_CODE_MESSAGING_SOCKET" telnet://localhost/ >/dev/null
 	[ $? -eq 28 ]
@@ -267,7 +268,7 @@ wake_claude() { # its session's inbox, a socket; 28: it has taken all in time
 
 wake_codex() { OPENSSL_CONF=$CURL_CONF PATH=$CALLERS_PATH "$1" queue --thread "$CODEX_THREAD_ID" --message "$SENTENCE" >/dev/null; } # PROGRAM
 
-start_waker() { # ARGUMENTS…: this session's script, outliving this call
+start_waker() { # ARGUMENTS…: outlives this call
 	set -m
 	OPENSSL_CONF=$CURL_CONF PATH=$CALLERS_PATH "$BASH" -p "$SESSION/agentalk.sh" "$@" </dev/null >/dev/null 4>&- &
 	disown
@@ -303,11 +304,12 @@ clean_up() {
 start_part_1() {
 	exec 4>&2 2>/dev/null # errors are told in our words
 	CURL_CONF=${OPENSSL_CONF:-} IFS=$' \t\n'
-	export LC_ALL=C OPENSSL_CONF=/dev/null # no settings of the machine, but for curl
+	export LC_ALL=C OPENSSL_CONF=/dev/null # no settings but curl's
 	umask 077
-	unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL # or programs of Windows don't find our files
+	unset CDPATH MSYS_NO_PATHCONV MSYS2_ARG_CONV_EXCL # for programs of Windows
 	find_programs
 	printf -v STARTED '%(%s)T' -1 || STARTED=$("$RUN_date" +%s) # bash 4 only, guarded
+	SECONDS=0
 	read_clock
 }
 

@@ -1,8 +1,5 @@
 # ---- files: sealed pieces of 1 MiB at the bridge, named by their SHA-256 (docs/protocol.md, Files) ----
 
-# sent/X/: key, hashes, source and the encrypted pieces of a file that we sent. files/N: what message N says of its file;
-# files/N-I: piece I; files/N-have: the pieces that are right.
-
 PIECE_BYTES=1048576
 MAX_FETCHED=419430400 # bytes of files that are fetched without being asked for
 
@@ -29,7 +26,7 @@ encode_name() { # PATH -> ENCODED: its last part, safe, at most 120 bytes with i
 				char=%${char: -2}
 				;;
 		esac
-		ENCODED=$ENCODED$char
+		ENCODED+=$char
 	done
 }
 
@@ -38,12 +35,12 @@ decode_name() { # ENCODED -> FILE_NAME. Status 1: it is malformed, or not safe i
 	[[ ${#rest} -le 360 && $rest =~ ^([A-Za-z0-9._-]|%[0-9A-F]{2})+$ ]] || return
 	FILE_NAME=''
 	while [[ $rest = *%* ]]; do
-		FILE_NAME=$FILE_NAME${rest%%%*} rest=${rest#*%}
+		FILE_NAME+=${rest%%%*} rest=${rest#*%}
 		[ "${rest:0:2}" != 00 ] || return
 		printf -v char %b "\\x${rest:0:2}"
-		FILE_NAME=$FILE_NAME$char rest=${rest:2}
+		FILE_NAME+=$char rest=${rest:2}
 	done
-	FILE_NAME=$FILE_NAME$rest
+	FILE_NAME+=$rest
 	sanitize "$FILE_NAME"
 	[[ -z $IS_CHANGED && ${#FILE_NAME} -le 120 && $FILE_NAME != *[$'\n\t\\/']* ]] || return
 	case $FILE_NAME in . | ..) return 1 ;; esac
@@ -54,7 +51,7 @@ check_path() { # PATH -> SIZE; each fault has its own words
 	[ ! -d "$1" ] || die "that is a folder" "pack it into one file first, with tar or zip"
 	[ -f "$1" ] || die "that is a pipe or a device" "write its contents to a file first"
 	[ -r "$1" ] || die "that file can't be read by this user" "check its permissions"
-	file_sizes "$1" && is_decimal "$SIZE" || die "that file can't be read" "check the disk"
+	file_size "$1" && is_decimal "$SIZE" || die "that file can't be read" "check the disk"
 }
 
 check_file() { # PATH -> SIZE
@@ -66,7 +63,7 @@ check_file() { # PATH -> SIZE
 		die "a file has at most $((BLOB_LIMIT < 104857600 ? BLOB_LIMIT / 1048576 : 100)) MB here, this one has $(((SIZE + 1048575) / 1048576))" "split or compress it"
 }
 
-encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The same file again goes on where it was cut short
+encrypt_file() { # PATH -> SENT_FOLDER, SIZE. The same file again goes on where it was cut short
 	local source pieces facts
 	stat_files %Z %c "$1" # its time of change
 	source="$FACTS $SIZE $1"
@@ -92,23 +89,20 @@ encrypt_file() { # PATH -> SENT_FOLDER: its pieces, their hashes, its key. The s
 	hash_pieces "agentalk/1 file $facts" "${pieces[@]}"
 	if [ ${#pieces[@]} -gt 0 ]; then
 		hash_files "${pieces[@]}" || die_disk
-		file_sizes "${pieces[${#pieces[@]} - 1]}"
+		file_size "${pieces[${#pieces[@]} - 1]}"
 		SIZE=$(((${#pieces[@]} - 1) * PIECE_BYTES + SIZE))
 	fi
 	printf -v source '%s\n' "$facts" "${HASHES[@]}"
-	[ ${#pieces[@]} -gt 0 ] || source=$facts$'\n'
 	write_file "$SENT_FOLDER/body" "$source"
 	write_file "$SENT_FOLDER/source" "$FACTS $SIZE $1"
-	write_file "$SENT_FOLDER/facts" "$SIZE"
 }
 
 drop_sent_files() { # beyond 400 MiB the oldest goes
-	local folder total=0 i
+	local i total=0 words
 	list_files "$SESSION/sent/"
 	for ((i = ${#FILES[@]} - 1; i >= 0; i--)); do
-		folder=${FILES[i]}
-		read_file "$folder/facts" && ((total += BYTES[0] + 4096))
-		((total <= 314572800)) || remove "$folder"
+		read_file "${FILES[i]}/source" && words=(${BYTES[0]}) && ((total += words[1] + 4096))
+		((total <= 314572800)) || remove "${FILES[i]}"
 	done
 }
 
@@ -123,7 +117,7 @@ upload() { # SENT_FOLDER HASH…: what the bridge lacks of these. Status 1: CODE
 		todo=()
 		for ((n = i; n < i + 16 && n < ${#pieces[@]}; n++)); do
 			hash=${hashes[n]}
-			[[ $# -gt 1 && $want != *" $hash "* ]] || todo=("${todo[@]}" "${pieces[n]}" "$hash")
+			[[ $# -gt 1 && $want != *" $hash "* ]] || todo+=("${pieces[n]}" "$hash")
 		done
 		[ ${#todo[@]} -gt 0 ] || continue
 		print_progress "$i of ${#pieces[@]} MiB"
@@ -138,13 +132,13 @@ upload_some() { # FILE HASH…: in a first try all, else those that are not ther
 		transfer_pieces put "${todo[@]}"
 		next=()
 		for ((i = 0; 2 * i < ${#todo[@]}; i++)); do
-			case ${STATUSES[i]:-000} in 200 | 201) ;; *) next=("${next[@]}" "${todo[2 * i]}" "${todo[2 * i + 1]}") ;; esac
+			case ${STATUSES[i]:-000} in 200 | 201) ;; *) next+=("${todo[2 * i]}" "${todo[2 * i + 1]}") ;; esac
 		done
 		[ ${#next[@]} -gt 0 ] || return 0
 		todo=("${next[@]}")
 		STATUS=${STATUSES[${#STATUSES[@]} - 1]:-000} CODE=''
 		case $STATUS in
-			404 | 409 | 410) request cursor GET "?participant_id=$ID&epoch=$EPOCH" || rejoin || return ;;
+			404 | 409 | 410) request_status || rejoin || return ;;
 			413 | 503) CODE=bridge_full ;;
 			429) CODE=too_many_requests ;;
 		esac
@@ -155,19 +149,19 @@ upload_some() { # FILE HASH…: in a first try all, else those that are not ther
 	return 1
 }
 
-serve_wants() { # pieces that somebody lacks, each at most once in ten seconds, of files that were sent to all or to it
+serve_wants() { # pieces that somebody lacks, once in ten seconds, of files that were sent to all or to it
 	local want sid folder hash hashes last
 	for want in $WANTS; do
 		hashes=${want#*:} sid=${want%%:*}
 		list_files "$SESSION/sent/"
 		for folder in "${FILES[@]}"; do
 			last=0
-			read_file "$folder/done" && is_decimal "${BYTES[0]}" && read_outbox "${BYTES[0]}" && [[ $OUT_TO = '*' || $OUT_TO = "$sid" ]] || continue
-			! read_file "$folder/served" || ! is_decimal "${BYTES[0]}" || last=${BYTES[0]}
-			((TICKS - last >= SYNC_SECONDS || last > TICKS)) && read_file "$folder/body" || continue
+			read_count "$folder/done" && read_outbox "$COUNT" && [[ $OUT_TO = '*' || $OUT_TO = "$sid" ]] || continue
+			! read_count "$folder/served" || last=$COUNT
+			! is_recent "$last" && read_file "$folder/body" || continue
 			last=()
 			for hash in ${hashes//,/ }; do
-				is_hex "$hash" 64 && [[ ${#last[@]} -lt 32 && ${BYTES[0]} = *$'\n'"$hash"* ]] && last[${#last[@]}]=$hash
+				is_hex "$hash" 64 && [[ ${#last[@]} -lt 32 && ${BYTES[0]} = *$'\n'"$hash"* ]] && last+=("$hash")
 			done
 			[ ${#last[@]} -gt 0 ] || continue
 			write_file "$folder/served" "$TICKS"
@@ -184,12 +178,12 @@ split_hashes() { # BODY -> LINES, each 64 hex and ended. Status 1: it has others
 	for hash in "${LINES[@]}"; do is_hex "$hash" 64 || return; done
 }
 
-check_file_body() { # of a file of MSG_size bytes: its key, and as many hashes as it has pieces, none twice
+check_file_body() { # BODY: a key, and as many hashes as MSG_size has pieces, none twice
 	local hash seen=' '
 	split_hashes && [ ${#LINES[@]} -eq $(((MSG_size + PIECE_BYTES - 1) / PIECE_BYTES + 1)) ] || return
 	for hash in "${LINES[@]:1}"; do
 		[[ $seen != *" $hash "* ]] || return
-		seen="$seen$hash "
+		seen+="$hash "
 	done
 }
 
@@ -203,40 +197,37 @@ on_file() { # LABEL PLACE SCOPE: the body is the key and the pieces' hashes
 	local ask=ask # beyond these bounds only when the user asks: nobody fills the disk with files
 	((MSG_size > 16777216 || FETCHED + MSG_size > MAX_FETCHED)) || ask=- FETCHED=$((FETCHED + MSG_size))
 	[ "$ask" = - ] || { MARKS=${MARKS#-},ask && MARKS=${MARKS#,}; }
-	new_temp
-	write_file "$NEW_TEMP" "$MSG_size $MSG_sha256 $1 ${P_SID[PEER]} $MSG_name $ask"$'\n'"${BODY[0]}"
-	add_move "$NEW_TEMP" "files/$MESSAGES"
+	write_body_later "files/$MESSAGES" "$MSG_size $MSG_sha256 $1 ${P_SID[PEER]} $MSG_name $ask"$'\n'
 	add_record coming "$1" "$2" "$3" "$MESSAGES" "$MSG_size" "$MSG_time" "$MARKS" "$MSG_name"
 }
 
-fetch_files() { # what is on its way, for about three seconds in all -> HAS_FILES: something may come at once
+fetch_files() { # for about three seconds -> HAS_FILES: more may come at once
 	local file name start=$TICKS stale=()
 	HAS_FILES=''
 	list_files "$SESSION/files/"
 	for file in "${FILES[@]}"; do
 		name=${file##*/}
 		if [[ $name = *-* ]]; then
-			[ -e "${file%-*}" ] || stale[${#stale[@]}]=$file # a piece of what is complete
-		elif ((TICKS - start < 3)) && ! was_asked "$file"; then
-			fetch_file "$name" || :
+			[ -e "${file%-*}" ] || stale+=("$file") # a piece of what is complete
+		elif ((TICKS - start < 3)); then
+			read_late "$file"
+			is_recent "$ASKED" || fetch_file "$name" || :
 			read_clock
 		fi
 	done
 	remove "${stale[@]}"
 }
 
-was_asked() { # FILE: its sender, for pieces, in the last ten seconds
-	local asked
-	read_file "$1-late" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER ]] || return
-	asked=${BASH_REMATCH[2]}
-	((TICKS - asked < SYNC_SECONDS && asked <= TICKS))
+read_late() { # FILE -> LATE_SINCE, ASKED: when its sender was asked for pieces; IS_TOLD
+	LATE_SINCE=$TICKS ASKED=0 IS_TOLD=''
+	read_file "$1-late" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER\ (told)?$ ]] || return
+	LATE_SINCE=${BASH_REMATCH[1]} ASKED=${BASH_REMATCH[2]} IS_TOLD=${BASH_REMATCH[3]}
 }
 
 fetch_file() { # N
 	local facts key hashes i todo pieces=() size start=$TICKS most=1 file=$SESSION/files/$1
 	read_file "$file" || return
 	split_lines "${BYTES[0]}"
-	# shellcheck disable=SC2206
 	facts=(${LINES[0]})
 	key=${LINES[1]} hashes=("${LINES[@]:2}") size=${facts[0]}
 	[[ ${facts[5]} != ask || -e $file-asked ]] || return 0
@@ -245,11 +236,11 @@ fetch_file() { # N
 		read_file "$file-have"
 		for ((i = 0; i < ${#hashes[@]}; i++)); do
 			pieces[i]=$file-$i
-			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge $most ]] || todo=("${todo[@]}" "${pieces[i]}" "${hashes[i]}")
+			[[ " ${BYTES[0]}" = *" $i "* || ${#todo[@]} -ge $most ]] || todo+=("${pieces[i]}" "${hashes[i]}")
 		done
 		[ ${#todo[@]} -gt 0 ] || break
 		print_progress "$i MiB to fetch"
-		fetch_pieces "$1" "$size" "${facts[3]}" "${todo[@]}" || return
+		fetch_pieces "$1" "${facts[3]}" "${todo[@]}" || return
 		read_clock
 		((TICKS - start < 3)) || { HAS_FILES=yes && return; }
 		((most = TICKS - start > 1 ? 1 : most < 16 ? 16 : 64)) # so that a slow bridge holds up nothing for long
@@ -273,33 +264,29 @@ fetch_file() { # N
 		add_move "$file" "tmp/$PROCESS_ID.done"
 		! commit_state || break
 	done
-	REMOVE=("${REMOVE[@]}" "${pieces[@]}" "$file-asked" "$file-late" "$file-have")
+	REMOVE+=("${pieces[@]}" "$file-asked" "$file-late" "$file-have")
 }
 
-fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its sender is asked for
-	local number=$1 sid=$3 length=$2 final i n=0 files=() hashes=() lengths=() lacking=''
-	final=$SESSION/files/$1-$(((length - 1) / PIECE_BYTES))
-	length=$((length - (length - 1) / PIECE_BYTES * PIECE_BYTES))
-	shift 3
+fetch_pieces() { # N SID, FILE HASH…: status 1: one lacks, which its sender is asked for
+	local number=$1 sid=$2 i lacking='' files=() hashes=()
+	shift 2
 	transfer_pieces get "$@"
 	read_clock
 	for ((i = 0; $# > 0; i++)); do
 		if [ "${STATUSES[i]:-}" = 200 ] && [ -e "$1" ]; then
-			files[n]=$1 hashes[n]=$2 lengths[n]=$PIECE_BYTES
-			[ "$1" != "$final" ] || lengths[n]=$length
-			((n += 1))
+			files+=("$1") hashes+=("$2")
 		else
-			lacking="$lacking$2"$'\n'
+			lacking+="$2"$'\n'
 		fi
 		shift 2
 	done
-	[ "$n" -eq 0 ] || { file_sizes "${files[@]}" && hash_files "${files[@]}" || die_disk; }
-	for ((i = 0; i < n; i++)); do
-		if [ "${SIZES[i]}:${HASHES[i]}" = "${lengths[i]}:${hashes[i]}" ]; then
+	[ ${#files[@]} -eq 0 ] || hash_files "${files[@]}" || die_disk
+	for ((i = 0; i < ${#files[@]}; i++)); do
+		if [ "${HASHES[i]}" = "${hashes[i]}" ]; then
 			append_file "$SESSION/files/$number-have" "${files[i]##*-} " || die_disk
-			REMOVE[${#REMOVE[@]}]=$SESSION/files/$number-late
+			REMOVE+=("$SESSION/files/$number-late")
 		else
-			lacking="$lacking${hashes[i]}"$'\n'
+			lacking+="${hashes[i]}"$'\n'
 		fi
 	done
 	[ -n "$lacking" ] || return 0
@@ -308,18 +295,17 @@ fetch_pieces() { # N SIZE SID, FILE HASH…: status 1: one lacks, which its send
 }
 
 want_pieces() { # N SID HASHES: at most once in ten seconds; after a minute the user is told
-	local began=$TICKS asked=0 file=$SESSION/files/$1-late
-	if read_file "$file" && [[ ${BYTES[0]} =~ ^$NUMBER\ $NUMBER ]]; then
-		began=${BYTES[0]%% *} asked=${BYTES[0]#* }
-		asked=${asked%% *}
+	local file=$SESSION/files/$1 label=somebody
+	read_late "$file"
+	! is_recent "$ASKED" || return 0
+	if find_peer SID "$2"; then
+		label=${P_LABEL[PEER]}
+		! is_present "$PEER" || send_control "$PEER" want "$3" || :
 	fi
-	((TICKS - asked >= SYNC_SECONDS || asked > TICKS)) || return 0
-	if find_peer SID "$2" && is_present "$PEER"; then send_control "$PEER" want "$3" || :; fi
-	if [[ ${BYTES[0]} != *told && $((TICKS - began)) -ge $MISSING_SECONDS ]]; then
-		add_record late-file "${P_LABEL[PEER]:-somebody}" - "$1"
+	if [[ -z $IS_TOLD && $((TICKS - LATE_SINCE)) -ge $MISSING_SECONDS ]]; then
+		add_record late-file "$label" - "$1"
 		commit_state || :
-		write_file "$file" "$began $TICKS told"
-	else
-		write_file "$file" "$began $TICKS${BYTES[0]##*[0-9]}"
+		IS_TOLD=told
 	fi
+	write_file "$file-late" "$LATE_SINCE $TICKS $IS_TOLD"
 }

@@ -1,6 +1,6 @@
 # ---- frames and their checks (docs/protocol.md) ----
 
-is_decimal() { [[ ${#1} -le 15 && $1 = [0-9]* && $1 != *[!0-9]* && $1 != 0?* ]]; } # asked before arithmetic, where a name with a subscript can run a program
+is_decimal() { [[ ${#1} -le 15 && $1 = [0-9]* && $1 != *[!0-9]* && $1 != 0?* ]]; } # asked before arithmetic, which can run a program
 
 is_name() { # of a participant
 	[[ ${#1} -le 32 && $1 =~ ^[a-z0-9][a-z0-9._-]*$ && $1 != *..* ]] || return
@@ -11,7 +11,6 @@ set_aad() { AAD=agentalk/1$'\n'$CHANNEL$'\n'$1$'\n'$2$'\n'$3; } # FROM TO TYPE -
 
 split_lines() { # TEXT -> LINES, without the empty ones
 	local IFS=$'\n'
-	# shellcheck disable=SC2206 # file patterns are off
 	LINES=($1)
 }
 
@@ -19,7 +18,7 @@ HEADERS='kind seq time sent received seen stored reach name size sha256 pub sign
 HEADER_LINE='^([a-z][a-z0-9-]*): ([!-~]|[!-~][ -~]*[!-~])$'
 NUMBER='(0|[1-9][0-9]{0,14})'
 
-parse_frame() { # BYTES -> MSG_… for each header; UNSIGNED: the headers without the signature, and the empty line; BODY, BODY_LENGTH
+parse_frame() { # BYTES -> MSG_… for each header; UNSIGNED: all headers but the signature; BODY, BODY_LENGTH
 	local line name names=' ' head=$'\n'${BYTES[0]:0:4097}
 	for name in $HEADERS; do printf -v "MSG_$name" %s ''; done
 	UNSIGNED=''
@@ -35,11 +34,11 @@ parse_frame() { # BYTES -> MSG_… for each header; UNSIGNED: the headers withou
 		name=${BASH_REMATCH[1]}
 		REASON=duplicate-header
 		[[ $names != *" $name "* ]] || return
-		names="$names$name "
+		names+="$name "
 		[[ " $HEADERS " != *" $name "* ]] || printf -v "MSG_$name" %s "${BASH_REMATCH[2]}"
-		[ "$name" = signature ] || UNSIGNED="$UNSIGNED$line"$'\n'
+		[ "$name" = signature ] || UNSIGNED+="$line"$'\n'
 	done
-	UNSIGNED=$UNSIGNED$'\n'
+	UNSIGNED+=$'\n'
 }
 
 check_card() { # ID it came under. Status 1: REASON
@@ -51,7 +50,7 @@ check_card() { # ID it came under. Status 1: REASON
 
 is_control() { case $MSG_kind in sync | ack | want | bye) ;; *) return 1 ;; esac }
 
-check_message() { # DIRECT (yes, or nothing). Status 1: it is malformed. A header that has no place in this message is ignored
+check_message() { # DIRECT (yes or nothing). Status 1: malformed. A header without a place here is ignored
 	local entry="[0-9a-f]{16} $NUMBER $NUMBER( left)?" commas
 	! is_control || MSG_seen=''
 	[[ $MSG_kind = sync || $MSG_kind = ack ]] || MSG_stored=''

@@ -1,6 +1,6 @@
 # ---- main ----
 
-is_watched() { [ -z "$WATCHED" ] || is_process "$WATCHED"; } # who started us, if it is no other user, is there to read
+is_watched() { [ -z "$WATCHED" ] || is_process "$WATCHED"; } # the process that started us is there to read
 
 on_signal() { [ "$HELD" -gt 0 ] && IS_ENDING=yes || exit 130; }
 
@@ -14,19 +14,23 @@ adapt_call() { [[ -z ${GEMINI_CLI:-} || $CALL != ./agentalk ]] || CALL='bash age
 SPEED=1 # a test's build divides these timers by it
 
 main() {
-	local as='' command
-	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED)) WATCH_SECONDS=$((56 / SPEED > 8 ? 56 / SPEED : 8)) BLOCKED='' AUTO_PRINT='' CACERT='' FAILED_POLLS=0 HAS_FILES='' HAS_MISSING='' IS_BRIEF='' IS_COPY='' OWN_IDENTITY=-
-	KEY='' LOGGED=- MORE_EVENTS='' NEW_SESSION='' NOTE='' OFFLINE_REASON='' TEMP_COUNT=0 PRINTED=0 TICKET='' WANTED='' WANTS='' WAIT_SECONDS='' ACCESS='' SUM=''
-	ABSENTEES='' APPLIED=0 PORTION=64 IS_REFRESHED='' OWN_BROADCASTS='' OWN_DIRECTS=live TOKEN='' CALL=$0
-	HELD=0 SET_BACK=0 LAST_TICKS=0 IS_ENDING='' IS_COMMITTING='' WATCH='' HAS_OLD_CURL='' REMOVE=() NULLS=00000000000000000000000000000000 OWN_REACH='' WATCHED=''
+	local as='' command name
+	MISSING_SECONDS=$((60 / SPEED)) SYNC_SECONDS=$((10 / SPEED)) PAIR_SECONDS=$((25 / SPEED)) TRANSFER_SECONDS=$((30 / SPEED))
+	WATCH_SECONDS=$((56 / SPEED > 8 ? 56 / SPEED : 8))
+	# Nothing of the caller's environment counts.
+	for name in ABSENTEES ACCESS AUTO_PRINT BLOCKED CACERT COPIED HAS_FILES HAS_MISSING HAS_OLD_CURL HAS_SECRET IS_BRIEF IS_COMMITTING \
+		IS_COPY IS_ENDING IS_LOG IS_REFRESHED KEY MORE_EVENTS NEW_SESSION NOTE OFFLINE_REASON OWN_REACH SUM TICKET TOKEN \
+		WAIT_SECONDS WANTED WANTS WATCH WATCHED; do printf -v "$name" %s ''; done
+	for name in APPLIED FAILED_POLLS HELD LAST_TICKS PRINTED SET_BACK TEMP_COUNT; do printf -v "$name" %s 0; done
+	ANSWER=say CALL=$0 LOGGED=- NULLS=00000000000000000000000000000000 OWN_IDENTITY=- PORTION=64 REMOVE=()
 	[[ ${0##*/} != agentalk.sh || ! -x ${0%.sh} ]] || CALL=${0%.sh} # its launcher
 	adapt_call
 	start_part_1
-	HAS_SECRET=''
 	! is_process "$PPID" || WATCHED=$PPID
 	[ "${1:-}" != --as ] || { as=${2:-} && shift && shift; }
 	command=${1:-help}
 	[ $# -eq 0 ] || shift
+	[ "${1:-}" != --help ] || command=help
 	case $command in help | --help | -h) ;; *) check_script ;; esac
 	case $command in
 		create | join)
@@ -48,7 +52,7 @@ main() {
 }
 
 # A program that asks its user once for ./agentalk runs from then on whatever is there.
-check_script() { # refuses to be a script that others can write or replace; nobody can reach the copy in the session's folder
+check_script() { # others can't write or replace it; nobody can reach the copy in the session's folder
 	local i words mode folder=. files=("$0")
 	[[ $0 != */agentalk-session-*/agentalk.sh ]] || return 0
 	[[ $0 != */* ]] || folder=${0%/*}/
@@ -56,7 +60,6 @@ check_script() { # refuses to be a script that others can write or replace; nobo
 	stat_files '%a %u %g' '%Mp%Lp %u %g' "$folder" "${files[@]}"
 	split_lines "$FACTS"
 	for ((i = 0; i < ${#LINES[@]}; i++)); do
-		# shellcheck disable=SC2206
 		words=(${LINES[i]})
 		mode=000${words[0]}
 		case $i:${mode: -4} in
@@ -72,18 +75,17 @@ die_writable() { die "others on this machine can write the script that you run, 
 
 # A link holds a secret, and everybody on the machine can read arguments: start again with it in the environment instead.
 start() {
-	local command=${1:-} argument link='' options=()
+	local command=${1:-} link='' options=()
 	case $command:${AGENTALK_INTERNAL_LINK+set} in
 		create: | join:)
 			shift
 			while [ $# -gt 0 ]; do
 				case $1 in
-					--name | --cacert | --invite-file)
-						options=("${options[@]}" "$1" "${2:-}")
-						[ $# -lt 2 ] || shift
+					--*)
+						options+=("$1" "${2:-}")
+						shift
 						;;
-					--*) options=("${options[@]}" "$1") ;;
-					*) link="$link $1" ;;
+					*) link+=" $1" ;;
 				esac
 				shift
 			done

@@ -1,8 +1,8 @@
 # ---- peers: the sessions of others ----
 
-find_peer() { # COLUMN VALUE -> PEER, the newest row that has it
+find_peer() { # SID|ID HEX -> PEER, the newest row whose id begins so
 	local cell="P_${1}[PEER]"
-	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [ "${!cell}" != "$2" ] || return 0; done
+	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [[ ${!cell} != "$2"* ]] || return 0; done
 	return 1
 }
 
@@ -11,26 +11,34 @@ is_present() { [[ ${P_STATE[$1]} != gone && ${P_STATE[$1]} != left ]]; } # PEER
 list_names() { # -> NAMES of those in the channel
 	local i
 	NAMES=''
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || NAMES="$NAMES ${P_LABEL[i]}"; done
+	for i in $ROWS; do ! is_present "$i" || NAMES+=" ${P_LABEL[i]}"; done
 }
 
 is_anyone_paired() {
 	local i
-	for ((i = 0; i < PEERS; i++)); do [[ ${P_PAIRED[i]} = 0 ]] || ! is_present "$i" || return 0; done
+	for i in $ROWS; do [[ ${P_PAIRED[i]} = 0 ]] || ! is_present "$i" || return 0; done
 	return 1
 }
 
-find_recipient() { # NAME or NAME~N -> PEER, else an error. Of several sessions under a name the one that was PAIRED last
+find_recipient() { # NAME or NAME~N -> PEER. Of several sessions under a name the one that was PAIRED last, once NEW was shown
 	local i found=-1 there='' left=''
-	for ((i = 0; i < PEERS; i++)); do
-		[[ $1 = "${P_NAME[i]}" || $1 = "${P_NAME[i]}~"* && $1 = "${P_LABEL[i]}" ]] || continue
+	for i in $ROWS; do
+		case $1 in
+			"${P_NAME[i]}" | "${P_LABEL[i]}") ;;
+			"${P_NAME[i]}~1") [ "${P_LABEL[i]}" = "${P_NAME[i]}" ] || continue ;;
+			*) continue ;;
+		esac
 		left=yes
 		is_present "$i" || continue
 		there=yes
 		[[ ${P_PAIRED[i]} != 0 && ($found -lt 0 || ${P_PAIRED[i]} -ge ${P_PAIRED[found]}) ]] && found=$i
 	done
 	PEER=$found
-	[ "$found" -lt 0 ] || return 0
+	if [ "$found" -ge 0 ]; then
+		[[ $1 = "${P_LABEL[found]}" || $SHOWN -gt ${P_MET[found]} ]] ||
+			die "another session is called $1 now, and you have not been told" "$CALL wait 0 tells it; then $1 is the new one, and $1~1 the first"
+		return 0
+	fi
 	list_names
 	[ -z "$there" ] || die "$1 is not PAIRED yet" "call '$CALL wait' first: that takes a wait of the other side, too"
 	[ -z "$left" ] || die "$1 has left" "in the channel now:${NAMES:- nobody}. Tell your user, who can invite it again: $CALL invite"
@@ -41,7 +49,7 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 	local label=bridge
 	if find_peer ID "$1"; then
 		# Nonce and tag alone don't tell two cards apart: who has the room key can make another one with the same.
-		[ "${P_CARD[PEER]}" != "$2$4" ] || ! read_file "$SESSION/keys/card-${P_SID[PEER]}" || [ "${BYTES[0]}" != "$3" ] || return 0
+		! read_file "$SESSION/keys/card-${P_SID[PEER]}" || [[ ${BYTES[0]} != "$2$4$3" ]] || return 0
 		label=${P_LABEL[PEER]}
 	fi
 	set_aad "$1" '*' card
@@ -54,12 +62,16 @@ read_card() { # ID NONCE CIPHERTEXT TAG -> PEER, a new row for a new session. St
 		! read_file "$SESSION/keys/dropped" || [[ ${BYTES[0]} != *" $HASH "* ]] || return # what it said is not shown again
 		add_peer "$1" "$HASH" || return
 	fi
-	P_CARD[PEER]=$2$4
-	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$3"
+	write_file "$SESSION/keys/card-${P_SID[PEER]}" "$2$4$3"
 }
 
-add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key is wrong, or there are too many
-	local label=$MSG_name number=1 i last
+add_peer() { # ID SID, and the card in MSG_… -> PEER. Status 1: its key is wrong, or there are too many
+	local label=$MSG_name number=1 i last same=0
+	for i in $ROWS; do [ "${P_ID[i]}" != "$1" ] || ((same += 1)); done
+	if ((same >= 20)); then # so that one participant takes no place of others
+		report too-many-sessions "$MSG_name"
+		return 1
+	fi
 	((NOW - NEW_SINCE < 3600 && NOW >= NEW_SINCE)) || NEW_SINCE=$NOW NEW_COUNT=0
 	((NEW_COUNT += 1))
 	if ((NEW_COUNT > 100)); then
@@ -68,40 +80,42 @@ add_peer() { # ID SID, and the card in MSG_…: a row -> PEER. Status 1: its key
 	fi
 	drop_peers
 	PEER=$PEERS
-	set_row "$PEER" 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
-	P_SID[PEER]=$2 P_ID[PEER]=$1 P_NAME[PEER]=$MSG_name P_KIND[PEER]=$MSG_kind P_STATE[PEER]=new P_MET[PEER]=$RECORDS
-	P_CARD[PEER]=- P_REACH[PEER]=-:0 P_BASE[PEER]=- P_B_GAPS[PEER]=- P_D_GAPS[PEER]=- P_DUE[PEER]=- P_REPEATED[PEER]=- P_BYE[PEER]=-
-	P_FROM[PEER]=$((BROADCASTS + 1))
+	set_row "$PEER" "$2" "$1" "$MSG_name" "$MSG_name" "$MSG_kind" new 0 "$RECORDS" -:0 - 0 0 0 0 0 - 0 0 0 0 0 - \
+		0 0 0 0 0 0 0 0 0 0 0 0 $((BROADCASTS + 1)) - 0 0 0 - - 0
 	write_same "$SESSION/keys/$2" "$MSG_pub $MSG_sign"
 	if ! direct_key_of "$PEER"; then
 		remove_later "$SESSION/keys/$2"
 		report card-bad-key bridge
 		return 1
 	fi
-	! read_file "$SESSION/keys/name-$MSG_name" || ! is_decimal "${BYTES[0]}" || number=$((BYTES[0] + 1))
-	for ((i = 0; i < PEERS; i++)); do # and those that are new, too
+	! read_count "$SESSION/keys/name-$MSG_name" || number=$((COUNT + 1))
+	for i in $ROWS; do # and those that are new, too
 		[ "${P_NAME[i]}" = "$MSG_name" ] || continue
 		last=${P_LABEL[i]#"$MSG_name"}
 		last=${last#\~}
 		((${last:-1} < number)) || number=$((${last:-1} + 1))
 	done
 	[ "$number" = 1 ] || label=$MSG_name~$number
-	new_temp
-	write_file "$NEW_TEMP" "$number"
-	add_move "$NEW_TEMP" "keys/name-$MSG_name"
+	write_later "keys/name-$MSG_name" "$number"
 	P_LABEL[PEER]=$label
-	((PEERS += 1))
+	set_peers $((PEERS + 1))
 	[ "$number" = 1 ] || add_record new "$label"
+}
+
+is_replaced() { # PEER: a newer session of this participant was PAIRED, so that the bridge's word alone does not bring it back
+	local i
+	for i in $ROWS; do [[ $i -le $1 || ${P_ID[i]} != "${P_ID[$1]}" || ${P_PAIRED[i]} = 0 ]] || return 0; done
+	return 1
 }
 
 set_listed() { # PEER: the bridge lists it, and no other session of its name
 	local i
-	[ "${P_STATE[$1]}" != left ] || return 0 # its goodbye is for good, whatever the bridge says
-	for ((i = 0; i < PEERS; i++)); do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
+	[ "${P_STATE[$1]}" != left ] && ! is_replaced "$1" || return 0 # a goodbye is for good, whatever the bridge says
+	for i in $ROWS; do [ "${P_ID[i]}" != "${P_ID[$1]}" ] || ! is_present "$i" || P_STATE[i]=gone; done
 	P_STATE[$1]=here
 }
 
-drop_peers() { # where there are a hundred rows, the oldest of those that are gone goes for good, those never PAIRED first
+drop_peers() { # of a hundred rows the oldest of those that are gone goes for good, those never PAIRED first
 	local i found=-1
 	((PEERS >= 100)) || return 0
 	for ((i = PEERS - 1; i >= 0; i--)); do
@@ -110,16 +124,21 @@ drop_peers() { # where there are a hundred rows, the oldest of those that are go
 	i=$found
 	[ "$i" -ge 0 ] || return 0
 	append_file "$SESSION/keys/dropped" " ${P_SID[i]} "
-	list_files "$SESSION/received/${P_SID[i]}"
-	remove_later "${FILES[@]}" "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
-	list_files "$SESSION/digests/${P_SID[i]}"
-	remove_later "${FILES[@]}"
-	((PEERS -= 1))
+	forget_content "${P_SID[i]}"
+	remove_later "$SESSION/keys/${P_SID[i]}" "$SESSION/keys/card-${P_SID[i]}" "$SESSION/keys/direct-$SID-${P_SID[i]}"
+	set_peers $((PEERS - 1))
 	for (( ; i < PEERS; i++)); do
 		get_row $((i + 1))
 		# shellcheck disable=SC2086
 		set_row "$i" $ROW
 	done
+}
+
+forget_content() { # BEGINNING of names in received/ and digests/
+	list_files "$SESSION/received/$1"
+	remove_later "${FILES[@]}"
+	list_files "$SESSION/digests/$1"
+	remove_later "${FILES[@]}"
 }
 
 read_public_keys() { # PEER -> P_PUB, P_SIGN. Status 1: another process has dropped it
@@ -132,32 +151,35 @@ read_public_keys() { # PEER -> P_PUB, P_SIGN. Status 1: another process has drop
 
 # What the bridge says of who is there. At most 60 lines in ten minutes: a bridge may invent as many as it likes.
 on_presence() { # join|away|back|leave INDEX REASON, of PEER
-	local state=${P_STATE[PEER]}
+	local state=${P_STATE[PEER]} label=${P_LABEL[PEER]}
 	if [[ $2 -lt $JOIN_INDEX && $state != lost ]]; then # it happened before we came
 		[ "$state" != new ] || P_STATE[PEER]=gone
 		return
 	fi
 	case $1:$state in
+		join:gone) ! is_replaced "$PEER" || return 0 ;;
+	esac
+	case $1:$state in
 		join:new | join:gone)
 			set_listed "$PEER"
-			add_presence joined "${P_LABEL[PEER]}" "${P_KIND[PEER]}"
+			add_presence joined "$label" "${P_KIND[PEER]}"
 			;;
 		join:lost | join:away)
 			P_STATE[PEER]=here
 			owe "$PEER" sync
-			add_presence back "${P_LABEL[PEER]}"
+			add_presence back "$label"
 			;;
 		away:here | away:lost)
 			P_STATE[PEER]=away
-			add_presence away "${P_LABEL[PEER]}"
+			add_presence away "$label"
 			;;
 		back:away | back:lost)
 			P_STATE[PEER]=here
-			add_presence back "${P_LABEL[PEER]}"
+			add_presence back "$label"
 			;;
 		leave:here | leave:away | leave:lost)
 			P_STATE[PEER]=gone
-			[ "${P_BYE[PEER]}" != - ] || add_presence gone "${P_LABEL[PEER]}" "${3:-}"
+			[ "${P_BYE[PEER]}" != - ] || add_presence gone "$label" "${3:-}"
 			;;
 	esac
 }
@@ -175,7 +197,7 @@ add_presence() { # as add_record
 
 owe_all() { # a sync to everybody
 	local i
-	for ((i = 0; i < PEERS; i++)); do ! is_present "$i" || owe "$i" sync; done
+	for i in $ROWS; do ! is_present "$i" || owe "$i" sync; done
 }
 
 owe() { # PEER sync|ack: a control message that goes out after the next commit

@@ -10,7 +10,6 @@ poll() { # SECONDS: wait so long for news, and apply them. Status 1: CODE, WHY
 		request cursor GET "$path&wait=$(($1 < 8 ? $1 : 8))" '' '' 18 || { HAS_OLD_CURL='' && return 1; }
 	fi
 	read_clock
-	CODE='' WHY="the answer of $BRIDGE makes no sense"
 	is_decimal "${LAST[1]:-}" && [ "${LAST[1]}" -ge "$CURSOR" ] && [ "${LAST[2]:-}" = "$EPOCH" ] || return
 	lines=("${LINES[@]}")
 	refresh_state # what others confirm here, another process may have said meanwhile
@@ -18,7 +17,7 @@ poll() { # SECONDS: wait so long for news, and apply them. Status 1: CODE, WHY
 	send_controls
 }
 
-watch_polls() { # PATH SECONDS: polls over one connection while nothing comes -> LAST, LINES. Status 1: ask by itself
+watch_polls() { # PATH SECONDS: polls over one connection -> LAST, LINES. Status 1: poll without it
 	local answers=0
 	[ -z "$HAS_OLD_CURL" ] && start_watch "$1" "$2" || return
 	while read_watch; do
@@ -36,17 +35,16 @@ watch_polls() { # PATH SECONDS: polls over one connection while nothing comes ->
 forget_times() { # the machine has started again, and its clock with it
 	local i
 	POLLED_AT=0 EPOCH_AT=$TICKS
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=- P_BYE_AT[i]=0
 		((P_UNACKED_SINCE[i] <= 0)) || P_UNACKED_SINCE[i]=$TICKS
 	done
 }
 
-ask_fetched() { # after a minute without a poll: has a copy of this session fetched more than we know of?
+ask_fetched() { # after a minute without a poll: has a copy of this session fetched more?
 	local line words fetched=0
-	((NOW - ASKED_AT >= MISSING_SECONDS || NOW < ASKED_AT)) && request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return 0
+	((NOW - ASKED_AT >= MISSING_SECONDS || NOW < ASKED_AT)) && request_status || return 0
 	for line in "${LINES[@]}"; do
-		# shellcheck disable=SC2206
 		words=($line)
 		[ "${words[0]}:${words[1]:-}" != "participant:$ID" ] || ! is_decimal "${words[4]:-}" || fetched=${words[4]}
 	done
@@ -55,13 +53,13 @@ ask_fetched() { # after a minute without a poll: has a copy of this session fetc
 	[ "$fetched" -le "$CURSOR" ] || IS_COPY=yes
 }
 
-apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another process was faster a smaller one is tried
+apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions, smaller ones where another process was faster
 	local last=$1 epoch=$2 began=$3 start=$TICKS events=("${@:4}") next=0 i is_all=''
 	((${#RESPONSE} > 900000)) || is_all=yes # else the bridge has more to say
-	MORE_EVENTS=yes PROVED_SID=() PROVED_TEXT=() PROVED_HASH=()
+	MORE_EVENTS=yes PROVED=() PROVED_HASH=()
 	while [ "$EPOCH" = "$epoch" ]; do
-		CARD_IDS=() CARD_LINES=() IS_REFRESHED='' HAS_GAP='' APPLIED=0
-		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARD_IDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
+		CARDS=() IS_REFRESHED='' HAS_GAP='' APPLIED=0
+		for ((i = next; i < ${#events[@]} && APPLIED < PORTION && ${#CARDS[@]} < 50 && (i == next || TICKS - start < 3); i++)); do
 			apply_event "$last" "${events[i]}"
 			read_clock
 		done
@@ -77,7 +75,7 @@ apply_answer() { # CURSOR EPOCH BEGAN EVENTS…: in portions. Where another proc
 			PORTION=$(((PORTION + 1) / 2))
 			continue
 		fi
-		PORTION=$((PORTION < 32 ? 2 * PORTION : 64)) PROVED_SID=() PROVED_TEXT=() PROVED_HASH=()
+		PORTION=$((PORTION < 32 ? 2 * PORTION : 64)) PROVED=() PROVED_HASH=()
 		next=$i
 		[ "$i" -lt ${#events[@]} ] || MORE_EVENTS=''
 		[[ -n $MORE_EVENTS && $((TICKS - start)) -lt 3 ]] || break
@@ -108,11 +106,13 @@ apply_event() { # CURSOR LINE. A malformed one is reported, and the others count
 			on_message "$index" "$5" "$6" "$7" "$8" "$9"
 			;;
 		join)
-			if is_hex "$5" 32 && [ "$5" != "$ID" ]; then
-				CARD_IDS[${#CARD_IDS[@]}]=$5 CARD_LINES[${#CARD_LINES[@]}]="$index $6 $7 $8"
-			fi
+			! is_hex "$5" 32 || [ "$5" = "$ID" ] || CARDS+=("$5 $index $6 $7 $8")
 			;;
 		leave)
+			case $6 in
+				left | expired) ;;
+				*) report malformed-answer bridge && return ;;
+			esac
 			drop_card "$5"
 			! find_peer ID "$5" || on_presence leave "$index" "$6"
 			;;
@@ -125,30 +125,26 @@ apply_event() { # CURSOR LINE. A malformed one is reported, and the others count
 	CURSOR=$index
 }
 
-# Cards are dear: one is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
+# A card is read when its sender speaks, or at the end of an answer. Who came and went in between is nobody.
 drop_card() { # ID
 	local i
-	for ((i = ${#CARD_IDS[@]} - 1; i >= 0; i--)); do
-		[ "${CARD_IDS[i]}" = "$1" ] || continue
-		CARD_IDS=("${CARD_IDS[@]:0:i}" "${CARD_IDS[@]:i+1}") CARD_LINES=("${CARD_LINES[@]:0:i}" "${CARD_LINES[@]:i+1}")
-	done
+	for i in "${!CARDS[@]}"; do [[ ${CARDS[i]} != "$1 "* ]] || unset "CARDS[i]"; done
 }
 
 read_cards() { # [ID]: those that wait, or its own
 	local i card
-	for ((i = 0; i < ${#CARD_IDS[@]}; i++)); do
-		[[ ${CARD_IDS[i]} != - && ${1:-${CARD_IDS[i]}} = "${CARD_IDS[i]}" ]] || continue
-		# shellcheck disable=SC2206
-		card=(${CARD_LINES[i]})
-		! read_card "${CARD_IDS[i]}" "${card[1]}" "${card[2]}" "${card[3]}" || on_presence join "${card[0]}"
-		CARD_IDS[i]=-
+	for i in "${!CARDS[@]}"; do
+		card=(${CARDS[i]})
+		[ "${1:-${card[0]}}" = "${card[0]}" ] || continue
+		unset "CARDS[i]"
+		! read_card "${card[0]}" "${card[2]}" "${card[3]}" "${card[4]}" || on_presence join "${card[1]}"
 	done
 }
 
-refresh_participants() { # after a gap, and for a message of somebody unknown: once for each answer
+refresh_participants() { # once for each answer
 	[ -z "$IS_REFRESHED" ] || return
 	IS_REFRESHED=yes
-	request cursor GET "?participant_id=$ID&epoch=$EPOCH" || return
+	request_status || return
 	read_participants
 }
 
@@ -188,7 +184,7 @@ on_message() { # INDEX FROM TO NONCE CIPHERTEXT TAG
 	fi
 }
 
-prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is of; MSG_…, BODY. Else REASON, and a PEER of that id
+prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is of; MSG_…, BODY. Status 1: REASON
 	local i tried=0 newest=$PEER text
 	if [ -z "$2" ]; then
 		unseal room "$AAD" "$3" "$4" "$5" && parse_frame && REASON=missing-signature && [ -n "$MSG_signature" ] || return
@@ -209,17 +205,17 @@ prove() { # ID DIRECT NONCE CIPHERTEXT TAG INDEX -> PEER, the session that it is
 			read_public_keys "$i" && write_pem "${P_SIGN[i]}" && ecdsa_verify "$MSG_signature" || continue
 		fi
 		PEER=$i
-		[ ${#text[@]} -gt 1 ] || PROVED_SID[$6]=${P_SID[i]} PROVED_TEXT[$6]=${text[0]}
+		[ ${#text[@]} -gt 1 ] || PROVED[$6]=${P_SID[i]}${text[0]}
 		return 0
 	done
 	PEER=$newest
 	return 1
 }
 
-prove_again() { # INDEX: what was proved in this answer before another process was faster -> as prove
-	[ -n "${PROVED_SID[$1]:-}" ] && find_peer SID "${PROVED_SID[$1]}" || return
-	BYTES=("${PROVED_TEXT[$1]}")
-	BYTES_LENGTH=${#BYTES[0]}
+prove_again() { # INDEX: what was proved before another process was faster -> as prove
+	local proved=${PROVED[$1]:-}
+	[ -n "$proved" ] && find_peer SID "${proved:0:32}" || return
+	BYTES=("${proved:32}") BYTES_LENGTH=$((${#proved} - 32))
 	parse_frame || MSG_seq='' MSG_kind=''
 }
 
@@ -227,7 +223,7 @@ on_paired() {
 	local i
 	P_PAIRED[PEER]=$((RECORDS + 1))
 	add_record paired "${P_LABEL[PEER]}"
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ $i -ne $PEER && ${P_ID[i]} = "${P_ID[PEER]}" && ${P_ACK_D[i]} -lt ${P_SEQ[i]} ]] || continue
 		add_record undelivered "${P_LABEL[i]}" "$((P_SEQ[i] - P_ACK_D[i]))"
 		P_ACK_D[i]=${P_SEQ[i]} P_HAS_D[i]=${P_SEQ[i]}
@@ -235,10 +231,9 @@ on_paired() {
 }
 
 on_headers() { # DIRECT: what a proved message says of its sender's numbers and of ours
-	local words own b=0 d=0
+	local words b=0 d=0
 	[ -z "$MSG_reach" ] || ((MSG_time < ${P_REACH[PEER]#*:})) || P_REACH[PEER]=$MSG_reach:$MSG_time
 	if [ -n "$1" ]; then
-		# shellcheck disable=SC2206
 		words=($MSG_sent)
 		if [ "${P_BASE[PEER]}" = - ]; then
 			P_BASE[PEER]=${words[0]}
@@ -248,18 +243,11 @@ on_headers() { # DIRECT: what a proved message says of its sender's numbers and 
 		raise "P_FIRST[PEER]" "${words[0]}"
 		raise "P_B_TOP[PEER]" "${words[1]}"
 		raise "P_D_TOP[PEER]" "${words[2]}"
-		# shellcheck disable=SC2206
 		words=($MSG_received)
 		b=${words[0]} d=${words[1]}
 	fi
-	case ",$MSG_seen" in
-		*",${SID:0:16} "*)
-			own=,$MSG_seen
-			own=${own#*",${SID:0:16} "}
-			own=${own%% *}
-			[ "$own" -le "$b" ] || b=$own
-			;;
-	esac
+	find_seen "$SID"
+	raise b "$SEEN"
 	if [ "$b" -gt "$BROADCASTS" ] || [ "$d" -gt "${P_SEQ[PEER]}" ]; then
 		IS_COPY=yes # it has had what we never said: another copy of this session speaks, or spoke
 		return
@@ -275,6 +263,15 @@ on_headers() { # DIRECT: what a proved message says of its sender's numbers and 
 	((P_ACK_B[PEER] < BROADCASTS || P_ACK_D[PEER] < P_SEQ[PEER])) || P_UNACKED_SINCE[PEER]=0
 }
 
+find_seen() { # SID -> SEEN, SEEN_LOST: how many of its broadcasts the writer was shown, and missed
+	local entry=,$MSG_seen
+	SEEN=0 SEEN_LOST=0
+	[[ $entry = *",${1:0:16} "* ]] || return 0
+	entry=${entry#*",${1:0:16} "}
+	SEEN=${entry%% *} entry=${entry#* }
+	SEEN_LOST=${entry%%[ ,]*}
+}
+
 on_control() {
 	case $MSG_kind in
 		sync)
@@ -283,7 +280,7 @@ on_control() {
 			;;
 		ack) repeat_from "$PEER" ;;
 		want)
-			! check_want || WANTS="$WANTS ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
+			! check_want || WANTS+=" ${P_SID[PEER]}:${BODY[0]//$'\n'/,}"
 			;;
 		bye)
 			P_BYE[PEER]=${MSG_sent#* } P_BYE_AT[PEER]=$TICKS
@@ -307,17 +304,17 @@ place_of() { # SCOPE (B or D) SEQ -> PLACE, the file of what came before its tur
 }
 
 on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
-	local scope=B upto top
+	local scope=B upto top since
 	HASH=${PROVED_HASH[$1]:-}
 	if [ -z "$HASH" ]; then
 		hash_files "$TMP.signed"
-		HASH=${HASHES[0]} PROVED_HASH[$1]=${HASHES[0]}
+		PROVED_HASH[$1]=$HASH
 	fi
 	[ -z "$2" ] || scope=D
 	upto="P_${scope}[PEER]"
 	upto=${!upto}
 	top="P_${scope}_TOP[PEER]"
-	top=${!top}
+	top=${!top} since="P_${scope}_SINCE[PEER]"
 	raise "P_${scope}_TOP[PEER]" "$3"
 	if [ "$3" -le "$upto" ]; then
 		if take_gap "$scope" "$3"; then
@@ -327,8 +324,9 @@ on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 		fi
 		return
 	fi
-	[ "${P_STATE[PEER]}" != gone ] || P_STATE[PEER]=here # something new of it was proved
-	[ "$3" -gt "$top" ] || note_progress "$scope"
+	# Something new of it was proved. If it was missing, the others have a minute again.
+	[ "${P_STATE[PEER]}" != gone ] || P_STATE[PEER]=here
+	[[ $3 -gt $top || ${!since} -eq 0 ]] || assign "$since" "$TICKS"
 	place_of "$scope" "$3"
 	if [ -e "$PLACE" ]; then
 		read_file "$PLACE"
@@ -346,13 +344,8 @@ on_content() { # INDEX DIRECT SEQ MALFORMED (or nothing)
 is_turn() { # SCOPE MALFORMED: a direct message waits for its sender's broadcasts before it
 	local words
 	[[ $1 = D && -z $2 ]] || return 0
-	# shellcheck disable=SC2206
 	words=($MSG_sent)
 	[ "${words[1]}" -le "${P_B[PEER]}" ]
-}
-
-note_progress() { # SCOPE: one that was missing came; the others have a minute again
-	case $1:${P_B_SINCE[PEER]}:${P_D_SINCE[PEER]} in B:0:* | D:*:0) ;; B:*) P_B_SINCE[PEER]=$TICKS ;; *) P_D_SINCE[PEER]=$TICKS ;; esac
 }
 
 deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a record
@@ -362,15 +355,13 @@ deliver() { # INDEX SCOPE SEQ MALFORMED LATE; MSG_… and BODY: it becomes a rec
 	[ "$2" != B ] || raise "P_B_MARK[PEER]" "$3"
 	add_digest "$2" "$3"
 	[ -n "$4" ] || set_marks "$1" "$2" "$3" "$5" # nothing of a malformed message was checked
-	place="$place $2 $3 ${P_B_LOST[PEER]}"
+	place+=" $2 $3 ${P_B_LOST[PEER]}"
 	if [ -n "$4" ]; then
 		add_record malformed "$label" "$place"
 	elif [ "$MSG_kind" = text ]; then
 		P_LAST_SHOWN[PEER]=$((RECORDS + 1))
 		((MESSAGES += 1))
-		new_temp
-		write_body "$NEW_TEMP" ''
-		add_move "$NEW_TEMP" "inbox/$MESSAGES-$label.txt"
+		write_body_later "inbox/$MESSAGES-$label.txt" ''
 		add_record msg "$label" "$place" "$scope" "$MESSAGES" "$BODY_LENGTH" "$MSG_time" "$MARKS" "$MESSAGES-$label.txt"
 	elif [ "$MSG_kind" = file ]; then
 		P_LAST_SHOWN[PEER]=$((RECORDS + 1))
@@ -389,7 +380,6 @@ deliver_stored() { # of PEER: what waited and is now next
 			seq=$((${!seq} + 1))
 			place_of "$scope" "$seq"
 			[ -e "$PLACE" ] && read_stored || break
-			# shellcheck disable=SC2206
 			line=($STORED)
 			HASH=${line[0]} index=${line[1]} malformed=${line[2]#-}
 			is_turn "$scope" "$malformed" || break
@@ -411,7 +401,7 @@ read_stored() { # PLACE -> STORED, its first line; MSG_…, BODY
 # Digests lie in files of 64 numbers each: digests/SID.SCOPE.I. The last 65 of these are kept, so 4,096 numbers at least.
 add_digest() { # SCOPE SEQ, and HASH
 	local file=digests/${P_SID[PEER]}.$1 i=$(($2 / 64)) each
-	NEW_DIGESTS[${#NEW_DIGESTS[@]}]="digest $file.$i $2 $HASH"
+	NEW_DIGESTS+=("digest $file.$i $2 $HASH")
 	[ ! -e "$SESSION/$file.$i" ] || return 0
 	list_files "$SESSION/$file."
 	for each in "${FILES[@]}"; do [ "${each##*.}" -ge $((i - 64)) ] || remove_later "$each"; done
@@ -431,10 +421,6 @@ find_digest() { # SCOPE SEQ -> DIGEST. Status 1: too long ago
 
 set_gaps() { if [ "$1" = B ]; then P_B_GAPS[PEER]=$2; else P_D_GAPS[PEER]=$2; fi; } # SCOPE LIST
 
-set_since() { # SCOPE TICKS [UPTO]: since when, and up to what, something of PEER is missing
-	if [ "$1" = B ]; then P_B_SINCE[PEER]=$2 P_B_UPTO[PEER]=${3:-0}; else P_D_SINCE[PEER]=$2 P_D_UPTO[PEER]=${3:-0}; fi
-}
-
 take_gap() { # SCOPE SEQ: was it skipped? Then no longer
 	local list="P_$1_GAPS[PEER]" range from to found='' rest=''
 	for range in ${!list//,/ }; do
@@ -442,17 +428,17 @@ take_gap() { # SCOPE SEQ: was it skipped? Then no longer
 		if [ "$range" = - ]; then
 			continue
 		elif [ "$2" -lt "$from" ] || [ "$2" -gt "$to" ]; then
-			rest=$rest,$range
+			rest+=,$range
 		else
 			found=yes
-			[ "$from" -eq "$2" ] || rest=$rest,$from-$(($2 - 1))
-			[ "$to" -eq "$2" ] || rest=$rest,$(($2 + 1))-$to
+			[ "$from" -eq "$2" ] || rest+=,$from-$(($2 - 1))
+			[ "$to" -eq "$2" ] || rest+=,$(($2 + 1))-$to
 		fi
 	done
 	[ -n "$found" ] || return
 	rest=${rest#,}
 	set_gaps "$1" "${rest:--}"
-	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || add_to "P_${1}_LOST[PEER]" -1
+	[[ $1 = B && (${P_BASE[PEER]} = - || $2 -lt ${P_BASE[PEER]}) ]] || assign "P_${1}_LOST[PEER]" "P_${1}_LOST[PEER] - 1"
 }
 
 give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is delivered on the way
@@ -489,17 +475,17 @@ give_up() { # PEER SCOPE UPTO: what did not come up to there; what came is deliv
 		deliver_stored
 		[ "$file" = end ] || [ "${!name}" -ge "$seq" ] || break # it waits for a broadcast
 	done
-	add_to "P_${2}_LOST[PEER]" $((count - early))
+	assign "P_${2}_LOST[PEER]" "P_${2}_LOST[PEER] + count - early"
 	upto="${P_SID[PEER]:0:16} $2 ${!name} ${P_B_LOST[PEER]}"
 	[ "$early" -eq 0 ] || add_record earlier "${P_LABEL[PEER]}" "$upto" "$early"
 	[ "$count" -eq "$early" ] || add_record missed "${P_LABEL[PEER]}" "$upto" $((count - early))
-	set_since "$2" 0
+	assign "P_${2}_SINCE[PEER]" 0
 }
 
-check_missing() { # of each session: ask for what is missing, and give it up when its time is over
+check_missing() { # ask for what is missing, and give it up when its time is over
 	local i scope upto top since asked
 	HAS_MISSING=''
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		PEER=$i
 		if [ "${P_STATE[i]}" = lost ] && ((TICKS - EPOCH_AT > 2 * MISSING_SECONDS)); then # not seen since the bridge restarted
 			P_STATE[i]=gone
@@ -508,7 +494,7 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 		for scope in B D; do
 			upto="P_${scope}[i]" top="P_${scope}_TOP[i]" since="P_${scope}_SINCE[i]" asked="P_${scope}_UPTO[i]"
 			if [ "${!upto}" -ge "${!top}" ]; then
-				[ "${!since}" = 0 ] || set_since "$scope" 0
+				assign "$since" 0
 				continue
 			fi
 			if [ "$scope" = B ] && [ "${P_FIRST[i]}" -gt $((P_B[i] + 1)) ]; then
@@ -523,7 +509,8 @@ check_missing() { # of each session: ask for what is missing, and give it up whe
 			fi
 			HAS_MISSING=yes
 			if [ "${!since}" = 0 ] || [ "${!since}" -gt "$TICKS" ]; then
-				set_since "$scope" "$TICKS" "${!top}"
+				assign "$since" "$TICKS"
+				assign "$asked" "$top"
 			elif ((TICKS - ${!since} >= MISSING_SECONDS && P_SYNC_AT[i] > 0 && POLLED_AT >= P_SYNC_AT[i])); then
 				give_up "$i" "$scope" "${!asked}"
 			fi
@@ -547,46 +534,35 @@ check_unacked() { # one that has not confirmed our words for a minute is asked o
 
 # What the writer of a message had not read of what is above it (docs/protocol.md, Order) -> MARKS, words without spaces
 set_marks() { # INDEX SCOPE SEQ LATE
-	local i read lost entry sid rest=,$MSG_seen b=$((P_FROM[PEER] - 1)) d=0
+	local i entry words b=$((P_FROM[PEER] - 1)) d=0
 	MARKS=''
-	# shellcheck disable=SC2206
-	entry=($MSG_received)
+	words=($MSG_received)
 	if [ "$2" = D ]; then
-		[ "${entry[0]}" -le "$b" ] || b=${entry[0]}
-		d=${entry[1]}
+		raise b "${words[0]}"
+		d=${words[1]}
 	fi
-	case $rest in *",${SID:0:16} "*) rest=${rest#*",${SID:0:16} "} && read=${rest%% *} && { [ "$read" -le "$b" ] || b=$read; } ;; esac
-	[ -z "$4" ] || MARKS=$MARKS,late
+	find_seen "$SID"
+	raise b "$SEEN"
+	[ -z "$4" ] || MARKS+=,late
 	if [[ $2 = B && (${P_BASE[PEER]} != - && $3 -lt ${P_BASE[PEER]} || ${P_BASE[PEER]} = - && $1 -lt $JOIN_INDEX && $EPOCH = "$FIRST_EPOCH") ]]; then
-		MARKS="$MARKS,past"
+		MARKS+=",past"
 	elif [ "${P_PAIRED[PEER]}" = 0 ]; then
-		MARKS="$MARKS,unpaired"
+		MARKS+=",unpaired"
 	else
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			[ "$i" -ne "$PEER" ] || continue
-			sid=${P_SID[i]:0:16} rest=,$MSG_seen read=0 lost=0
-			case $rest in
-				*",$sid "*)
-					rest=${rest#*",$sid "}
-					read=${rest%% *} rest=${rest#* }
-					lost=${rest%%[ ,]*}
-					;;
-			esac
-			[[ $read -ge ${P_B_MARK[i]} || ${P_LAST_SHOWN[i]} -le ${P_MET[PEER]} ]] ||
-				MARKS="$MARKS,unread:${P_LABEL[i]}:$((P_B_MARK[i] - read))"
-			[ "$read" -le "${P_B_MARK[i]}" ] || MARKS="$MARKS,ahead:${P_LABEL[i]}"
-			[ "$lost" -eq 0 ] || MARKS="$MARKS,lost:${P_LABEL[i]}:$lost"
+			find_seen "${P_SID[i]}"
+			[[ $SEEN -ge ${P_B_MARK[i]} || ${P_LAST_SHOWN[i]} -le ${P_MET[PEER]} ]] ||
+				MARKS+=",unread:${P_LABEL[i]}:$((P_B_MARK[i] - SEEN))"
+			[ "$SEEN" -le "${P_B_MARK[i]}" ] || MARKS+=",ahead:${P_LABEL[i]}"
+			[ "$SEEN_LOST" -eq 0 ] || MARKS+=",lost:${P_LABEL[i]}:$SEEN_LOST"
 		done
-		rest=$MSG_seen
-		while [ -n "$rest" ]; do
-			read=${rest%%,*}
-			rest=${rest#"$read"}
-			rest=${rest#,}
-			sid=${read%% *}
-			[[ " ${P_SID[*]:0:PEERS}" = *" $sid"* || $sid = "${SID:0:16}" || $read = *left ]] || { MARKS="$MARKS,stranger" && break; }
+		split_lines "${MSG_seen//,/$'\n'}"
+		for entry in "${LINES[@]}"; do
+			[[ " $SID ${P_SID[*]:0:PEERS}" = *" ${entry:0:16}"* || $entry = *left ]] || { MARKS+=",stranger" && break; }
 		done
-		MARKS="$MARKS,own:$b"
-		[ "$2" = B ] || MARKS="$MARKS,direct:$d"
+		MARKS+=",own:$b:$BROADCASTS"
+		[ "$2" = B ] || MARKS+=",direct:$d:${P_SEQ[PEER]}"
 	fi
 	MARKS=${MARKS#,}
 	MARKS=${MARKS:--}

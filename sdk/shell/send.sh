@@ -10,8 +10,8 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 	line=${RESPONSE:0:60}
 	case $CURL_EXIT:$STATUS in
 		0:2??)
-			! take_answer "$1" || return 0
-			WHY="the answer of $BRIDGE was cut off, or is none of a bridge"
+			take_answer "$1" && return
+			CODE=unreachable
 			;;
 		0:*)
 			CODE=''
@@ -20,12 +20,16 @@ request() { # WORD METHOD PATH [BODY [CREDENTIAL [SECONDS]]]
 			;;
 		*) describe_curl ;;
 	esac
+	ADVICE=${FIX:+What helps: $FIX}
+	ADVICE=${ADVICE:-If it lasts, tell your user}
 	return 1
 }
 
-take_answer() { # WORD -> LINES of RESPONSE; LAST, the words of the last one. Status 1: it does not start with WORD
+request_status() { request cursor GET "?participant_id=$ID&epoch=$EPOCH"; } # -> LINES: who is there
+
+take_answer() { # WORD -> LINES of RESPONSE; LAST, words of the last one. Status 1: it starts with another
+	CODE='' WHY="the answer of $BRIDGE was cut off, or is none of a bridge"
 	split_lines "$RESPONSE"
-	# shellcheck disable=SC2206
 	LAST=(${LINES[${#LINES[@]} - 1]:-})
 	[ "${LAST[0]:-}" = "$1" ]
 }
@@ -75,7 +79,7 @@ describe_curl() { # CURL_EXIT -> WHY
 	esac
 }
 
-describe_network() { # -> WHY, FIX: where this environment shows what is between us and the bridge, that, and what opens it. CODE closed: trying on is of no use
+describe_network() { # -> WHY, FIX: what the environment shows of the way to the bridge. CODE closed: trying on is of no use
 	local host=${BRIDGE#*://} proxy=${http_proxy:-} status=$STATUS
 	host=${host%%/*}
 	[[ $host = *']' ]] || host=${host%:*}
@@ -84,7 +88,7 @@ describe_network() { # -> WHY, FIX: where this environment shows what is between
 	[ "$PROXY_STATUS" = 000 ] || status=$PROXY_STATUS
 	if [[ ${CODEX_SANDBOX_NETWORK_DISABLED:-} = 1 && $CURL_EXIT != 0 && ! -w ${CODEX_HOME:-$HOME/.codex} ]]; then
 		CODE=closed WHY="Codex's sandbox has no network"
-		FIX="run the same command outside the sandbox and propose a rule for ./agentalk (that asks your user), or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
+		FIX="run the same command outside the sandbox and propose a rule for ./agentalk, or your user starts: codex -s workspace-write -c sandbox_workspace_write.network_access=true"
 	elif [[ ${SANDBOX_RUNTIME:-} = 1 && ($status = 403 || $CURL_EXIT = [567]) ]]; then
 		CODE=closed WHY="Claude Code's sandbox does not let this command reach $host"
 		FIX="ask your user to add $host to sandbox.network.allowedDomains in Claude Code's settings"
@@ -93,7 +97,7 @@ describe_network() { # -> WHY, FIX: where this environment shows what is between
 		CODE=closed WHY="the proxy of this environment refuses $host ($status)"
 		FIX="ask your user to allow $host in that proxy or sandbox; where no proxy is needed, to set no_proxy=$host"
 	elif [ -n "$proxy" ]; then
-		FIX="the way leads through the proxy of this environment; where none is needed, your user sets no_proxy=$host"
+		FIX="the proxy of this environment is in between; where none is needed, your user sets no_proxy=$host"
 	elif [[ -e $HOME/.curlrc && $CURL_EXIT != 0 ]]; then
 		FIX="the .curlrc of your home is not read here: a proxy in it must be in https_proxy, too, and a CA file is passed with --cacert"
 	elif [[ -n $NEW_SESSION && $CURL_EXIT = 7 ]] && is_local_bridge; then
@@ -109,10 +113,7 @@ port_of_bridge() { # -> PORT
 
 is_local_bridge() { [[ $BRIDGE =~ ^https?://(127\.|localhost|\[::1\]) ]]; }
 
-# ---- sealing: outbox/N is a line `TO SEQ TIME RECORDS NAME LENGTH`, the request of that length, a newline, the words ----
-
-# TO: * or a sid. RECORDS: how many there were. NAME: for the log. A number is one message for ever: what is there is
-# sent until the bridge has it, as the same bytes.
+# ---- sealing: a number is one message for ever. What is in outbox/ is sent until the bridge has it, as the same bytes ----
 
 sent_headers() { # PEER -> HEADERS_TEXT: sent and received
 	local first=${P_FROM[$1]}
@@ -125,14 +126,14 @@ seen_header() { # -> HEADERS_TEXT: what the agent had been shown; the 64 whose c
 	HEADERS_TEXT=''
 	for ((n = 0; n < 64; n++)); do
 		next=-1
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			[[ $rows != *" $i "* && ${P_SHOWN_MARK[i]} -gt 0 ]] || continue
 			[[ $next -ge 0 && ${P_LAST_SHOWN[i]} -le ${P_LAST_SHOWN[next]} ]] || next=$i
 		done
 		[ "$next" -ge 0 ] || break
-		rows="$rows $next "
-		HEADERS_TEXT="$HEADERS_TEXT,${P_SID[next]:0:16} ${P_SHOWN_MARK[next]} ${P_SHOWN_LOST[next]}"
-		is_present "$next" || HEADERS_TEXT="$HEADERS_TEXT left"
+		rows+=" $next "
+		HEADERS_TEXT+=",${P_SID[next]:0:16} ${P_SHOWN_MARK[next]} ${P_SHOWN_LOST[next]}"
+		is_present "$next" || HEADERS_TEXT+=" left"
 	done
 	HEADERS_TEXT=${HEADERS_TEXT/#,/seen: }${HEADERS_TEXT:+$'\n'}
 }
@@ -155,7 +156,7 @@ seal_message() { # * or PEER, HEADERS, and BODY -> REQUEST. Status 1: no key
 	REQUEST="{\"to\":\"$to\",\"participant_id\":\"$ID\",\"nonce\":\"$NONCE\",\"tag\":\"$TAG\",\"ciphertext\":\"$CIPHERTEXT\"}"
 }
 
-queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words for the log, - for the body -> N
+queue_message() { # * or PEER, KIND, HEADERS, NAME; BODY; LOGGED: the words for the log, if not BODY -> N
 	local to='*' headers body=("${BODY[@]}")
 	[ "$1" = '*' ] || to=${P_SID[$1]}
 	ask_fetched
@@ -175,16 +176,10 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words 
 		BODY=("${body[@]}")
 		seal_message "$1" "$headers$HEADERS_TEXT$3" || die "the key of $4 is wrong" "tell your user; the others are not concerned"
 		[ "$LOGGED" = - ] || BODY=("$LOGGED")
-		new_temp
-		write_body "$NEW_TEMP" "$to $SEQ $NOW $RECORDS $4 ${#REQUEST}"$'\n'"$REQUEST"$'\n'
 		((OUT += 1, OUT_BYTES += ${#REQUEST}))
 		N=$OUT
-		add_move "$NEW_TEMP" "outbox/$N"
-		if [ "$2" = file ]; then
-			new_temp
-			write_file "$NEW_TEMP" "$N"
-			add_move "$NEW_TEMP" "${SENT_FOLDER#"$SESSION/"}/done"
-		fi
+		write_body_later "outbox/$N" "$to $SEQ $NOW $RECORDS $4 ${#REQUEST}"$'\n'"$REQUEST"$'\n'
+		[ "$2" != file ] || write_later "${SENT_FOLDER#"$SESSION/"}/done" "$N"
 		note_unacked
 		! commit_state || break
 	done
@@ -193,33 +188,27 @@ queue_message() { # * or PEER, KIND, HEADERS, NAME, and BODY; LOGGED: the words 
 
 note_unacked() { # a session that had all has now something to confirm
 	local i
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ ${P_UNACKED_SINCE[i]} != 0 ]] || ((P_ACK_B[i] >= BROADCASTS && P_ACK_D[i] >= P_SEQ[i])) || P_UNACKED_SINCE[i]=$TICKS
 	done
 }
 
 drop_outbox() { # beyond 64 MiB the oldest are no longer repeated: their words stay
-	local n most
 	while [ "$OUT_BYTES" -gt 67108864 ] && [ "$OLDEST" -lt "$SENT" ]; do
-		most=$((OLDEST + 50 < SENT ? OLDEST + 50 : SENT))
-		for ((n = OLDEST + 1; n <= most && OUT_BYTES > 67108864; n++)); do
-			OLDEST=$n
-			read_outbox "$n" || continue
+		((OLDEST += 1))
+		if read_outbox "$OLDEST"; then
 			((OUT_BYTES -= OUT_LENGTH))
 			[ "$OUT_TO" != '*' ] || OLDEST_SEQ=$((OUT_SEQ + 1))
 			BODY=("${BYTES[@]}")
-			new_temp
-			write_body "$NEW_TEMP" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME 0"$'\n\n'
-			add_move "$NEW_TEMP" "outbox/$n"
-		done
-		! commit_state || break
+			write_body_later "outbox/$OLDEST" "$OUT_TO $OUT_SEQ $OUT_TIME $OUT_RECORDS $OUT_NAME 0"$'\n\n'
+		fi
+		commit_state || :
 	done
 }
 
 read_outbox_line() { # N -> OUT_TO, OUT_SEQ, OUT_TIME, OUT_RECORDS, OUT_NAME, OUT_LENGTH. Status 1: it is not there
 	local line
 	read_line "$SESSION/outbox/$1" || return
-	# shellcheck disable=SC2206
 	line=($LINE)
 	OUT_TO=${line[0]} OUT_SEQ=${line[1]} OUT_TIME=${line[2]} OUT_RECORDS=${line[3]} OUT_NAME=${line[4]} OUT_LENGTH=${line[5]}
 }
@@ -242,7 +231,7 @@ post() { # N -> HEARERS. Status 1: CODE, WHY
 is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed it?
 	local i lacks='' confirmed=''
 	read_outbox_line "$1" || return
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		case $OUT_TO in
 			'*')
 				[[ ${P_HAS_B[i]} -lt $OUT_SEQ || ${P_FROM[i]} -gt $OUT_SEQ ]] || confirmed=yes
@@ -254,7 +243,7 @@ is_owed() { # N: does somebody in the channel lack it, or has nobody confirmed i
 	[[ $lacks || -z $confirmed ]]
 }
 
-rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct to PEER (or anybody), and not confirmed, go out again
+rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct to PEER (else anybody) and not confirmed, go out again
 	local n count=$1 first=$((OUT + 1))
 	for ((n = OUT; n > OLDEST && count > 0; n--)); do
 		read_outbox_line "$n" || return
@@ -270,9 +259,9 @@ rewind() { # COUNT BROADCAST [PEER]: so many that are above BROADCAST, or direct
 	[ "$first" -gt "$SENT" ] || SENT=$((first - 1))
 }
 
-rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, goes out again: in a new epoch
+rewind_all() { # in a new epoch: what nobody has confirmed, or somebody in the channel is owed
 	local i count=0 low=$BROADCASTS most=0 has
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		((P_HAS_B[i] < P_FROM[i])) || ((most = P_HAS_B[i] > most ? P_HAS_B[i] : most)) # who came later confirms nothing before
 		has=$((P_HAS_B[i] >= P_FROM[i] ? P_HAS_B[i] : P_FROM[i] - 1))
 		! is_present "$i" || ((low = has < low ? has : low))
@@ -282,7 +271,7 @@ rewind_all() { # what nobody has confirmed, or somebody in the channel is owed, 
 	rewind $((count + BROADCASTS - low)) "$low"
 }
 
-send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLOCKED: the bridge refuses the first one for good
+send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time, or BLOCKED: refused for good
 	local end=$((TICKS + $2)) tries=0 n pause passed=''
 	BLOCKED=''
 	send_controls
@@ -319,12 +308,12 @@ send_queued() { # N SECONDS: the outbox up to N. Status 1: not in that time; BLO
 			SENT=$n
 			! commit_state || break
 		done
-		[ -z "$ABSENT" ] || ABSENTEES="$ABSENTEES $n "
+		[ -z "$ABSENT" ] || ABSENTEES+=" $n "
 	done
 	[ -z "$passed" ] || commit_state || :
 }
 
-repeat_from() { # PEER: what it lacks goes out again, before anything new. Not for the same state twice in a minute
+repeat_from() { # PEER: what it lacks goes out again; not for the same state twice in a minute
 	local peer=$1 has=${P_HAS_B[$1]} state="${P_HAS_B[$1]}:${P_HAS_D[$1]}:${EPOCH:0:8}" before=$SENT count
 	[[ ${P_REPEATED[peer]} = "$state:"* && $((TICKS - ${P_REPEATED[peer]##*:})) -lt $MISSING_SECONDS ]] && return
 	((has = has >= P_FROM[peer] ? has : P_FROM[peer] - 1))
@@ -344,22 +333,19 @@ send_control() { # PEER KIND [BODY]. Status 1: it was not sent, which does no ha
 	request sent POST "/send?epoch=$EPOCH" "$REQUEST"
 }
 
-send_controls() { # the syncs and acks that are due. At most one of each in ten seconds to each session
-	local i due changed=''
-	for ((i = 0; i < PEERS; i++)); do
+send_controls() { # what is due, at most one of each kind in ten seconds to each session
+	local i kind at due changed=''
+	for i in $ROWS; do
 		is_present "$i" || continue
-		due=${P_DUE[i]}
-		if [[ $due = *sync* ]] && ((TICKS - P_SYNC_AT[i] >= SYNC_SECONDS || P_SYNC_AT[i] == 0 || P_SYNC_AT[i] > TICKS)); then
-			send_control "$i" sync || [ "$CODE" = no_recipient ] || break
-			P_SYNC_AT[i]=$TICKS due=${due/sync/} changed=yes
-		fi
-		if [[ $due = *ack* ]] && ((TICKS - P_ACK_AT[i] >= SYNC_SECONDS || P_ACK_AT[i] == 0 || P_ACK_AT[i] > TICKS)); then
-			send_control "$i" ack || [ "$CODE" = no_recipient ] || break
-			P_ACK_AT[i]=$TICKS due=${due/ack/} changed=yes
-		fi
-		due=${due#+}
-		due=${due%+}
-		P_DUE[i]=${due:--}
+		for kind in sync ack; do
+			at=${P_SYNC_AT[i]} due=${P_DUE[i]/$kind/}
+			[ "$kind" = sync ] || at=${P_ACK_AT[i]}
+			[[ $due != "${P_DUE[i]}" ]] && ! is_recent "$at" || continue
+			send_control "$i" "$kind" || [ "$CODE" = no_recipient ] || break 2
+			if [ "$kind" = sync ]; then P_SYNC_AT[i]=$TICKS; else P_ACK_AT[i]=$TICKS; fi
+			due=${due//+/}
+			P_DUE[i]=${due:--} changed=yes
+		done
 	done
 	[ -z "$changed" ] || commit_state || :
 }
@@ -369,8 +355,6 @@ send_controls() { # the syncs and acks that are due. At most one of each in ten 
 open_channel() { # -> the channel exists: FOUND (created, found). Status 1: CODE, WHY
 	request channel PUT '' '' "$ACCESS" || return
 	FOUND=${LAST[2]:-}
-	WHY="the answer of $BRIDGE makes no sense"
-	CODE=''
 	is_decimal "${LAST[3]:-}" && is_decimal "${LAST[7]:-0}" || return
 	LIMIT=${LAST[3]} BLOB_LIMIT=${LAST[7]:-0}
 	[ "$HAS_SECRET" != yes ] || TICKET='' # an operator's secret is never passed on: the link gets the channel's ticket
@@ -383,7 +367,6 @@ enter_channel() { # join it -> EPOCH, CURSOR, JOIN_INDEX; the participants as ro
 	open_channel || return
 	read_file "$SESSION/keys/card-$SID" || die_left
 	request cursor POST /join "${BYTES[0]}" "$ACCESS" || return
-	WHY="the answer of $BRIDGE makes no sense" CODE=''
 	is_decimal "${LAST[1]:-}" && is_hex "${LAST[2]:-}" 32 && is_decimal "${LAST[4]:-}" || return
 	[ "$FIRST_EPOCH" != 0 ] || FIRST_EPOCH=${LAST[2]}
 	[ "$EPOCH" = "${LAST[2]}" ] || JOIN_INDEX=${LAST[4]} # who comes back has not missed what came before that
@@ -395,21 +378,20 @@ read_participants() { # LINES, an answer: who is there, each a row; who is not t
 	local line words i listed=' ' rows=("${LINES[@]}") start=$TICKS
 	for line in "${rows[@]}"; do
 		read_clock
-		((TICKS - start < 15)) || break # a bridge may invent as many as it likes
-		# shellcheck disable=SC2206
+		((TICKS - start < 15)) || break # a bridge may invent many
 		words=($line)
 		[ "${words[0]}" = participant ] && is_hex "${words[1]:-}" 32 && [ "${words[1]}" != "$ID" ] || continue
 		read_card "${words[1]}" "${words[5]:-}" "${words[6]:-}" "${words[7]:-}" || continue
 		is_present "$PEER" && [ "${P_STATE[PEER]}" != new ] && [ "${P_STATE[PEER]}" != lost ] || owe "$PEER" sync
 		set_listed "$PEER"
-		listed="$listed${P_SID[PEER]} "
+		listed+="${P_SID[PEER]} "
 	done
-	for ((i = 0; i < PEERS; i++)); do
+	for i in $ROWS; do
 		[[ $listed = *" ${P_SID[i]} "* || ${P_STATE[i]} = lost ]] || ! is_present "$i" || P_STATE[i]=gone
 	done
 }
 
-rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. The same channel, name and token again
+rejoin() { # after CODE: the same channel, name and token again. Status 1: that would not help
 	local before=$EPOCH i
 	case $CODE in
 		no_channel | no_participant | other_epoch) ;;
@@ -417,7 +399,7 @@ rejoin() { # after CODE: the bridge restarted, evicted us, or is another one. Th
 		*) return 1 ;;
 	esac
 	while read_state && [ "$EPOCH" = "$before" ]; do
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			P_B_SINCE[i]=0 P_D_SINCE[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0
 			! is_present "$i" || P_STATE[i]=lost
 		done

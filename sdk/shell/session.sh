@@ -2,35 +2,30 @@
 
 is_own_folder() { [[ -d $1 && -O $1 && ! -L $1 ]]; } # FOLDER
 
-read_session() { # SESSION -> who we are. Only known keys count. Status 1: it is no session of ours
-	local line
+SESSION_FIELDS='BRIDGE KEY CHANNEL ACCESS NAME ID TOKEN TICKET CACERT LIMIT BLOB_LIMIT ROLE MADE MADE_IN CALL'
+
+read_session() { # SESSION -> who we are, SESSION_FIELDS. Status 1: it is no session of ours
+	local line field call=$CALL
 	is_own_folder "$SESSION" && [[ -O $SESSION/session && ! -L $SESSION/session ]] && read_file "$SESSION/session" || return
-	BRIDGE='' KEY='' CHANNEL='' ACCESS='' NAME='' ID='' TOKEN='' TICKET='' CACERT='' LIMIT='' BLOB_LIMIT='' MADE='' FOLDER_OF_CALLS=''
 	split_lines "${BYTES[0]}"
+	for field in $SESSION_FIELDS; do printf -v "$field" %s ''; done
 	for line in "${LINES[@]}"; do
-		case $line in
-			BRIDGE\ *) BRIDGE=${line#* } ;;
-			KEY\ *) KEY=${line#* } ;;
-			CHANNEL\ *) CHANNEL=${line#* } ;;
-			ACCESS\ *) ACCESS=${line#* } ;;
-			NAME\ *) NAME=${line#* } ;;
-			ID\ *) ID=${line#* } ;;
-			TOKEN\ *) TOKEN=${line#* } ;;
-			TICKET\ *) TICKET=${line#* } ;;
-			CACERT\ *) CACERT=${line#* } ;;
-			LIMIT\ *) LIMIT=${line#* } ;;
-			BLOB_LIMIT\ *) BLOB_LIMIT=${line#* } ;;
-			ROLE\ *) ROLE=${line#* } ;;
-			MADE\ *) MADE=${line#* } ;;
-			FOLDER\ *) FOLDER_OF_CALLS=${line#* } ;;
-			CALL\ *) [[ $line = *[![:print:]]* ]] || CALL=${line#* } ;;
-		esac
+		field=${line%% *}
+		[[ " $SESSION_FIELDS " != *" $field "* ]] || printf -v "$field" %s "${line#* }"
 	done
+	[[ $CALL && $CALL != *[![:print:]]* ]] || CALL=$call
 	adapt_call
 	is_bridge "$BRIDGE" && is_name "$NAME" && is_decimal "$MADE" && [[ $CALL != *[[:cntrl:]]* ]] || return
 	[ -n "$KEY" ] || return 0 # it has left
 	is_hex "$KEY" 64 && is_hex "$ACCESS" 64 && is_hex "$TOKEN" 64 && is_hex "$CHANNEL" 32 && is_hex "$ID" 32 &&
 		is_decimal "$LIMIT" && is_decimal "$BLOB_LIMIT" && is_ticket "$TICKET"
+}
+
+write_session() { # FIELD…: the others are forgotten
+	local field text=''
+	for field in "$@"; do text+="$field ${!field}"$'\n'; done
+	write_file "$TMP.session" "$text"
+	rename "$TMP.session" "$SESSION/session" || die_disk
 }
 
 is_ticket() { [[ $1 != *[!A-Za-z0-9_-]* ]]; } # a ticket, a create secret, or nothing
@@ -51,45 +46,45 @@ open_session() { # COMMAND: of a session that is there
 	remove_stale
 }
 
-is_copy() { # a copy of this folder, or an older snapshot of it, must not seal under numbers that are used already
+is_copy() { # a copy or an older snapshot must not seal under used numbers
 	[[ $OWN_IDENTITY = - || $OWN_IDENTITY = "$IDENTITY_WHEN_MADE" ]] || return 0
 	[ -n "$IS_COPY" ] && ((NOW - STARTED_OVER >= 3600 || NOW < STARTED_OVER)) # that is only what others say: once an hour
 }
 
 check_copy() { # where this is a copy, it begins again: new keys, the same name
-	local i unconfirmed=''
+	local i confirmed unconfirmed=''
 	while is_copy; do
-		unconfirmed=$BROADCASTS
-		for ((i = 0; i < PEERS; i++)); do ((unconfirmed = BROADCASTS - P_ACK_B[i] < unconfirmed ? BROADCASTS - P_ACK_B[i] : unconfirmed)); done
+		confirmed=0 unconfirmed=0
+		for i in $ROWS; do raise confirmed "${P_ACK_B[i]}"; done
 		remove_later "$SESSION/keys/sign-$SID" "$SESSION/keys/ecdh-$SID" "$SESSION/keys/card-$SID"
 		make_keys
 		IDENTITY_WHEN_MADE=$OWN_IDENTITY STARTED_OVER=$NOW
-		for ((i = 0; i < PEERS; i++)); do
+		for i in $ROWS; do
 			((unconfirmed += P_SEQ[i] - P_ACK_D[i], 1))
-			list_files "$SESSION/received/${P_SID[i]}.D."
-			remove_later "${FILES[@]}"
-			list_files "$SESSION/digests/${P_SID[i]}.D."
-			remove_later "${FILES[@]}"
+			forget_content "${P_SID[i]}.D."
 			P_PAIRED[i]=0 P_SEQ[i]=0 P_ACK_B[i]=0 P_ACK_D[i]=0 P_HAS_B[i]=0 P_HAS_D[i]=0 P_FROM[i]=1 P_UNACKED_SINCE[i]=0
 			P_D[i]=0 P_D_TOP[i]=0 P_D_GAPS[i]=- P_D_LOST[i]=0 P_D_SINCE[i]=0 P_SHOWN_D[i]=0 P_SYNC_AT[i]=0 P_ACK_AT[i]=0 P_REPEATED[i]=-
 			! is_present "$i" || P_STATE[i]=lost
 		done
+		add_record copied - $((BROADCASTS - confirmed + unconfirmed))
 		BROADCASTS=0 SENT=$OUT OLDEST=$OUT OLDEST_SEQ=1 OUT_BYTES=0 EPOCH=$NULLS
-		add_record copied - "$unconfirmed"
 		! commit_state || break
 	done
 	IS_COPY=''
 	[ -n "$unconfirmed" ] || return 0
-	[ -n "$AUTO_PRINT" ] || ! format_record "$RECORDS" || print "$TEXT"
+	COPIED=$RECORDS
 	CODE=other_epoch
 	rejoin || :
 }
 
 # ---- create and join ----
 
+set_places() { PLACES=(${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"); } # where sessions may be
+
 find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be written
 	local folder
-	for folder in ${AGENTALK_HOME:+"$AGENTALK_HOME"} /tmp ${TMPDIR:+"$TMPDIR"} "$PWD/.agentalk"; do
+	set_places
+	for folder in "${PLACES[@]}"; do
 		# A control character in a path would make separate lines, in our files and on the screen.
 		if [[ $folder != *[[:cntrl:]]* ]] && { [ -d "$folder" ] || make_folder -p "$folder"; } && absolute_folder "$folder" &&
 			[[ -w $FOLDER && $FOLDER != *[[:cntrl:]]* ]]; then
@@ -98,8 +93,8 @@ find_home() { # -> HOME_FOLDER: where sessions are made: the first that can be w
 			return
 		fi
 	done
-	die "no folder for sessions can be written: neither \$AGENTALK_HOME nor /tmp, \$TMPDIR or this one" \
-		"set AGENTALK_HOME to one of yours, without control characters in its path"
+	die "no folder for sessions can be written: \$AGENTALK_HOME, /tmp, \$TMPDIR, this one" \
+		"set AGENTALK_HOME to a folder of yours with a plain path"
 }
 
 make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody else has
@@ -107,16 +102,31 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 	for ((i = FIRST_NUMBER; i < 100; i++)); do
 		NAME=$WANTED
 		((i == 1)) || NAME=${WANTED:0:29}-$i
-		SESSION=$HOME_FOLDER/agentalk-session-$NAME ENV_FILE=$HOME_FOLDER/agentalk-session-$NAME.env
-		[[ ! -e $ENV_FILE && ! -L $ENV_FILE ]] && make_folder "$SESSION" || continue
+		SESSION=$HOME_FOLDER/agentalk-session-$NAME
+		ENV_FILE=$SESSION.env
+		[[ ! -e $ENV_FILE && ! -L $ENV_FILE ]] || continue
+		remove_half_made
+		make_folder "$SESSION" || continue
 		NEW_SESSION=$SESSION FIRST_NUMBER=$((i + 1))
 		init_temp
-		make_folder "$SESSION/state" "$SESSION/journal" "$SESSION/outbox" "$SESSION/received" "$SESSION/inbox" \
-			"$SESSION/digests" "$SESSION/keys" "$SESSION/sent" "$SESSION/files" || die_disk
+		lock make 90
+		make_folder "$SESSION"/{state,journal,outbox,received,inbox,digests,keys,sent,files} || die_disk
 		write_file "$SESSION/.gitignore" $'*\n' # where AGENTALK_HOME is in a work tree
 		return
 	done
 	die "no session can be made in $HOME_FOLDER" "is its disk full? Or set AGENTALK_HOME to a folder of yours"
+}
+
+remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its cards, of which our own has its token
+	local file
+	HALF_MADE=''
+	is_own_folder "$SESSION" && [[ -e $SESSION/make.lock && ! -e $SESSION/session ]] || return
+	find_place
+	is_locked make
+	[ $? -eq 1 ] || return # it runs, or nobody can see
+	list_files "$SESSION/keys/card-"
+	for file in "${FILES[@]}"; do ! read_file "$file" || HALF_MADE+=${BYTES[0]}; done
+	remove "$SESSION"
 }
 
 make_keys() { # -> SID: new key pairs, and their card
@@ -134,17 +144,17 @@ make_keys() { # -> SID: new key pairs, and their card
 }
 
 make_state() { # commit 0
-	local field text=''
-	COMMIT=0 WRITER=0
+	local field
 	for field in $STATE_FIELDS; do printf -v "$field" %s 0; done
 	PRINTER=- REPORTED=- OLDEST_SEQ=1 REACH=listening
 	write_file "$SESSION/keys/identity" "of this folder, and of no copy"$'\n'
 	stat_files %Z %c "$SESSION/keys/identity"
 	IDENTITY_WHEN_MADE=$FACTS
-	for field in $STATE_FIELDS; do text="$text${!field} "; done
-	write_file "$SESSION/state/commit.0.0" "$text"$'\nend'
-	write_file "$SESSION/state/head.0.0" ''
-	read_state
+	set_peers 0
+	forget_changes
+	COMMIT=-1 WRITER=0
+	write_file "$SESSION/state/head.-1.0" ''
+	commit_state
 }
 
 parse_link() { # what a person pasted, wrapped or quoted -> BRIDGE, CHANNEL, KEY, TICKET, SUM. Status 1: it has no whole link
@@ -180,32 +190,25 @@ parse_bridge() { # URL as a person gives it -> BRIDGE
 }
 
 parse_options() { # ARGUMENTS -> LINK (what is no option), WANTED, CACERT, INVITE_FILE
-	local argument
 	LINK='' WANTED='' INVITE_FILE=''
 	while [ $# -gt 0 ]; do
-		argument=$1
-		shift
-		case $argument in
-			--name)
-				WANTED=${1:--}
-				shift
-				;;
+		case $1 in
+			--name) WANTED=${2:--} ;;
 			--cacert)
-				CACERT=${1:-}
-				[[ -f $CACERT && -r $CACERT ]] || die "--cacert takes a file, and this one can't be read" "check its path and permissions"
-				folder_of "$CACERT"
-				CACERT=$FOLDER/${CACERT##*/}
-				shift
+				CACERT=${2:-}
+				! folder_of "$CACERT" || CACERT=$FOLDER/${CACERT##*/}
+				[[ -f $CACERT && -r $CACERT && $CACERT != *[[:cntrl:]]* ]] || die "--cacert takes a file, and this one can't be read" "check its path and permissions"
 				;;
 			--invite-file)
-				INVITE_FILE=${1:-}
+				INVITE_FILE=${2:-}
 				[[ $INVITE_FILE && ! -e $INVITE_FILE && ! -L $INVITE_FILE ]] || die "--invite-file takes the path of a new file" "take another path; nothing was opened"
 				folder_of "$INVITE_FILE" && [ -w "$FOLDER" ] || die "there is no such folder for --invite-file, or it can't be written" "take another path; nothing was opened"
-				shift
 				;;
-			--?*) die "there is no option ${argument%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
-			*) LINK="$LINK $argument" ;;
+			--?*) die "there is no option ${1%%=*}" "there are --name NAME, --cacert FILE and --invite-file FILE" ;;
+			*) LINK+=" $1" ;;
 		esac
+		[[ $1 != --?* ]] || shift
+		shift
 	done
 	LINK=${LINK# }
 	if [ -z "$WANTED" ]; then
@@ -256,6 +259,7 @@ cmd_create_or_join() { # create|join
 		test_cryptography
 		random_hex 32
 		TOKEN=$HEX
+		[[ ! $HALF_MADE =~ \"$ID\",\"token\":\"([0-9a-f]{64}) ]] || TOKEN=${BASH_REMATCH[1]} # under which it may have joined
 		make_state
 		make_keys
 		for tries in 1 2 3; do # with the same token: nothing is joined twice
@@ -284,8 +288,7 @@ read_link() { # LINK -> BRIDGE, and for a join CHANNEL, KEY
 		return
 	fi
 	[ -n "$LINK" ] || die "on which bridge?" "$CALL create https://bridge.example --name laptop"
-	! parse_link "$LINK" || die "that is a link to join, not a bridge" "$CALL join 'LINK' --name $WANTED"
-	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge, and not whole" "ask for the link again, and give it whole: $CALL join 'LINK'"
+	[[ ! $LINK =~ /c/[0-9a-f]{8} ]] || die "that is a link to join, not a bridge" "give it whole, in single quotes: $CALL join 'LINK' --name $WANTED"
 	case $LINK in *'#i='*) TICKET=${LINK#*'#i='} HAS_SECRET=yes ;; esac
 	is_ticket "$TICKET" || die "the create secret in that URL is damaged" "ask for the URL again"
 	parse_bridge "$LINK"
@@ -301,7 +304,6 @@ derive_ids() { # KEY, NAME -> ACCESS, ID; HASH: the channel's id
 }
 
 publish_session() { # from here on the session is there
-	local text key
 	folder_of "$0"
 	shell_quote "$SESSION/agentalk.sh"
 	CALL="bash $QUOTED"
@@ -312,29 +314,23 @@ publish_session() { # from here on the session is there
 		CALL=./agentalk
 		hide_from_git
 	fi
-	text="BRIDGE $BRIDGE"$'\n'"KEY $KEY"$'\n'"CHANNEL $CHANNEL"$'\n'"ACCESS $ACCESS"$'\n'"NAME $NAME"$'\n'"ID $ID"$'\n'
-	text="${text}TOKEN $TOKEN"$'\n'"LIMIT $LIMIT"$'\n'"BLOB_LIMIT $BLOB_LIMIT"$'\n'"ROLE $ROLE"$'\n'"MADE $NOW"$'\n'"CALL $CALL"$'\n'
-	[ -z "$TICKET" ] || text="${text}TICKET $TICKET"$'\n'
-	[[ -z $CACERT || $CACERT = *[[:cntrl:]]* ]] || text="${text}CACERT $CACERT"$'\n'
-	text="${text}FOLDER ${FOLDER//[[:cntrl:]]/?}"$'\n'
-	adapt_call
-	write_file "$TMP.session" "$text"
 	commit_state || :
-	rename "$TMP.session" "$SESSION/session" || die_disk
+	MADE=$NOW MADE_IN=${FOLDER//[[:cntrl:]]/?}
+	# shellcheck disable=SC2086
+	write_session $SESSION_FIELDS
+	adapt_call
 	describe_functions
-	write_new_file "$ENV_FILE" "$text" && return
+	write_new_file "$ENV_FILE" "$FUNCTIONS" && return
 	[[ -e $ENV_FILE || -L $ENV_FILE ]] || die_disk
 	die "can't make $ENV_FILE" "is something there already? Take another --name"
 }
 
-describe_functions() { # -> text, of the .env file. Once the folder is gone, anybody could put another one in its place
-	local folder script
+describe_functions() { # -> FUNCTIONS: the .env file, which runs nothing that others put in the folder's place
+	local folder script command
 	shell_quote "$SESSION"
-	folder=$QUOTED
-	shell_quote "$SESSION/agentalk.sh"
-	script=$QUOTED
+	folder=$QUOTED script=$QUOTED/agentalk.sh
 	shell_quote "$BASH"
-	text="# The agentalk session of $NAME: source this file in each new shell, or run $CALL.
+	FUNCTIONS="# The agentalk session of $NAME: source this file in each new shell, or run $CALL.
 agentalk_session() {
 	if [ -O $folder ] && [ ! -L $folder ] && [ -O $script ]; then
 		$QUOTED -p $script \"\$@\"
@@ -345,8 +341,8 @@ agentalk_session() {
 	fi
 }
 "
-	for key in say dm wait listen who show log invite leave send_file; do
-		text="${text}agentalk_$key() { agentalk_session $key \"\$@\"; }"$'\n'
+	for command in say dm wait listen who show log invite leave send_file; do
+		FUNCTIONS+="agentalk_$command() { agentalk_session $command \"\$@\"; }"$'\n'
 	done
 }
 
@@ -356,47 +352,47 @@ hide_from_git() { # FOLDER: where it is a work tree, git does not see ./agentalk
 	append_file "$exclude" $'/agentalk\n/agentalk.sh\n/.agentalk/\n' || :
 }
 
-make_invite() { # -> INVITE_LINK: with the start of this script's SHA-256, so that who joins can compare
+make_invite() { # -> INVITE_LINK, with the start of this script's SHA-256
 	hash_files "$SESSION/agentalk.sh"
-	INVITE_LINK="$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}&c=${HASHES[0]:0:32}"
+	INVITE_LINK="$BRIDGE/c/$CHANNEL#k=$KEY${TICKET:+&t=$TICKET}&c=${HASH:0:32}"
 }
 
 cmd_invite() {
 	make_invite
-	print "agentalk: give your user this line, whole, for the other agent:"
+	tell "give your user this line, whole, for the other agent, or for several:"
 	print $'\n'"Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n'
-	print "agentalk: A person can join too, in a browser: $INVITE_LINK"
+	tell "A person can join too, in a browser: $INVITE_LINK"
 	warn_of_local_bridge
 }
 
 warn_of_local_bridge() {
 	is_local_bridge || return 0
 	port_of_bridge
-	print "agentalk: $BRIDGE is this machine alone. If the other agent is elsewhere, tell your user to keep this open, too: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
+	tell "$BRIDGE is this machine alone. If the other agent is elsewhere, tell your user to keep this open, too: ssh -R $PORT:127.0.0.1:$PORT THAT_MACHINE"
 }
 
 welcome() {
-	[ "$NAME" = "$WANTED" ] || print "agentalk: the name $WANTED was taken: you are $NAME."
+	[ "$NAME" = "$WANTED" ] || tell "the name $WANTED was taken: you are $NAME."
 	AUTO_PRINT=yes
 	if [ "$ROLE" = create ]; then
-		print "agentalk: channel open on $BRIDGE, you are $NAME. The session is in $SESSION"
+		tell "channel open on $BRIDGE, you are $NAME. The session is in $SESSION"
 		if [ -n "$INVITE_FILE" ]; then
 			make_invite
 			write_new_file "$INVITE_FILE" "Talk to my other agent — curl this URL to start: $INVITE_LINK"$'\n' ||
 				die "can't write the invite to that file" "the channel is open all the same. The invite: $CALL invite"
-			print "agentalk: the line for the other agent is in $INVITE_FILE"
+			tell "the line for the other agent is in $INVITE_FILE"
 			warn_of_local_bridge
 		else
 			cmd_invite
 		fi
-		print "agentalk: You opened the channel, so you speak first, once it is PAIRED. Wait for it: $CALL wait"
+		tell "You opened the channel, so you speak first, once it is PAIRED. Wait for it: $CALL wait"
 		return
 	fi
 	hash_files "$0"
-	[[ -z $SUM || ${HASHES[0]} = "$SUM"* ]] ||
-		print "agentalk: warning: this script is not the one that your inviter runs (its SHA-256 starts with $SUM). If it came from this bridge, tell your user before you go on."
-	[ "$FOUND" != created ] || print "agentalk: nobody was in the channel any more: it is open again, and empty."
-	print "agentalk: joined as $NAME on $BRIDGE."
+	[[ -z $SUM || $HASH = "$SUM"* ]] ||
+		tell "warning: this script is not the one that your inviter runs (its SHA-256 starts with $SUM). If it came from this bridge, tell your user before you go on."
+	[ "$FOUND" != created ] || tell "nobody was in the channel any more: it is open again, and empty."
+	tell "joined as $NAME on $BRIDGE."
 	OWN_REACH=listening
 	send_controls
 	local end=$((TICKS + PAIR_SECONDS))
@@ -406,6 +402,6 @@ welcome() {
 		wait_for_news $((end - TICKS < 8 ? end - TICKS : 8)) || :
 	done
 	[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
-	is_anyone_paired || print "agentalk: nobody is listening now. PAIRED follows when one of them next waits."
-	print "agentalk: next: $CALL wait"
+	is_anyone_paired || tell "nobody is listening now. PAIRED follows when one of them next waits."
+	tell "next: $CALL wait"
 }

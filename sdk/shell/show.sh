@@ -1,5 +1,7 @@
 # ---- words for the screen ----
 
+tell() { print "agentalk: $1"; } # TEXT
+
 # Nothing that a peer wrote can move the cursor, turn text around, hide, or pass for a line of agentalk's: only well-formed
 # UTF-8 of visible characters is shown, behind a bar. The bytes in the inbox are exact.
 sanitize() { # TEXT [BYTES] -> CLEAN, not much more than BYTES of it; IS_CHANGED
@@ -9,7 +11,7 @@ sanitize() { # TEXT [BYTES] -> CLEAN, not much more than BYTES of it; IS_CHANGED
 	while [[ -n $rest && ${#CLEAN} -le $limit ]]; do
 		if [[ ${rest:0:256} =~ $VISIBLE ]]; then
 			part=${BASH_REMATCH[0]}
-			CLEAN=$CLEAN$part rest=${rest:${#part}}
+			CLEAN+=$part rest=${rest:${#part}}
 			continue
 		fi
 		printf -v byte %d "'${rest:0:1}"
@@ -31,9 +33,9 @@ sanitize() { # TEXT [BYTES] -> CLEAN, not much more than BYTES of it; IS_CHANGED
 			code=$((code << 6 | byte & 63))
 		done
 		if is_visible "$n" "$code"; then
-			CLEAN=$CLEAN${rest:0:n}
+			CLEAN+=${rest:0:n}
 		else
-			CLEAN=$CLEAN$REPLACEMENT IS_CHANGED=yes
+			CLEAN+=$REPLACEMENT IS_CHANGED=yes
 		fi
 		rest=${rest:n}
 	done
@@ -68,13 +70,13 @@ cut_text() { # TEXT BYTES -> CUT: its start, up to a whole character
 
 OUTPUT_BYTES=15500 # what one call shows of others' words: less than any agent program's limit
 
-quote_body() { # BYTES -> QUOTED, a bar before each line; CLEAN, IS_CHANGED; IS_CUT: only its start, as it would be too long
+quote_body() { # BYTES -> QUOTED, a bar before each line; CLEAN, IS_CHANGED; IS_CUT: it is only the start
 	local rest part changed='' IFS='?'
 	[ ${#BYTES[@]} -eq 1 ] || changed=yes
 	rest="${BYTES[*]}"
 	IFS=$' \t\n'
 	sanitize "${rest%$'\n'}" "$OUTPUT_BYTES"
-	IS_CHANGED=$IS_CHANGED$changed
+	IS_CHANGED+=$changed
 	rest=$CLEAN QUOTED='  | ' IS_CUT=''
 	while [ -n "$rest" ]; do
 		if [ ${#QUOTED} -gt $((OUTPUT_BYTES - 160)) ]; then
@@ -84,134 +86,116 @@ quote_body() { # BYTES -> QUOTED, a bar before each line; CLEAN, IS_CHANGED; IS_
 		fi
 		part=${rest:0:32}
 		rest=${rest:${#part}}
-		QUOTED=$QUOTED${part//$'\n'/$'\n'  | }
+		QUOTED+=${part//$'\n'/$'\n'  | }
 	done
 }
 
 format_time() { # UNIX_SECONDS -> TIME, with its date where that is not today's
-	local days=$(($1 / 86400)) era year month day
 	printf -v TIME '%02d:%02d UTC' $(($1 / 3600 % 24)) $(($1 / 60 % 60))
-	((days != NOW / 86400)) || return 0
-	days=$((days + 719468)) # from 1970-01-01 to days since 0000-03-01, and to a date by the civil calendar
-	era=$((days / 146097)) days=$((days % 146097))
-	year=$(((days - days / 1460 + days / 36524 - days / 146096) / 365))
-	day=$((days - (365 * year + year / 4 - year / 100)))
-	month=$(((5 * day + 2) / 153))
-	day=$((day - (153 * month + 2) / 5 + 1))
-	month=$((month < 10 ? month + 3 : month - 9))
-	printf -v TIME '%04d-%02d-%02d %s' $((year + era * 400 + (month <= 2))) "$month" "$day" "$TIME"
+	(($1 / 86400 == NOW / 86400)) || { read_date "$1" && TIME="$DATE $TIME"; }
 }
 
 format_age() { if [ "$1" -lt 90 ]; then AGE="$1 s ago"; else AGE="$((($1 + 30) / 60)) min ago"; fi; } # SECONDS -> AGE
 
-format_marks() { # MARKS -> NOTES: what its writer had not read; OWN_BROADCASTS, OWN_DIRECTS: what we had said by then
-	local mark name count own
+format_marks() { # MARKS SID -> NOTES: what its writer had not read (of our words: that were said by now, in a log by then)
+	local mark name count note
 	NOTES=''
 	for mark in ${1//,/ }; do
-		name=${mark#*:} count=${mark##*:}
+		name=${mark#*:} count=${mark##*:} note=''
 		name=${name%%:*}
 		case $mark in
-			late) NOTES="$NOTES; late: reported as missed before" ;;
-			past) NOTES="$NOTES; said before you came" ;;
-			unpaired) NOTES="$NOTES; not PAIRED: its sender has not yet proved that it is live" ;;
-			unread:*) NOTES="$NOTES; had not read the last $count of $name" ;;
-			ahead:*) NOTES="$NOTES; has read words of $name that are not here" ;;
-			lost:*) NOTES="$NOTES; has missed $count of $name" ;;
-			stranger) NOTES="$NOTES; has read somebody that you were not shown" ;;
+			late) note='late: reported as missed before' ;;
+			past) note='said before you came' ;;
+			unpaired) note='not PAIRED: its sender has not yet proved that it is live' ;;
+			unread:*) note="had not read the last $count of $name" ;;
+			ahead:*) note="has read words of $name that are not here" ;;
+			lost:*) note="has missed $count of $name" ;;
+			stranger) note='has read somebody that you were not shown' ;;
 			own:*)
-				own=${OWN_BROADCASTS:-$BROADCASTS}
-				((count >= own)) || NOTES="$NOTES; had not read your last $((own - count))"
+				[ -n "$IS_LOG" ] || count=$BROADCASTS
+				((name >= count)) || note="had not read your last $((count - name))"
 				;;
 			direct:*)
-				own=0
-				case $OWN_DIRECTS in
-					live) ! find_peer LABEL "$LABEL" || own=${P_SEQ[PEER]} ;;
-					*" $LABEL:"*) own=${OWN_DIRECTS##*" $LABEL:"} && own=${own%% *} ;;
-				esac
-				((count >= own)) || NOTES="$NOTES; had not read your last $((own - count)) direct"
+				[ -n "$IS_LOG" ] || ! find_peer SID "$2" || count=${P_SEQ[PEER]}
+				((name >= count)) || note="had not read your last $((count - name)) direct"
 				;;
 		esac
+		NOTES+="${note:+; $note}"
 	done
 	NOTES=${NOTES:+ (${NOTES#; })}
 }
 
 # Fields of a record: TYPE ARRIVED LABEL PLACE (SID SCOPE SEQ LOST), and what the type has. R -> TEXT; status 1: nothing to tell
 format_record() { # R
-	local words type at line name='' path scope number size said
+	local words type line
 	if ! read_record "$1"; then
 		TEXT="agentalk: LOST: $SESSION/journal/$1 can't be read any more, and with it something that came."
 		[ "$1" -gt 0 ]
 		return
 	fi
-	# shellcheck disable=SC2206
 	words=($RECORD)
-	type=${words[0]} at=${words[1]} LABEL=${words[2]}
+	type=${words[0]} LABEL=${words[2]}
 	case $type in
 		joined)
 			line="JOINED $LABEL. PAIRED follows when it has answered."
 			[ "${words[3]}" = agent ] || line="JOINED $LABEL, a person in a browser: write plainly, and give them time."
 			;;
-		new) line="NEW $LABEL: another session under this name, a restart or somebody else who has the link. If that matters, ask your user." ;;
+		new) line="NEW $LABEL: another session under this name, a restart or somebody else with the link. Ask your user if it matters." ;;
 		paired)
-			line="PAIRED with $LABEL. Who opened the channel speaks first."
-			[ "$ROLE" = create ] || line="PAIRED with $LABEL."
+			line="PAIRED with $LABEL."
+			[ "$ROLE" != create ] || line+=" Who opened the channel speaks first."
 			;;
 		left) line="LEFT $LABEL: it has said goodbye." ;;
 		gone)
-			line="LEFT $LABEL: the bridge says that it is gone. If you still need it, tell your user."
-			[ "${words[3]:-}" != expired ] || line="LEFT $LABEL: no sign of life for hours. If you still need it, tell your user."
+			line="the bridge says that it is gone"
+			[ "${words[3]:-}" != expired ] || line="no sign of life for hours"
+			line="LEFT $LABEL: $line. If you need it, tell your user."
 			;;
 		away) line="AWAY $LABEL: not heard of for minutes. What you say is kept for it." ;;
 		back) line="BACK $LABEL." ;;
-		crowd) line="AGENTS come and go faster than can be told: $CALL who shows who is there." ;;
-		resumed) line="RESUMED: the bridge had lost the channel; it is open again under the same link, and the others come back by themselves." ;;
+		crowd) line="AGENTS come and go faster than can be told: $CALL who lists them." ;;
+		resumed) line="RESUMED: the bridge had lost the channel. It is open again, and the others come back by themselves." ;;
 		gap) line="GAP: the bridge could not keep everything; the others were asked to send it again." ;;
 		earlier) line="EARLIER: $LABEL said ${words[7]} before you came, which are not here." ;;
-		missed) line="MISSED ${words[7]} from $LABEL: asked for without success. Ask $LABEL to repeat what you need." ;;
+		missed) line="MISSED ${words[7]} from $LABEL: ask $LABEL to repeat what you need." ;;
 		undelivered) line="NOT DELIVERED: ${words[3]} of your direct messages to $LABEL; another session took its place. Say them again." ;;
 		malformed) line="MALFORMED: a message of $LABEL breaks the protocol and is not shown. Its program may be another version." ;;
-		unreadable) line="UNREADABLE: something came that nobody here can decrypt, and is not shown. $CALL who counts such." ;;
+		unreadable) line="UNREADABLE: nobody here can decrypt something that came. $CALL who counts such." ;;
 		tampered) line="TAMPERED ${words[3]}: something under the name of $LABEL was not genuine and is not shown. Tell your user." ;;
-		copied) line="RESTORED: this session was a copy of an older one, and goes on as a new one under the same name. ${words[3]} of your messages are not confirmed: $CALL log shows them; say again what matters." ;;
+		copied) line="RESTORED: the bridge has given out more than this session fetched, as if it were a copy. It goes on as a new one under the same name. ${words[3]} of your messages are not confirmed: $CALL log shows them; say again what matters." ;;
 		late-file) line="FILE #${words[4]} from $LABEL has not come whole for a minute: it is asked for again whenever $LABEL is heard." ;;
-		badfile)
-			number=${words[7]:-${words[4]}}
-			line="FILE #$number from $LABEL is broken, or not what its sender says, and was not saved."
+		badfile) line="FILE #${words[7]:-${words[4]}} from $LABEL is broken, or not what its sender says, and was not saved." ;;
+		file)
+			decode_name "${words[7]}"
+			line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is as announced, saved as:"$'\n'"  | $SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME"
 			;;
-		msg | coming | file)
-			if [ "$type" = file ]; then
-				decode_name "${words[7]}"
-				line="FILE #${words[5]} from $LABEL, ${words[6]} bytes: its SHA-256 is as announced, saved as"
-				name=$SESSION/inbox/${words[5]}-$LABEL-$FILE_NAME
-			else
-				scope=${words[7]} number=${words[8]} size=${words[9]} said=${words[10]}
-				format_said "$at" "$said"
-				[ "$scope" = me ] && scope='you alone'
-				format_marks "${words[11]}"
-				line="#$number from $LABEL to $scope, $size bytes, $TIME$NOTES"
-				path=$SESSION/inbox/${words[12]}
-				if [ "$type" = coming ]; then
-					decode_name "${words[12]}"
-					line="COMING $line: a file" name=$FILE_NAME
-					[[ ,${words[11]}, != *,ask,* ]] || line="$line, fetched when you ask ($CALL show $number)"
-				else
-					format_words "$line" "$path" "$size"
-					return
-				fi
-			fi
+		coming)
+			format_head
+			decode_name "${words[12]}"
+			line="COMING $HEAD_LINE: a file"
+			[[ ,${words[11]}, != *,ask,* ]] || line+=", fetched when you ask ($CALL show ${words[8]})"
+			line+=":"$'\n'"  | $FILE_NAME"
+			;;
+		msg)
+			format_head
+			format_words "$HEAD_LINE" "$SESSION/inbox/${words[12]}" "${words[9]}"
+			return
 			;;
 		*) return 1 ;;
 	esac
-	TEXT="agentalk: $line${name:+:$'\n'  | $name}"
+	TEXT="agentalk: $line"
 }
 
-format_said() { # ARRIVED SAID_MS -> TIME
-	local said=$(($2 / 1000)) arrived=$1
+format_head() { # words, of a message -> HEAD_LINE
+	local scope=${words[7]} arrived=${words[1]} said=$((words[10] / 1000)) came=''
+	[ "$scope" = all ] || scope='you alone'
+	if ((said - arrived > 60 || arrived - said > 60)); then
+		format_time "$arrived"
+		came=", came $TIME"
+	fi
 	format_time "$said"
-	((said - arrived > 60 || arrived - said > 60)) || return 0
-	local first=$TIME
-	format_time "$arrived"
-	TIME="said $first, came $TIME"
+	format_marks "${words[11]}" "${words[3]}"
+	HEAD_LINE="#${words[8]} from $LABEL to $scope, ${words[9]} bytes, ${came:+said }$TIME$came$NOTES"
 }
 
 format_words() { # LINE PATH SIZE -> TEXT; its start in one line where IS_BRIEF
@@ -253,14 +237,14 @@ claim_printer() { # for ten seconds. Status 1: another process prints, as far as
 	PRINTER=$PROCESS_ID:$((TICKS + 10))
 }
 
-holds_printer() { # Status 1: another process has taken over, since this one was stopped for so long
+holds_printer() { # Status 1: another process has taken over, as this one was stopped
 	read_clock
 	refresh_state
 	[ "${PRINTER%:*}" = "$PROCESS_ID" ] || return
 	((TICKS + 3 < ${PRINTER##*:})) || { claim_printer && commit_state; }
 }
 
-print_new() { # what this call may still print is LEFT characters -> NEWS (yes; joined or more: something should follow); HAS_MORE
+print_new() { # at most LEFT characters -> NEWS (yes; joined or more: something should follow), HAS_MORE
 	local r last
 	NEWS='' HAS_MORE=''
 	while [ "$SHOWN" -lt "$RECORDS" ]; do
@@ -271,15 +255,15 @@ print_new() { # what this call may still print is LEFT characters -> NEWS (yes; 
 		for ((r = SHOWN + 1; r <= RECORDS; r++)); do
 			holds_printer || break
 			[ "$r" -gt "$SHOWN" ] || continue
-			if format_record "$r" && ! is_superseded "$r"; then
+			if [ "$r" -ne "$TOLD" ] && format_record "$r"; then
 				[ "$r" -gt "$AGAIN" ] || TEXT=${TEXT/#agentalk: /agentalk: (perhaps again) }
 				[ "$LEFT" -eq "$OUTPUT_BYTES" ] || [ ${#TEXT} -le "$LEFT" ] || { HAS_MORE=yes && break; }
 				print "$TEXT"
 				((LEFT -= ${#TEXT} + 1))
 				[ "$LEFT" -gt 0 ] || LEFT=0
+				note_news
 			fi
 			last=$r
-			note_news
 		done
 		while :; do
 			for ((r = SHOWN + 1; r <= last; r++)); do note_shown "$r"; done
@@ -292,28 +276,18 @@ print_new() { # what this call may still print is LEFT characters -> NEWS (yes; 
 	done
 }
 
-is_superseded() { # R: a file on its way that has come meanwhile
-	local number r
-	[[ $RECORD = coming\ * ]] || return
-	# shellcheck disable=SC2206
-	number=($RECORD)
-	for ((r = $1 + 1; r <= RECORDS; r++)); do
-		read_record "$r" && [[ $RECORD = file\ *" - - ${number[8]} "* ]] && return
-	done
-	RECORD="${number[*]}"
-	return 1
-}
-
-note_news() { # RECORD -> NEWS
-	local words
-	# shellcheck disable=SC2206
-	words=($RECORD)
+note_news() { # RECORD -> NEWS; ANSWER: the command that answers it
+	local words=($RECORD)
 	case ${words[0]} in
 		away | back | gap | resumed | skip | earlier) ;;
 		joined) NEWS=${NEWS:-joined} ;;
-		coming)
+		msg)
+			NEWS=yes ANSWER=say
+			[ "${words[7]}" != me ] || ANSWER="dm ${words[2]}"
+			;;
+		coming | file) # its explanation follows, or its user has to ask for it
 			NEWS=${NEWS:-more}
-			[[ ,${words[11]}, != *,ask,* ]] || NEWS=yes
+			[[ ,${words[11]:-}, != *,ask,* ]] || NEWS=yes
 			;;
 		*) NEWS=yes ;;
 	esac
@@ -322,9 +296,8 @@ note_news() { # RECORD -> NEWS
 note_shown() { # R: the agent was shown it
 	local words
 	read_record "$1" || return
-	# shellcheck disable=SC2206
 	words=($RECORD)
-	[[ ${#words[@]} -ge 7 && ${words[4]} = [BD] ]] && find_peer_by_start "${words[3]}" || return
+	[[ ${#words[@]} -ge 7 && ${words[4]} = [BD] ]] && find_peer SID "${words[3]}" || return
 	if [ "${words[4]}" = D ]; then
 		raise "P_SHOWN_D[PEER]" "${words[5]}"
 		return
@@ -332,9 +305,4 @@ note_shown() { # R: the agent was shown it
 	raise "P_SHOWN_B[PEER]" "${words[5]}"
 	P_SHOWN_LOST[PEER]=${words[6]}
 	case ${words[0]} in missed | earlier) ;; *) raise "P_SHOWN_MARK[PEER]" "${words[5]}" ;; esac
-}
-
-find_peer_by_start() { # 16 hex of a sid -> PEER
-	for ((PEER = PEERS - 1; PEER >= 0; PEER--)); do [ "${P_SID[PEER]:0:16}" != "$1" ] || return 0; done
-	return 1
 }

@@ -1,52 +1,36 @@
 # ---- state: what this session knows, changed by one process at a time ----
 
-# session       who we are, written once              journal/R   record R: one thing that happened, for the screen
-# state/        one commit, and the head that names it outbox/N   what we sealed, in order
-# keys/         private keys and passphrases          received/   content that came before its turn
-# inbox/        what came, for the agent              digests/    of what came, so that a number stays one message
-# sent/, files/ pieces of files                       tmp/        what running processes write
-#
-# The state is a file state/commit.N.WRITER. It counts once somebody has renamed state/head.N-1.… to state/head.N.WRITER:
-# only one process can, however many run, freeze or are killed. A process that lost reads the new state and does its work again.
-# A commit also lists records to write and files to move. A process that reads it does what is left of that: doing it twice
-# changes nothing.
-
-# SID: our own session. IDENTITY_WHEN_MADE: of keys/identity, by which a copy is recognised. AGAIN: up to this record
-# something may have been printed by a process that ended before it could note it. ASKED_AT: when the bridge last said how
-# far we have fetched. REACH: what others were told last of what a message does to our agent: listening, wakes or
-# reads. FETCHED: bytes of files that were fetched without being asked for.
+# docs/architecture.md has the session's folder, these fields and the columns below.
 STATE_FIELDS='SID IDENTITY_WHEN_MADE AGAIN ASKED_AT CURSOR EPOCH FIRST_EPOCH JOIN_INDEX RECORDS SHOWN MESSAGES OUT SENT BROADCASTS OLDEST OLDEST_SEQ OUT_BYTES PEERS PRINTER
-	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER FETCHED REPORTED REACH'
+	POLLED_AT EPOCH_AT NEW_SINCE NEW_COUNT PRESENCE_SINCE PRESENCE_COUNT REPORT_COUNT TAMPERED UNREADABLE STARTED_OVER FETCHED REPORTED REACH TOLD'
 
-# A row for each session of somebody else that we met, oldest first. B and D: its broadcasts and its direct messages to us.
-# STATE: here, away, lost (not seen since the bridge restarted), gone (the bridge's word), left (its own). PAIRED: when,
-# 0: not yet. BASE: the first B that it repeats for us, - if not known; FIRST: the highest F of its `sent`. B, D: shown or
-# skipped, at least queued for the screen, up to here; MARK: the last B of these; TOP: the highest that it named; LOST: B
-# skipped from BASE on; GAPS: what was skipped. SINCE and UPTO: since when, and up to what, something is missing.
-# SHOWN: the same of what the agent was shown. ACK: what it says was shown there of ours; HAS: stored there. SEQ: our last
-# direct message to it; FROM: our first broadcast that we repeat for it. DUE: what we owe it (sync, ack), - for nothing.
+set_peers() { # COUNT -> PEERS, how many rows there are; ROWS, their numbers
+	local i
+	PEERS=$1 ROWS=''
+	for ((i = 0; i < PEERS; i++)); do ROWS+="$i "; done
+}
 
 set_row() { # PEER, and its fields in order
-	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_CARD[$1]=$7
-	P_STATE[$1]=$8 P_PAIRED[$1]=$9 P_MET[$1]=${10} P_REACH[$1]=${11} P_BASE[$1]=${12} P_FIRST[$1]=${13}
-	P_B[$1]=${14} P_B_TOP[$1]=${15} P_B_MARK[$1]=${16} P_B_LOST[$1]=${17} P_B_GAPS[$1]=${18} P_B_SINCE[$1]=${19}
-	P_B_UPTO[$1]=${20} P_D[$1]=${21} P_D_TOP[$1]=${22} P_D_LOST[$1]=${23} P_D_GAPS[$1]=${24} P_D_SINCE[$1]=${25}
-	P_D_UPTO[$1]=${26} P_LAST_SHOWN[$1]=${27} P_SHOWN_B[$1]=${28} P_SHOWN_MARK[$1]=${29} P_SHOWN_LOST[$1]=${30} P_SHOWN_D[$1]=${31}
-	P_ACK_B[$1]=${32} P_ACK_D[$1]=${33} P_HAS_B[$1]=${34} P_HAS_D[$1]=${35} P_SEQ[$1]=${36} P_FROM[$1]=${37}
-	P_DUE[$1]=${38} P_SYNC_AT[$1]=${39} P_ACK_AT[$1]=${40} P_UNACKED_SINCE[$1]=${41} P_REPEATED[$1]=${42} P_BYE[$1]=${43}
-	P_BYE_AT[$1]=${44}
+	P_SID[$1]=$2 P_ID[$1]=$3 P_NAME[$1]=$4 P_LABEL[$1]=$5 P_KIND[$1]=$6 P_STATE[$1]=$7 P_PAIRED[$1]=$8 P_MET[$1]=$9
+	P_REACH[$1]=${10} P_BASE[$1]=${11} P_FIRST[$1]=${12} P_B[$1]=${13} P_B_TOP[$1]=${14} P_B_MARK[$1]=${15}
+	P_B_LOST[$1]=${16} P_B_GAPS[$1]=${17} P_B_SINCE[$1]=${18} P_B_UPTO[$1]=${19} P_D[$1]=${20} P_D_TOP[$1]=${21}
+	P_D_LOST[$1]=${22} P_D_GAPS[$1]=${23} P_D_SINCE[$1]=${24} P_D_UPTO[$1]=${25} P_LAST_SHOWN[$1]=${26} P_SHOWN_B[$1]=${27}
+	P_SHOWN_MARK[$1]=${28} P_SHOWN_LOST[$1]=${29} P_SHOWN_D[$1]=${30} P_ACK_B[$1]=${31} P_ACK_D[$1]=${32} P_HAS_B[$1]=${33}
+	P_HAS_D[$1]=${34} P_SEQ[$1]=${35} P_FROM[$1]=${36} P_DUE[$1]=${37} P_SYNC_AT[$1]=${38} P_ACK_AT[$1]=${39}
+	P_UNACKED_SINCE[$1]=${40} P_REPEATED[$1]=${41} P_BYE[$1]=${42} P_BYE_AT[$1]=${43}
 }
 
 get_row() { # PEER -> ROW
-	ROW="${P_SID[$1]} ${P_ID[$1]} ${P_NAME[$1]} ${P_LABEL[$1]} ${P_KIND[$1]} ${P_CARD[$1]} ${P_STATE[$1]} ${P_PAIRED[$1]}"
-	ROW="$ROW ${P_MET[$1]} ${P_REACH[$1]} ${P_BASE[$1]} ${P_FIRST[$1]} ${P_B[$1]} ${P_B_TOP[$1]} ${P_B_MARK[$1]} ${P_B_LOST[$1]}"
-	ROW="$ROW ${P_B_GAPS[$1]} ${P_B_SINCE[$1]} ${P_B_UPTO[$1]} ${P_D[$1]} ${P_D_TOP[$1]} ${P_D_LOST[$1]} ${P_D_GAPS[$1]} ${P_D_SINCE[$1]}"
-	ROW="$ROW ${P_D_UPTO[$1]} ${P_LAST_SHOWN[$1]} ${P_SHOWN_B[$1]} ${P_SHOWN_MARK[$1]} ${P_SHOWN_LOST[$1]} ${P_SHOWN_D[$1]} ${P_ACK_B[$1]} ${P_ACK_D[$1]}"
-	ROW="$ROW ${P_HAS_B[$1]} ${P_HAS_D[$1]} ${P_SEQ[$1]} ${P_FROM[$1]} ${P_DUE[$1]} ${P_SYNC_AT[$1]} ${P_ACK_AT[$1]} ${P_UNACKED_SINCE[$1]}"
-	ROW="$ROW ${P_REPEATED[$1]} ${P_BYE[$1]} ${P_BYE_AT[$1]}"
+	ROW="${P_SID[$1]} ${P_ID[$1]} ${P_NAME[$1]} ${P_LABEL[$1]} ${P_KIND[$1]} ${P_STATE[$1]} ${P_PAIRED[$1]} ${P_MET[$1]}"
+	ROW+=" ${P_REACH[$1]} ${P_BASE[$1]} ${P_FIRST[$1]} ${P_B[$1]} ${P_B_TOP[$1]} ${P_B_MARK[$1]} ${P_B_LOST[$1]}"
+	ROW+=" ${P_B_GAPS[$1]} ${P_B_SINCE[$1]} ${P_B_UPTO[$1]} ${P_D[$1]} ${P_D_TOP[$1]} ${P_D_LOST[$1]} ${P_D_GAPS[$1]}"
+	ROW+=" ${P_D_SINCE[$1]} ${P_D_UPTO[$1]} ${P_LAST_SHOWN[$1]} ${P_SHOWN_B[$1]} ${P_SHOWN_MARK[$1]} ${P_SHOWN_LOST[$1]}"
+	ROW+=" ${P_SHOWN_D[$1]} ${P_ACK_B[$1]} ${P_ACK_D[$1]} ${P_HAS_B[$1]} ${P_HAS_D[$1]} ${P_SEQ[$1]} ${P_FROM[$1]}"
+	ROW+=" ${P_DUE[$1]} ${P_SYNC_AT[$1]} ${P_ACK_AT[$1]} ${P_UNACKED_SINCE[$1]} ${P_REPEATED[$1]} ${P_BYE[$1]}"
+	ROW+=" ${P_BYE_AT[$1]}"
 }
 
-ROW_SHAPE='^([0-9a-f]{32} ){2}[a-z0-9._-]+ [a-z0-9._~-]+ (agent|human) [0-9a-f-]+ [a-z]+( (-|-?[0-9][0-9a-f:,-]*|(listening|wakes|reads|-):[0-9]+|sync|ack|sync[+]ack)){36}$'
+ROW_SHAPE='^([0-9a-f]{32} ){2}[a-z0-9._-]+ [a-z0-9._~-]+ (agent|human) [a-z]+( (-|-?[0-9][0-9a-f:,-]*|(listening|wakes|reads|-):[0-9]+|sync|ack|sync[+]ack)){36}$'
 
 read_state() { # -> all of it, as of the newest commit
 	local tries file line field n i
@@ -61,19 +45,20 @@ read_state() { # -> all of it, as of the newest commit
 		done
 		read_file "$SESSION/state/commit.$COMMIT.$WRITER" && [[ ${BYTES[0]} = *$'\nend' ]] && break
 	done
-	[ "$tries" -lt 100 ] || die_gone
-	[ "$tries" -lt 100 ] || die_damaged
-	for file in "${FILES[@]}"; do # no other commit up to this one can count any more
+	if [ "$tries" -eq 100 ]; then
+		die_gone
+		die_damaged
+	fi
+	for file in "${FILES[@]}"; do # no other commit up to this one counts
 		line=${file##*/commit.}
 		n=${line%%.*}
-		! is_decimal "$n" || [ "$n" -gt "$COMMIT" ] || [ "$line" = "$COMMIT.$WRITER" ] || REMOVE[${#REMOVE[@]}]=$file
+		! is_decimal "$n" || [ "$n" -gt "$COMMIT" ] || [ "$line" = "$COMMIT.$WRITER" ] || REMOVE+=("$file")
 	done
 	split_lines "${BYTES[0]}"
 	forget_changes
 	i=0
-	# shellcheck disable=SC2206
 	line=(${LINES[0]})
-	for field in $STATE_FIELDS; do # no other word may get into arithmetic, where it would be evaluated
+	for field in $STATE_FIELDS; do # no other word may get into arithmetic
 		case $field in
 			SID | EPOCH | FIRST_EPOCH) is_hex "${line[i]:-}" 32 || [ "${line[i]:-}" = 0 ] || die_damaged ;;
 			REPORTED | REACH) ;;
@@ -81,7 +66,9 @@ read_state() { # -> all of it, as of the newest commit
 		esac
 		printf -v "$field" %s "${line[i++]}"
 	done
-	for ((n = 0; n < PEERS; n++)); do
+	is_decimal "$PEERS" && [ "$PEERS" -lt ${#LINES[@]} ] || die_damaged
+	set_peers "$PEERS"
+	for n in $ROWS; do
 		[[ ${LINES[n + 1]:-} =~ $ROW_SHAPE ]] || die_damaged
 		# shellcheck disable=SC2086
 		set_row "$n" ${LINES[n + 1]}
@@ -115,15 +102,15 @@ finish() { # LINE of a commit: 'record N TEXT', 'move FROM TO' or 'digest FILE S
 	esac
 }
 
-commit_state() { # Status 1: another process was faster; its state is read, and what we had changed is forgotten
+commit_state() { # Status 1: another process was faster; its state is read, our changes are forgotten
 	local text='' field n=$((COMMIT + 1)) i lines
-	for field in $STATE_FIELDS; do text="$text${!field:--} "; done
-	for ((i = 0; i < PEERS; i++)); do
+	for field in $STATE_FIELDS; do text+="${!field:--} "; done
+	for i in $ROWS; do
 		get_row "$i"
-		text=$text$'\n'$ROW
+		text+=$'\n'$ROW
 	done
 	lines=("${NEW_MOVES[@]}" "${NEW_DIGESTS[@]}" "${NEW_RECORDS[@]}")
-	for i in "${lines[@]}"; do text=$text$'\n'$i; done
+	for i in "${lines[@]}"; do text+=$'\n'$i; done
 	write_file "$SESSION/state/commit.$n.$PROCESS_ID" "$text"$'\nend'
 	hold
 	IS_COMMITTING=yes
@@ -132,11 +119,11 @@ commit_state() { # Status 1: another process was faster; its state is read, and 
 		release
 		[ ! -e "$SESSION/state/head.$COMMIT.$WRITER" ] || die_disk
 		[ -e "$SESSION/keys" ] || die_left
-		REMOVE[${#REMOVE[@]}]=$SESSION/state/commit.$n.$PROCESS_ID
+		REMOVE+=("$SESSION/state/commit.$n.$PROCESS_ID")
 		read_state
 		return 1
 	fi
-	REMOVE=("${REMOVE[@]}" "${NEW_REMOVES[@]}" "$SESSION/state/commit.$COMMIT.$WRITER")
+	REMOVE+=("${NEW_REMOVES[@]}" "$SESSION/state/commit.$COMMIT.$WRITER")
 	COMMIT=$n WRITER=$PROCESS_ID
 	for i in "${lines[@]}"; do finish "$i"; done
 	forget_changes
@@ -147,44 +134,60 @@ commit_state() { # Status 1: another process was faster; its state is read, and 
 
 add_record() { # TYPE WORDS…: shown after the next commit
 	((RECORDS += 1))
-	NEW_RECORDS[${#NEW_RECORDS[@]}]="record $RECORDS $1 $NOW ${*:2}"
+	NEW_RECORDS+=("record $RECORDS $1 $NOW ${*:2}")
 }
 
-add_move() { NEW_MOVES[${#NEW_MOVES[@]}]="move ${1#"$SESSION/"} $2"; } # FROM TO, relative to the session's folder
+write_later() { # PATH TEXT: after the next commit it is there, in the session's folder
+	new_temp
+	write_file "$NEW_TEMP" "$2"
+	add_move "$NEW_TEMP" "$1"
+}
 
-remove_later() { NEW_REMOVES=("${NEW_REMOVES[@]}" "$@"); } # FILE…, after the next commit
+write_body_later() { # PATH TEXT, then BODY
+	new_temp
+	write_body "$NEW_TEMP" "$2"
+	add_move "$NEW_TEMP" "$1"
+}
 
-remove_stale() { # once in an hour: what processes that were killed left an hour ago or more
+add_move() { NEW_MOVES+=("move ${1#"$SESSION/"} $2"); } # FROM TO, relative to the session's folder
+
+remove_later() { NEW_REMOVES+=("$@"); } # FILE…, after the next commit
+
+read_count() { # FILE -> COUNT. Status 1: it has no number
+	read_file "$1" && is_decimal "${BYTES[0]}" && COUNT=${BYTES[0]}
+}
+
+remove_stale() { # once in an hour: what killed processes left an hour ago
 	local file line
-	read_file "$SESSION/swept" && is_decimal "${BYTES[0]}" && ((NOW >= BYTES[0] && NOW - BYTES[0] < 3600)) && return
+	read_count "$SESSION/swept" && ((NOW >= COUNT && NOW - COUNT < 3600)) && return
 	list_files "$SESSION/tmp/"
 	for file in "${FILES[@]}"; do
 		line=${file##*/}
-		[[ ! $file -ot $SESSION/swept ]] || is_running "${line%%.*}" || REMOVE[${#REMOVE[@]}]=$file
+		[[ ! $file -ot $SESSION/swept ]] || is_running "${line%%.*}" || REMOVE+=("$file")
 	done
 	remove "$SESSION/swept"
 	write_new_file "$SESSION/swept" "$NOW" || :
 }
+
+is_recent() { (($1 > 0 && $1 <= TICKS && TICKS - $1 < SYNC_SECONDS)); } # TICKS
 
 new_temp() { # -> NEW_TEMP: a name that no other file has
 	((TEMP_COUNT += 1))
 	NEW_TEMP=$TMP.$TEMP_COUNT
 }
 
-report() { # CAUSE LABEL: something that was not genuine. Told once for each, at most 60 in ten minutes, and only counted then
+report() { # CAUSE LABEL: not genuine. Told once for each, at most 60 in ten minutes, else counted
 	((TAMPERED += 1))
 	start_window
 	[[ $REPORT_COUNT -lt 60 && ,$REPORTED, != *",$1:$2,"* ]] || return 0
 	((REPORT_COUNT += 1))
-	REPORTED="$REPORTED,$1:$2"
+	REPORTED+=",$1:$2"
 	[ ${#REPORTED} -le 2000 ] || REPORTED=-,${REPORTED#*,*,*,*,*,*,*,*,*,}
 	add_record tampered "$2" "$1"
 }
 
-# shellcheck disable=SC2219 # (( )) takes no name from a variable
-add_to() { let "$1 += $2, 1"; } # VARIABLE NUMBER
+assign() { let "$1 = $2, 1"; } # VARIABLE NUMBER
 
-# shellcheck disable=SC2219
 raise() { let "$1 = $1 < $2 ? $2 : $1, 1"; } # VARIABLE NUMBER: to at least that
 
 die_disk() {
@@ -206,7 +209,7 @@ release() {
 
 # ---- one process polls; locks only save work ----
 
-correct_ticks() { # -> TICKS that never fall, also where they are the time of day, and that is set back
+correct_ticks() { # -> TICKS that never fall, also where the time of day is set back
 	((TICKS + SET_BACK >= LAST_TICKS)) || SET_BACK=$((LAST_TICKS - TICKS))
 	((TICKS += SET_BACK, LAST_TICKS = TICKS, 1))
 }
@@ -214,7 +217,6 @@ correct_ticks() { # -> TICKS that never fall, also where they are the time of da
 find_place() { # -> PLACE: when process 1 began. In another container the same numbers are other processes
 	local words
 	read_line /proc/1/stat || LINE=''
-	# shellcheck disable=SC2206
 	words=(${LINE##*) })
 	PLACE=${words[19]:-0}
 }

@@ -39,11 +39,11 @@ take_options() { # ARGUMENTS -> ARGUMENTS without --wait SECONDS, WAIT_SECONDS; 
 				ONLY_WORDS=yes
 				break
 				;;
-			*) ARGUMENTS[${#ARGUMENTS[@]}]=$1 ;;
+			*) ARGUMENTS+=("$1") ;;
 		esac
 		shift
 	done
-	ARGUMENTS=("${ARGUMENTS[@]}" "$@")
+	ARGUMENTS+=("$@")
 }
 
 cmd_say() {
@@ -61,6 +61,7 @@ cmd_dm() {
 	local to=$PEER label=${P_LABEL[PEER]}
 	read_text "${ARGUMENTS[@]:1}"
 	queue_message "$to" text '' "$label"
+	NOTE=" to $label alone"
 	send_and_report
 }
 
@@ -69,8 +70,7 @@ cmd_send_file() { # PATH [NAME]
 	check_file "${1:-}"
 	[ -z "${2:-}" ] || { find_recipient "$2" && to=$PEER name=$2; }
 	encrypt_file "$1"
-	read_file "$SENT_FOLDER/facts"
-	size=${BYTES[0]}
+	size=$SIZE
 	upload "$SENT_FOLDER" || die "the file was not sent: $WHY" "the same command again goes on where this one ended"
 	finish_hash && is_hex "$HASH" 64 || die_disk
 	hash=$HASH
@@ -81,6 +81,7 @@ cmd_send_file() { # PATH [NAME]
 	LOGGED="(the file $FILE_NAME)"
 	queue_message "$to" file "name: $ENCODED"$'\n'"size: $size"$'\n'"sha256: $hash"$'\n' "$name"
 	NOTE=" $FILE_NAME, $size bytes"
+	[ "$to" = '*' ] || NOTE+=", to $name alone"
 	send_and_report
 }
 
@@ -94,60 +95,66 @@ describe_presence() { # ID listening|idle SECONDS -> PEER, PRESENCE. Status 1: n
 	PRESENCE="${P_LABEL[PEER]} (${P_KIND[PEER]}) $PRESENCE"
 }
 
-describe_hearers() { # HEARERS, lines of the bridge -> RECIPIENTS; NOBODY_LISTENS: none for two minutes
-	local line words
-	RECIPIENTS='' NOBODY_LISTENS=yes
+describe_hearers() { # HEARERS, lines of the bridge; NAMES -> RECIPIENTS
+	local line words is_heard=''
+	RECIPIENTS=''
+	[ ${#HEARERS[@]} -gt 0 ] || return 0
 	for line in "${HEARERS[@]}"; do
-		# shellcheck disable=SC2206
 		words=($line)
 		[ "${words[0]}" = recipient ] || continue
 		describe_presence "${words[1]:-}" "${words[2]:-}" "${words[3]:-}" || { PRESENCE='one that has just joined' && words[3]=0; }
-		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || NOBODY_LISTENS=''
-		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS="$RECIPIENTS, $PRESENCE"
-		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name as many as it likes
+		[[ ${words[2]} != listening && ${words[3]} -ge 120 ]] || is_heard=yes
+		[[ "$RECIPIENTS," = *", $PRESENCE,"* ]] || RECIPIENTS+=", $PRESENCE"
+		[ ${#RECIPIENTS} -lt 4000 ] || break # a bridge may name many
 	done
+	if [[ -z $RECIPIENTS && $NAMES ]]; then
+		RECIPIENTS=", but not back since the bridge lost the channel:$NAMES. It is said again to those who come back"
+	elif [ -z "$RECIPIENTS" ]; then
+		RECIPIENTS=", but nobody else is in the channel: who joins is told that something was said before. Tell your user"
+	elif [ -z "$is_heard" ]; then
+		RECIPIENTS+=". Nobody is listening now: wait, and tell your user if no answer comes"
+	fi
 }
 
 send_and_report() { # N: what the sender needs to know. Status 1: it was not sent
-	local status=0 r
+	local status=0
 	ABSENTEES='' HEARERS=()
+	tell_copied
 	list_names
 	if send_queued "$N" 40; then
 		describe_hearers
-		if [[ $ABSENTEES = *" $N "* ]]; then
-			RECIPIENTS=", but it is not there now and gets it when it is back. Tell your user if that matters"
-		elif [[ ${#HEARERS[@]} -gt 0 && -z $RECIPIENTS && $NAMES ]]; then
-			RECIPIENTS=", but not back since the bridge lost the channel:$NAMES. It is said again to those who come back"
-		elif [ ${#HEARERS[@]} -gt 0 ] && [ -z "$RECIPIENTS" ]; then
-			RECIPIENTS=", but nobody else is in the channel: who joins is told that something was said before. Tell your user"
-		elif [ ${#HEARERS[@]} -gt 0 ] && [ -n "$NOBODY_LISTENS" ]; then
-			RECIPIENTS="$RECIPIENTS. Nobody is listening now: wait, and tell your user if no answer comes"
-		fi
-		print "agentalk: sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when both are done"
+		[[ $ABSENTEES != *" $N "* ]] || RECIPIENTS=", but it is not there now and gets it when it is back. Tell your user if that matters"
+		tell "sent$NOTE$RECIPIENTS. Next: $CALL wait, or $CALL leave when the task is done"
 	else
 		status=1
 		report_unsent
 	fi
-	for ((r = SHOWN + 1; r <= RECORDS; r++)); do
-		read_record "$r" || continue
-		case $RECORD in msg\ * | coming\ * | file\ *) print "agentalk: you have messages that you have not read: $CALL wait shows them" && break ;; esac
-	done
-	((N % 60)) || print "agentalk: $N messages sent: give your user a status update"
+	! has_news "$SHOWN" || tell "there is news that you have not read: $CALL wait shows it"
+	((N % 60)) || tell "$N messages sent: give your user a status update"
 	[ -z "$WAIT_SECONDS" ] || cmd_wait "$WAIT_SECONDS"
 	return "$status"
 }
 
+tell_copied() { # that this session began again; wait does not repeat it
+	[[ -n $COPIED && $SHOWN -lt $COPIED ]] || return
+	! format_record "$COPIED" || print "$TEXT"
+	while [ "$TOLD" != "$COPIED" ]; do
+		TOLD=$COPIED
+		! commit_state || break
+	done
+}
+
 report_unsent() {
 	if [ -n "$BLOCKED" ]; then
-		print "agentalk: not sent: $WHY. It stays first in line, and each call tries again. If that lasts: $CALL leave, and join again by the link"
+		tell "not sent: $WHY. It stays first in line, and each call tries again. If that lasts: $CALL leave, and join again by the link"
 	else
-		print "agentalk: not sent yet: $WHY. It is kept and goes out with your next call. ${FIX:+What helps: }${FIX:-If that lasts, tell your user}. Next: $CALL wait"
+		tell "not sent yet: $WHY. It is kept and goes out with your next call. $ADVICE. Next: $CALL wait"
 	fi
 }
 
 # ---- waiting ----
 
-wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news. JOINED waits up to five more for PAIRED, a person's words and files two
+wait_for_news() { # SECONDS. Status 0: there is news. JOINED waits five more for PAIRED, a file two for the words that explain it
 	local end=$((TICKS + $1)) news='' polled='' is_enough=''
 	while :; do
 		refresh_state
@@ -171,7 +178,7 @@ wait_for_news() { # SECONDS, LEFT: what may be printed; status 0: there is news.
 	[ -n "$news" ]
 }
 
-poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while another process of this session polls
+poll_or_yield() { # SECONDS: wait for news; or pause while another process of this session polls
 	local seconds=$WATCH_SECONDS
 	[ -e "$SESSION/keys" ] || die_left
 	if ! lock poll 15; then
@@ -204,7 +211,7 @@ poll_or_yield() { # SECONDS: wait for news at most so long; or a pause while ano
 }
 
 cmd_wait() { # SECONDS
-	local seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
+	local note='' seconds=${1:-100} alone="nobody else is left. If your task is done: $CALL leave"
 	is_decimal "$seconds" || die "wait takes seconds" "$CALL wait 100"
 	AUTO_PRINT=yes LEFT=$OUTPUT_BYTES
 	if is_locked wake; then set_reach wakes; else set_reach listening; fi
@@ -212,25 +219,25 @@ cmd_wait() { # SECONDS
 		list_names
 		[[ -z $HAS_MORE && -z $MORE_EVENTS ]] || { print_more && return; }
 		if [ -n "$NAMES" ]; then
-			print "agentalk: next: answer with $CALL say 'words', or $CALL wait; $CALL leave when both are done"
+			tell "next: answer with $CALL $ANSWER 'words', or $CALL wait; $CALL leave when the task is done"
 		else
-			print "agentalk: $alone"
+			tell "$alone"
 		fi
 	elif [ "$SHOWN" -lt "$RECORDS" ]; then
-		print "agentalk: another call of this session is showing the news. Next: $CALL wait"
+		tell "another call of this session is showing the news. Next: $CALL wait"
 	elif [ -n "$OFFLINE_REASON" ]; then
-		print "agentalk: no news: $OFFLINE_REASON. ${FIX:+What helps: }${FIX:-If it lasts, tell your user}. Next: $CALL wait"
+		tell "no news: $OFFLINE_REASON. $ADVICE. Next: $CALL wait"
 	elif list_names && [ -z "$NAMES" ]; then
 		((PEERS > 0)) || alone="nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
-		print "agentalk: $alone"
+		tell "$alone"
 	else
-		is_anyone_paired || NOTE=' Not PAIRED yet: that takes a wait of the other side, too.'
-		print "agentalk: no news from$NAMES in $seconds s.$NOTE Next: $CALL wait"
+		is_anyone_paired || note=' Not PAIRED yet: that takes a wait of the other side, too.'
+		tell "no news from$NAMES in $seconds s.$note Next: $CALL wait"
 	fi
 	unlock poll
 }
 
-print_more() { print "agentalk: There is more: $CALL wait 0 shows it"; }
+print_more() { tell "There is more: $CALL wait 0 shows it"; }
 
 cmd_listen() { # [--wake|--hook]
 	local told=''
@@ -247,17 +254,17 @@ cmd_listen() { # [--wake|--hook]
 		case $OFFLINE_REASON:$told in
 			?*:)
 				told=yes
-				print "agentalk: OFFLINE: $OFFLINE_REASON. Trying on; nothing is lost. ${FIX:+What helps: }${FIX:-If it lasts, tell your user}."
+				tell "OFFLINE: $OFFLINE_REASON. Trying on; nothing is lost. $ADVICE."
 				;;
 			:yes)
 				told=''
-				print "agentalk: ONLINE again."
+				tell "ONLINE again."
 				;;
 		esac
 	done
 }
 
-set_reach() { # listening, wakes or reads: what a message does to our agent now. On a change everybody is told
+set_reach() { # listening, wakes or reads: what a message does here now. A change is told to all
 	OWN_REACH=$1
 	while [ "$REACH" != "$1" ]; do
 		REACH=$1
@@ -268,41 +275,40 @@ set_reach() { # listening, wakes or reads: what a message does to our agent now.
 
 # ---- waking an agent whose turn is over: by SENTENCE alone, once until it has read the news ----
 
-listen_to_wake() { # [PROGRAM]: of the Codex that is to be woken, where this process was started for that
+listen_to_wake() { # [PROGRAM]: the Codex to wake, where this process was started for that
 	local seconds=100
 	if [ -n "$1" ]; then
 		WATCHED=${1#/proc/} WATCHED=${WATCHED%/exe}
 		is_decimal "$WATCHED" || WATCHED=''
 		wake_for_news "$1"
 	elif is_locked wake; then
-		print "agentalk: another call of this session wakes you already. You can end your turn."
+		tell "another call of this session wakes you already. You can end your turn."
 	elif [ -n "${CLAUDECODE:-}" ]; then
-		print "agentalk: as a background task this wakes you when news comes, for 8 hours. You can end your turn; then run $CALL wait 0."
+		tell "as a background task this wakes you when news comes, for 8 hours. You can end your turn; then run $CALL wait 0."
 		if wake_for_news claude; then
-			[ ! -e "$SESSION/keys" ] || print "agentalk: 8 hours are over. To go on: $CALL listen --wake"
+			[ ! -e "$SESSION/keys" ] || tell "8 hours are over. To go on: $CALL listen --wake"
 		else
 			print "$SENTENCE"
 		fi
 	elif [[ -n ${CODEX_THREAD_ID:-} && -w ${CODEX_HOME:-$HOME/.codex} ]]; then
 		find_codex
 		start_waker listen --wake "$CODEX"
-		print "agentalk: news will wake you, for 8 hours. You can end your turn; then run $CALL wait 0."
+		tell "news will wake you, for 8 hours. You can end your turn; then run $CALL wait 0."
 	elif [ -n "${COPILOT_CLI:-}" ]; then
-		print "agentalk: as your only async command this ends with the news, which wakes you. You can end your turn."
+		tell "as your only async command this ends with the news, which wakes you. You can end your turn."
 		cmd_wait 28800
 	else
 		[ -z "${CODEX_THREAD_ID:-}" ] || seconds=25
 		[ -z "${GEMINI_CLI:-}" ] || seconds=240
-		print "agentalk: this program can't be woken from here: waiting for $seconds s."
+		tell "this program can't be woken from here: waiting for $seconds s."
 		cmd_wait "$seconds"
 	fi
 }
 
-find_codex() { # -> CODEX: the program that we descend from; where the machine does not show it, its name
+find_codex() { # -> CODEX: the program that we descend from, or its name
 	local pid=$PPID words
 	CODEX=codex
 	while read_line "/proc/$pid/stat"; do
-		# shellcheck disable=SC2206
 		words=(${LINE##*) })
 		[[ $LINE != *' (codex) '* ]] || { CODEX=/proc/$pid/exe && return; }
 		is_decimal "${words[1]:-}" || return
@@ -310,7 +316,7 @@ find_codex() { # -> CODEX: the program that we descend from; where the machine d
 	done
 }
 
-wake_for_news() { # claude, or the program of Codex: until the session or 8 hours are over. Status 1: it can't wake, or has without success
+wake_for_news() { # claude, or the program of Codex: until session or 8 hours are over. Status 1: it can't wake, or nobody reads
 	local end=$((TICKS + 28800)) unread=0 woken=0 woken_at=0 status=0
 	lock wake 85 && set_reach wakes
 	while ((TICKS < end)) && is_watched && [ -e "$SESSION/keys" ] && lock wake 85; do
@@ -322,7 +328,7 @@ wake_for_news() { # claude, or the program of Codex: until the session or 8 hour
 		fi
 		has_news "$SHOWN" || { unread=0 && continue; }
 		[ "$unread" -gt 0 ] || unread=$TICKS
-		((TICKS - unread >= 3)) || continue # a call that waits shows it just now
+		((TICKS - unread >= 3)) || continue # a waiting call may show it
 		case $1 in
 			claude) wake_claude ;;
 			*) wake_codex "$1" ;;
@@ -336,12 +342,12 @@ wake_for_news() { # claude, or the program of Codex: until the session or 8 hour
 	return "$status"
 }
 
-tell_hook() { # as a hook of the program, where a turn ends: with news that nobody has read it goes on, with SENTENCE. Once for each news
+tell_hook() { # as a hook at the end of a turn: with unread news the turn goes on, once for each
 	local told
 	poll_or_yield 0
 	refresh_state
 	told=$SHOWN
-	! read_file "$SESSION/told" || ! is_decimal "${BYTES[0]}" || [ "${BYTES[0]}" -le "$SHOWN" ] || told=${BYTES[0]}
+	! read_count "$SESSION/told" || raise told "$COUNT"
 	has_news "$told" || return 0
 	write_file "$SESSION/told" "$RECORDS"
 	print "{\"decision\":\"block\",\"reason\":\"$SENTENCE\"}"
@@ -350,6 +356,6 @@ tell_hook() { # as a hook of the program, where a turn ends: with news that nobo
 has_news() { # RECORD: did something come after it that the agent should read?
 	local r
 	NEWS=''
-	for ((r = $1 + 1; r <= RECORDS; r++)); do ! read_record "$r" || note_news; done
+	for ((r = $1 + 1; r <= RECORDS; r++)); do [ "$r" -eq "$TOLD" ] || ! read_record "$r" || note_news; done
 	[[ $NEWS = yes || $NEWS = more ]]
 }

@@ -1,7 +1,8 @@
 /**
  * The pages for browsers: the start page, the room, and a frame for each document. Style and script are inside the page,
- * so that it needs no second request, and its Content-Security-Policy allows these two by their hashes and nothing else.
- * The bridge fills in what depends on the request, {{BRIDGE}} and {{CHANNEL}}.
+ * so that it needs no second request. Its Content-Security-Policy allows these two by their hashes, icons as data: and
+ * requests to the bridge. bridge/pages.ts fills in the placeholders: {{BRIDGE}} and {{CHANNEL}} in each response, the
+ * others (`fields`) once.
  */
 import { createHash } from 'node:crypto';
 import docs from 'agentalk:docs';

@@ -19,15 +19,15 @@ before(async () => void (bridge = await startBridge(['--create-secret-file', fil
 after(() => bridge.stop());
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
-const ticketOf = (id: string) =>
-  createHmac('sha256', SECRET).update(`agentalk/1 ticket ${id}`).digest('hex').slice(0, 32);
+const ticketOf = (id: string, secret = SECRET) =>
+  createHmac('sha256', secret).update(`agentalk/1 ticket ${id}`).digest('hex').slice(0, 32);
 
-function newChannel() {
+function newChannel(url = bridge.url) {
   const access = sha256(`agentalk/1 access ${randomBytes(32).toString('hex')}`);
   const id = sha256(`agentalk/1 channel ${access}`).slice(0, 32);
   const put = async (invite?: string, accept = 'application/json') => {
     const headers = { authorization: `Bearer ${access}`, accept, ...(invite && { 'agentalk-invite': invite }) };
-    const response = await fetch(`${bridge.url}/channels/${id}`, { method: 'PUT', headers });
+    const response = await fetch(`${url}/channels/${id}`, { method: 'PUT', headers });
     return { status: response.status, text: await response.text() };
   };
   return { id, put };
@@ -102,6 +102,42 @@ test('agents: the secret opens, is not kept, and any member opens the same chann
   await third.stop();
 });
 
+test('a new secret in the first line: the old one and its tickets are accepted while it is in the file', async () => {
+  const rotated = join(makeFolder(), 'secret');
+  const newSecret = 'the-next_secret-4567';
+  writeFileSync(rotated, `${newSecret}\n${SECRET}\n`);
+  const own = await startBridge(['--create-secret-file', rotated]);
+  const newTicketOf = (id: string) => ticketOf(id, newSecret);
+  for (const credentialOf of [() => newSecret, newTicketOf, () => SECRET, (id: string) => ticketOf(id)]) {
+    const { id, put } = newChannel(own.url);
+    assert.equal((await put()).status, 403);
+    const { status, text } = await put(credentialOf(id));
+    assert.equal(status, 201);
+    assert.equal((JSON.parse(text) as { ticket: string }).ticket, newTicketOf(id), 'the first line makes tickets');
+  }
+  await own.stop();
+  writeFileSync(rotated, `${newSecret}\n`);
+  const later = await startBridge(['--create-secret-file', rotated]);
+  const { id, put } = newChannel(later.url);
+  assert.equal((await put(SECRET)).status, 403);
+  assert.equal((await put(ticketOf(id))).status, 403);
+  assert.equal((await put(newTicketOf(id))).status, 201);
+  await later.stop();
+});
+
+test('agents go on when the create secret was changed and the bridge restarted', async () => {
+  const rotated = join(makeFolder(), 'secret');
+  writeFileSync(rotated, `${SECRET}\n`);
+  const first = await startBridge(['--create-secret-file', rotated]);
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(`${first.url}/#i=${SECRET}`);
+  await first.stop();
+  writeFileSync(rotated, `the-next_secret-4567\n${SECRET}\n`);
+  const second = await startBridge(['--create-secret-file', rotated, '--port', String(first.port)]);
+  assert.match(await laptop.waitForOutput(/RESUMED/), /RESUMED/);
+  await second.stop();
+});
+
 test('a person opens an ended channel again with the link’s ticket', { skip: requirePrograms(CHROMIUM) }, async () => {
   const first = await startBridge(['--create-secret-file', file]);
   const laptop = new Agent({ name: 'laptop' });
@@ -117,8 +153,11 @@ test('a person opens an ended channel again with the link’s ticket', { skip: r
 
 test('a file that holds no secret is refused in one line', async () => {
   for (const [content, advice] of [
-    ['short', /^agentalk-bridge: --create-secret-file: the file must hold 16 to 128 of/],
-    ['has spaces in it, which URLs have not', /--create-secret-file: the file must hold/],
+    ['short', /^agentalk-bridge: --create-secret-file: the file must have 1 to 10 lines, each with 16 to 128 of/],
+    ['has spaces in it, which URLs have not', /--create-secret-file: the file must have/],
+    ['\n\n', /--create-secret-file: the file must have/],
+    [`${SECRET}\nshort\n`, /--create-secret-file: the file must have/],
+    [`${SECRET}\n`.repeat(11), /--create-secret-file: the file must have/],
     [undefined, /--create-secret-file: can't read .* \(ENOENT\)/],
   ] as const) {
     const path = join(makeFolder(), 'secret');

@@ -38,6 +38,7 @@ test('--public-metrics opens /metrics to everybody; with --metrics-listen it is 
   const apart = await startBridge(['--metrics-listen', '127.0.0.1:0', '--public-metrics']);
   t.after(() => apart.stop());
   assert.equal((await call(apart.url, 'GET', '/metrics')).status, 404);
+  assert.equal((await call(apart.url, 'HEAD', '/ready')).status, 200, 'load balancers ask there');
   const [, operator = ''] = /^metrics on (\S+)$/m.exec(apart.logs()) ?? [];
   assert.equal((await call(operator, 'GET', '/metrics', { headers: FORWARDING })).status, 200);
 });

@@ -417,6 +417,7 @@ test('bridge_full: one address whose participants wait for all that it holds', a
   assert.equal((await c.send({ to: '*', ...sealed(60_000) })).status, 200);
   const refused = await c.send({ to: '*', ...sealed(60_000) });
   assert.deepEqual([refused.status, refused.code, refused.headers.get('retry-after')], [503, 'bridge_full', '10']);
+  assert.match(refused.text, /has no room for more channels or messages/);
   const { events } = (await a.poll(0)).json as { events: Json[] };
   assert.equal(events.length, 1, 'nothing was given up for it');
   await own.stop();

@@ -50,7 +50,7 @@ test('the commands of /llms.txt and of the join page, as written, bring two agen
 
 test('every word of an event is explained in /llms.txt, and every word there is one', async () => {
   const shell = ['show', 'talk'].map((name) => readFileSync(join(ROOT, `sdk/shell/${name}.sh`), 'utf8')).join('\n');
-  const lines = [...shell.matchAll(/(?:line=|print )"(?:agentalk: )?([A-Z]{3,}(?: DELIVERED)?)\b/g)];
+  const lines = [...shell.matchAll(/(?:line=|tell )"([A-Z]{3,}(?: DELIVERED)?)\b/g)];
   const printed = new Set(lines.map(([, word]) => word));
   const meanings = (await page('/llms.txt')).split('## What the lines mean')[1]?.split('## ')[0] ?? '';
   const explained = new Set([...meanings.matchAll(/`([A-Z]{3,}(?: DELIVERED)?)`/g)].map(([, word]) => word));

@@ -19,7 +19,7 @@ import { ExampleSession } from '../lib/example-session.ts';
 import { FaultProxy } from '../lib/fault-proxy.ts';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
-import { Agent, expectFailure, pair, until } from '../lib/shell.ts';
+import { Agent, expectFailure, expectSuccess, pair, until } from '../lib/shell.ts';
 
 let bridge: TestBridge;
 before(async () => void (bridge = await startBridge()));
@@ -74,6 +74,19 @@ test('to all: empty, one byte, each byte, a whole piece, one byte more', async (
       assert.ok(path.endsWith(`/${i + 1}-laptop-${name}`), path);
       assert.ok(bytes.equals(bytesOf(agent, path)), name);
     }
+  }
+});
+
+test('a wait gives a file two seconds for the message that explains it', async () => {
+  const [laptop, server] = await two();
+  for (const [i, size] of [0, 1, MIB + 1].entries()) {
+    writeFileSync(join(laptop.home, 'data.bin'), randomBytes(size));
+    const waiting = server.begin('wait', '30');
+    await laptop.call('send_file', 'data.bin');
+    await waiting.line(new RegExp(`FILE #${2 * i + 1} from laptop`));
+    await laptop.call('say', 'what it is');
+    const { stdout } = expectSuccess(await waiting.ended);
+    assert.match(stdout, /FILE #[^]*\| what it is/);
   }
 });
 

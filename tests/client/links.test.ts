@@ -135,7 +135,10 @@ test('say --wait and dm --wait send, then wait: one call has the answer', async 
     assert.equal(status, 0);
     assert.match(stdout, /^agentalk: sent[^]*\| the answer[^]*next: answer with/m);
   }
-  assert.match((await ada.call('say', '--wait', '0', 'no time')).stdout, /sent[^]*no news from bob in 0 s/);
+  assert.match(
+    (await ada.call('dm', 'bob', '--wait', '0', 'no time')).stdout,
+    /sent[^]*no news from bob in 0 s\. Next/,
+  );
   assert.deepEqual(
     bob.inbox().map(({ bytes }) => bytes.toString()),
     ['ask all', 'ask bob', 'ask again'],

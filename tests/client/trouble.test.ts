@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBridge } from '../lib/bridge.ts';
 import type { TestBridge } from '../lib/bridge.ts';
+import { FaultProxy } from '../lib/fault-proxy.ts';
 import {
   Agent,
   BASH,
@@ -27,6 +28,7 @@ import {
   pathOf,
   polling,
   toolFolder,
+  until,
 } from '../lib/shell.ts';
 
 let bridge: TestBridge;
@@ -169,6 +171,60 @@ test('a bridge that takes no more says so', async (t) => {
   const laptop = new Agent();
   await laptop.create(small.url);
   await refused(['join', laptop.link, '--name', 'server'], /as many participants as the bridge allows/);
+});
+
+test('a join that was killed leaves nothing in the way of the next one', async (t) => {
+  const laptop = new Agent({ name: 'laptop' });
+  const own = await startBridge();
+  t.after(() => own.stop());
+  const proxy = await FaultProxy.start(own.url);
+  t.after(() => proxy.stop());
+  await laptop.create(own.url);
+  const link = laptop.link.replace(own.url, proxy.urlFor('server'));
+  const participants = async () => {
+    const metrics = await (await fetch(`${own.url}/metrics`)).text();
+    return Number(/^agentalk_participants (\d+)$/m.exec(metrics)?.[1]);
+  };
+  const server = new Agent({ name: 'server' });
+  const moments: Readonly<Record<string, () => boolean | Promise<boolean>>> = {
+    'its folder is there': () => server.traces().length > 0,
+    'it asks the bridge': () => proxy.asked.has('server join'),
+    'the bridge knows it': async () => (await participants()) === 2,
+  };
+  proxy.plan = ({ kind }) => (kind === 'join' ? { what: 'delay', ms: 1500 } : { what: 'pass' });
+  for (const [moment, isThere] of Object.entries(moments)) {
+    const joining = server.start(BASH, [server.client, 'join', link, '--name', 'server']);
+    await until(moment, isThere);
+    await joining.end('SIGKILL');
+    assert.deepEqual(server.traces(), ['agentalk-session-server'], moment);
+    assert.doesNotMatch((await server.run(['sessions'])).stdout, /^agentalk: server[, ]/m);
+  }
+  proxy.plan = () => ({ what: 'pass' });
+  const { stdout } = await server.join(link);
+  assert.match(stdout, /joined as server on/);
+  assert.deepEqual(server.traces().sort(), ['agentalk-session-server', 'agentalk-session-server.env']);
+  await Promise.all([laptop.waitForOutput(/PAIRED with server/), server.waitForOutput(/PAIRED with laptop/)]);
+  assert.equal(await participants(), 2);
+});
+
+test('a session that is being made is no leftover', async (t) => {
+  const laptop = new Agent({ name: 'laptop' });
+  await laptop.create(bridge.url);
+  const proxy = await FaultProxy.start(bridge.url);
+  t.after(() => proxy.stop());
+  proxy.plan = ({ kind }) => (kind === 'join' ? { what: 'delay', ms: 1000 } : { what: 'pass' });
+  const server = new Agent({ name: 'server' });
+  const first = server.start(BASH, [
+    server.client,
+    'join',
+    laptop.link.replace(bridge.url, proxy.urlFor('server')),
+    '--name',
+    'server',
+  ]);
+  await until('it asks the bridge', () => proxy.asked.has('server join'));
+  const second = await server.join(laptop.link);
+  assert.match(second.stdout, /name server was taken: you are server-2/);
+  assert.match(expectSuccess(await first.ended).stdout, /joined as server on/);
 });
 
 test('a tool that is missing is named', async () => {

@@ -241,7 +241,7 @@ const driver: Driver = {
     const length = isLast ? size - index * PIECE : PIECE;
     const path = file('piece', ciphertext);
     const found = await printed(
-      `file_sizes ${word(path)}; hash_files ${word(path)}; printf '%s:%s' "$SIZE" "\${HASHES[0]}"`,
+      `file_size ${word(path)}; hash_files ${word(path)}; printf '%s:%s' "$SIZE" "\${HASHES[0]}"`,
     );
     if (found !== `${length}:${digest}`) return { ok: false, reason: 'bad-file-piece' };
     return { ok: true, value: await cryptPiece(f, index, ciphertext) };

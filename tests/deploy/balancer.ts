@@ -27,6 +27,10 @@ interface Kind {
   readonly name: string;
   readonly file: string;
   readonly program: string;
+  /** In the place of the file's text. */
+  readonly text?: string;
+  /** Of the bridge's URL. */
+  readonly basePath?: string;
   changes(place: Place): Changes;
   /** The whole configuration, made of the changed file. */
   whole(place: Place, changed: string): string;
@@ -40,7 +44,7 @@ interface Kind {
 const servers = ({ bridges }: Place): Changes =>
   bridges.map((port, i) => [`127.0.0.1:${8787 + i}`, `127.0.0.1:${port}`] as const);
 
-const nginx: Kind = {
+export const nginx: Kind = {
   name: 'nginx',
   file: 'deploy/nginx/agentalk.conf',
   program: 'nginx',
@@ -69,7 +73,7 @@ const nginx: Kind = {
   authority: ({ folder }) => join(folder, 'bridge.pem'),
 };
 
-const haproxy: Kind = {
+export const haproxy: Kind = {
   name: 'HAProxy',
   file: 'deploy/haproxy/haproxy.cfg',
   program: 'haproxy',
@@ -95,7 +99,7 @@ const caddyHere = ({ folder, port }: Place): Changes => [
   ['\nbridge.example {', `\nlocalhost:${port} {`],
 ];
 
-const caddyOne: Kind = {
+export const SINGLE: Kind = {
   name: 'Caddy, one bridge',
   file: 'deploy/caddy/Caddyfile',
   program: 'caddy',
@@ -106,12 +110,11 @@ const caddyOne: Kind = {
   authority: ({ folder }) => join(folder, 'pki', 'authorities', 'local', 'root.crt'),
 };
 
-const caddy: Kind = { ...caddyOne, name: 'Caddy', file: 'deploy/caddy/Caddyfile.multi' };
+const caddy: Kind = { ...SINGLE, name: 'Caddy', file: 'deploy/caddy/Caddyfile.multi' };
 caddy.changes = (place) => [...caddyHere(place), ...servers(place)];
 
 export const GROUPS: readonly Kind[] = [nginx, haproxy, caddy];
-export const KINDS: readonly Kind[] = [...GROUPS, caddyOne];
-export const SINGLE: Kind = caddyOne;
+export const KINDS: readonly Kind[] = [...GROUPS, SINGLE];
 
 export const needs = (kind: Kind) => requirePrograms(kind.program, 'openssl');
 
@@ -124,7 +127,7 @@ async function freePort(): Promise<number> {
 }
 
 /** The shipped file with the changes made: its path, and where everything else is. */
-async function prepare(kind: Kind, bridges: readonly number[]) {
+async function prepare(kind: Kind, bridges: readonly number[], more: Changes = []) {
   const place: Place = { folder: makeFolder(), port: await freePort(), bridges };
   const [certificate, key] = [join(place.folder, 'bridge.pem'), join(place.folder, 'bridge.key')];
   const names = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
@@ -143,8 +146,8 @@ async function prepare(kind: Kind, bridges: readonly number[]) {
     stdio: 'ignore',
   });
   writeFileSync(join(place.folder, 'both.pem'), readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
-  let text = readFileSync(join(ROOT, kind.file), 'utf8');
-  for (const [shipped, here] of kind.changes(place)) {
+  let text = kind.text ?? readFileSync(join(ROOT, kind.file), 'utf8');
+  for (const [shipped, here] of [...kind.changes(place), ...more]) {
     assert.ok(text.includes(shipped), `${kind.file} has no ${JSON.stringify(shipped)} any more`);
     text = text.replaceAll(shipped, here);
   }
@@ -180,22 +183,24 @@ export interface Balancer {
   stop(): Promise<void>;
 }
 
-export async function startBalancer(kind: Kind, bridges: readonly number[]): Promise<Balancer> {
-  const { place, config } = await prepare(kind, bridges);
+/** @param more changes to the shipped file */
+export async function startBalancer(kind: Kind, bridges: readonly number[], more?: Changes): Promise<Balancer> {
+  const { place, config } = await prepare(kind, bridges, more);
   for (const name of ['client_body', 'proxy']) mkdirSync(join(place.folder, name));
   const running = new Running(pathOf(kind.program), kind.run(config), { env: environment(place.folder) });
   let isOver = false;
   void running.ended.then(() => (isOver = true));
   const authority = kind.authority(place);
+  const url = `https://localhost:${place.port}${kind.basePath ?? ''}`;
   await until(`${kind.name} lets the bridges be reached`, async () => {
     assert.ok(!isOver, running.stdout + running.stderr);
     if (!existsSync(authority)) return false;
-    const answer = await fetchTrusting(authority)(`https://localhost:${place.port}/health`).catch(() => undefined);
+    const answer = await fetchTrusting(authority)(`${url}/health`).catch(() => undefined);
     return answer?.status === 200;
   });
   const agent = new Agent({ keepAlive: true });
   return {
-    url: `https://localhost:${place.port}`,
+    url,
     authority,
     running,
     fetch: fetchTrusting(authority),

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { until } from '../lib/shell.ts';
-import { GROUPS, KINDS, needs, startBalancer, validate } from './balancer.ts';
+import { GROUPS, KINDS, haproxy, needs, nginx, startBalancer, validate } from './balancer.ts';
 
 for (const kind of KINDS) {
   test(`${kind.file} is valid`, { skip: needs(kind) }, async () => {
@@ -138,6 +138,42 @@ for (const kind of GROUPS) {
         if (before[i] !== '1') assert.equal(after[i], before[i], `${channel} moved for nothing`);
       });
       for (let i = 0; i < 4; i++) assert.deepEqual(await Promise.all(channels.map(ownerOf)), after);
+    });
+  });
+}
+
+const CONNECTION_LIMITS = [
+  [nginx, 'limit_conn agentalk_clients 1000', 'limit_conn agentalk_clients 5', 429],
+  [haproxy, 'sc0_conn_cur gt 1000', 'sc0_conn_cur gt 5', 'closed'],
+] as const;
+for (const [kind, shipped, lowered, outcome] of CONNECTION_LIMITS) {
+  test(`${kind.name} limits the connections of one client`, { skip: needs(kind) }, async (t) => {
+    const waiting: ServerResponse[] = [];
+    const server = createServer((request, response) => {
+      if (request.url?.startsWith('/channels/')) waiting.push(response);
+      else response.end();
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+      server.close();
+      server.closeAllConnections();
+    });
+    const { port } = server.address() as AddressInfo;
+    const balancer = await startBalancer(kind, [port, port, port], [[shipped, lowered]]);
+    t.after(() => balancer.stop());
+    const poll = () =>
+      balancer.fetch(`${balancer.url}/channels/${id()}/poll`).then(
+        ({ status }) => status,
+        () => 'closed',
+      );
+    const polls = Array.from({ length: 5 }, poll);
+    await until('five polls wait', () => waiting.length === 5);
+    assert.equal(await poll(), outcome, 'one more');
+    for (const response of waiting) response.end();
+    assert.deepEqual(await Promise.all(polls), [200, 200, 200, 200, 200]);
+    await until('there is room again', async () => {
+      const answer = await balancer.fetch(`${balancer.url}/health`).catch(() => undefined);
+      return answer?.status === 200;
     });
   });
 }

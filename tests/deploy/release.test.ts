@@ -69,7 +69,8 @@ test('docs/architecture.md says what takes how much of bridge.js', () => {
   assert.deepEqual(rows.map(([, part]) => part).sort(), Object.keys(sizes).sort(), 'the parts');
   for (const [, part = '', kilobytes] of rows) {
     const actual = (sizes[part] ?? 0) / 1000;
-    assert.ok(Math.abs(Number(kilobytes) - actual) <= 2 + actual / 10, `${part}: ${actual.toFixed(0)} KB`);
+    const words = `${part}: ${actual.toFixed(0)} KB, and ${kilobytes} in the table: npm run docs:sizes`;
+    assert.ok(Math.abs(Number(kilobytes) - actual) <= 1 + actual * 0.03, words);
   }
 });
 
@@ -88,9 +89,9 @@ test('bridge.js is readable: no packed or minified text is in it', () => {
 });
 
 // The goal is 60,000. An agent reads part 1, which a lint holds to 12,000; what follows must not grow.
-test('the client has at most 146,000 characters', () => {
+test('the client has at most 136,000 characters', () => {
   const { length } = dist('agentalk.sh');
-  assert.ok(length <= 146_000, `the client has ${length} characters`);
+  assert.ok(length <= 136_000, `the client has ${length} characters`);
 });
 
 test('npm run release: files that check out, a bill of materials, and a package that runs', () => {

@@ -66,3 +66,51 @@ test(
     await bob.waitForOutput(/after/);
   },
 );
+
+/** The first block of a language below a heading. */
+function block(heading: string, language: string): string {
+  const [, rest = ''] = page.split(`\n${heading}\n`);
+  return new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'm').exec(rest)?.[1] ?? assert.fail(heading);
+}
+
+test('our site can be imported into a Caddyfile with other sites', { skip: noCopy || needs(SINGLE) }, () => {
+  const commands = block('### One bridge behind a Caddy that you run', 'sh');
+  const { status, stdout, stderr } = inCopy(`set -e
+    mkdir /tmp/stand-in && PATH=/tmp/stand-in:$PATH
+    printf '#!/bin/sh\\nexec "$@"\\n' >/tmp/stand-in/sudo
+    printf '#!/bin/sh\\necho "systemctl $*"\\n' >/tmp/stand-in/systemctl
+    chmod +x /tmp/stand-in/*
+    mkdir -p /etc/caddy
+    printf 'other.example.org {\\n\\trespond ours\\n}\\n' >/etc/caddy/Caddyfile
+    export HOME=/tmp
+    cd '${ROOT}'
+    ${commands.trim()}
+    caddy adapt --config /etc/caddy/Caddyfile`);
+  assert.equal(status, 0, stdout + stderr);
+  for (const name of ['other.example.org', NAME]) assert.ok(stdout.includes(`"${name}"`), stdout);
+  assert.match(stdout, /"dial":"127\.0\.0\.1:8787"/);
+  assert.match(stdout, /^systemctl reload caddy$/m);
+});
+
+for (const directive of ['handle_path', 'handle']) {
+  test(`below a path, by ${directive}: pages, agents and the redirect`, { skip: needs(SINGLE) }, async (t) => {
+    const bridge = await startBridge([
+      ...['--trusted-proxies', 'loopback', '--public-url', 'https://bridge.example/talk'],
+    ]);
+    t.after(() => bridge.stop());
+    const site = block('### Below a path', 'caddy').replace('handle_path', directive);
+    const caddy = await startBalancer({ ...SINGLE, text: `\n{\n}\n\n${site}`, basePath: '/talk' }, [bridge.port]);
+    t.after(() => caddy.stop());
+    assert.equal((await caddy.fetch(caddy.url)).status, 302, 'without its last slash');
+    const page = await (await caddy.fetch(`${caddy.url}/`)).text();
+    assert.ok(page.includes('https://bridge.example/talk/agentalk.sh'), page);
+    assert.equal((await caddy.fetch(`${caddy.url}/metrics`)).status, 404);
+    const [ada, bob] = [new Agent({ name: 'ada' }), new Agent({ name: 'bob' })];
+    const trust = ['--cacert', caddy.authority];
+    await ada.create(caddy.url, ['--name', 'ada', ...trust]);
+    assert.ok(ada.link.startsWith(`${caddy.url}/c/`), ada.link);
+    const waiting = ada.waitForOutput(/PAIRED with bob/);
+    await bob.join(ada.link, ['--name', 'bob', ...trust]);
+    await waiting;
+  });
+}

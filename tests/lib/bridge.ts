@@ -1,8 +1,9 @@
-/** A built bridge as a process of its own, on a free port; it ends with the test that started it. */
+/** A built bridge as a separate process, on a free port. It ends by stop(), or after the last test of its file. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess, ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { atEnd } from './at-end.ts';
 import { ROOT } from './root.ts';
 
 export const BRIDGE = join(ROOT, 'dist', 'bridge.js');
@@ -21,7 +22,7 @@ export interface TestBridge {
 }
 
 const running = new Set<ChildProcess>();
-process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+atEnd(() => running.forEach((child) => child.kill('SIGKILL')));
 
 /**
  * The environment of a child: ours without what would set the bridge up differently.

@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { atEnd } from './at-end.ts';
 import { ROOT } from './root.ts';
 import { installWindowsPrograms } from './windows.ts';
 
@@ -75,8 +76,10 @@ const NOBODY = 65534;
 const running = new Set<Running>();
 const folders: string[] = [];
 
-process.on('exit', () => {
+atEnd(() => {
   for (const each of running) each.end('SIGKILL');
+});
+process.on('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

@@ -134,8 +134,10 @@ if (!process.argv.includes('--check') && troubles.length === 0) {
     writeFileSync(path, mutated);
     try {
       const failed = await failures(root, mutation.test, patternsOf([mutation]));
-      if (failed === undefined) trouble(name, `${mutation.test} came to no end`);
-      else if (failed.length === 0)
+      if (failed === undefined) {
+        const limit = `within ${DEADLINE_MS / 1000} s`;
+        trouble(name, `${mutation.test} did not end ${limit}; what it started may still run: ps -ef | grep ${root}`);
+      } else if (failed.length === 0)
         trouble(name, `SURVIVED ${mutation.test} ${mutation.named ?? ''}: ${mutation.promise}`);
       else {
         caught++;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CODES } from '../../bridge/errors.ts';
+import { ApiError, CODES } from '../../bridge/errors.ts';
 import { HIDDEN_RANGES } from '../../sdk/encoding.ts';
 import * as protocol from '../../sdk/protocol.ts';
 import { ROOT } from '../lib/root.ts';
@@ -81,6 +81,14 @@ test('lists every error code of the bridge, and no other', () => {
     .flatMap(([, codes = '']) => quoted(codes))
     .filter((word) => /^[a-z_]+$/.test(word));
   assert.deepEqual(documented.sort(), [...CODES].sort());
+});
+
+test('the example of an error is one of the bridge', () => {
+  const [, json = ''] = /```json\n([^]*?)```/.exec(section('### Errors')) ?? [];
+  const { error } = JSON.parse(json) as { error: { code: 'no_channel'; message: string; hint: string } };
+  const { code, message, hint } = new ApiError(error.code);
+  assert.deepEqual([error.code, error.message], [code, message]);
+  assert.ok(hint.startsWith(error.hint.replace(/ …$/, '')), hint);
 });
 
 test('each link within the page has its heading', () => {

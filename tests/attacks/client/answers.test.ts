@@ -157,7 +157,8 @@ describe('words in the fields', { concurrency: 3 }, () => {
       const all = [
         ...injectEachWord(line),
         ...injectEachWord(`join ${index} ${at} ${from} ${nonce} ${ciphertext} ${tag}`),
-        ...injectEachWord(`leave ${index} ${at} ${fixture.member('ada').peer('bob').participantId} left`),
+        ...injectEachWord(`leave ${index} ${at} ${from} left`),
+        ...injectEachWord(`away ${index} ${at} ${from}`),
         ...injectEachWord(`gap 0 ${index}`),
       ];
       count += all.length;
@@ -169,6 +170,29 @@ describe('words in the fields', { concurrency: 3 }, () => {
     assert.ok(count > 400, `${count} lines`);
     fixture.check();
     fixture.checkInbox();
+  });
+
+  test('of a leave: a reason that is none is malformed, and leaves the session whole', async (t) => {
+    const fixture = await open(t);
+    let isTold = false;
+    rewriteAll(fixture, (lines, { kind }) => {
+      const [line = ''] = lines.filter((each) => each.startsWith('message '));
+      if (kind !== 'poll' || isTold || line === '') return lines;
+      isTold = true;
+      const [, index = '', at = '', from = ''] = line.split(' ');
+      return [
+        ...lines.filter((each) => each.startsWith('message ')),
+        `leave ${index}9 ${at} ${from} ../`,
+        `cursor ${index}9 ${lines.at(-2)?.split(' ')[2]}`,
+        '',
+      ];
+    });
+    await fixture.sendMarker();
+    fixture.honest();
+    await fixture.sendMarker();
+    assert.doesNotMatch(fixture.screen, /damaged/);
+    assert.ok(isTold);
+    await fixture.call('leave');
   });
 
   test('of the last line of a poll, and of a status: wrong types, negative and enormous cursors', async (t) => {

@@ -329,6 +329,26 @@ describe('what is invented', { concurrency: 3 }, () => {
     fixture.check(['deploy now']);
   });
 
+  test('an older session that was PAIRED: its card, replayed, brings it back neither as JOINED nor for direct messages', async (t) => {
+    const fixture = await open(t, ['ada', 'carol']);
+    const first = fixture.member('ada');
+    const second = await fixture.enter('ada', { token: first.token });
+    await fixture.waitForEntry(/PAIRED with ada~2/);
+    insertOnce(fixture, () => [joinLine(first.id, first.card)]);
+    await fixture.sendMarker('carol');
+    const { id, card } = first;
+    const participant = `participant ${id} listening 0 0 ${card.nonce} ${card.ciphertext} ${card.tag}`;
+    fixture.rewrite = (lines, { kind }) =>
+      kind === 'status' ? [participant, ...lines.filter((line) => !line.startsWith(`participant ${id} `))] : lines;
+    await fixture.call('who');
+    await fixture.call('dm', 'ada', 'to the living');
+    await second.waitForOutput('to the living');
+    assert.equal(fixture.count('JOINED ada.'), 0);
+    fixture.honest();
+    await fixture.sendMarker('carol');
+    fixture.check();
+  });
+
   test('a session that has said goodbye stays LEFT though the bridge lists it again', async (t) => {
     const fixture = await open(t, ['ada', 'carol']);
     const carol = fixture.member('carol');

@@ -301,6 +301,25 @@ describe('a card of a member', { concurrency: 3 }, () => {
       await ada.waitForOutput('to ada herself');
     });
 
+  test('with the name of another that was away gets no direct message before bob was told', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'carol']);
+    const ada = fixture.member('ada');
+
+    const second = await fixture.enter('ada', { token: ada.token }); // whoever takes the name
+    const hook = fixture.start(['listen', '--hook']);
+    await second.paired('bob');
+    await hook.ended;
+    const { stderr, status } = await fixture.start(['dm', 'ada', 'the secret']).ended;
+    assert.equal(status, 1);
+    assert.match(stderr, /error: another session is called ada now, and you have not been told\n.*wait 0 tells it/);
+    await fixture.waitForEntry(/NEW ada~2/);
+    await fixture.call('dm', 'ada', 'to the second');
+    await second.waitForOutput('to the second');
+    const first = await fixture.start(['dm', 'ada~1', 'to the first']).ended;
+    assert.match(first.stderr, /ada~1 has left/);
+    assert.deepEqual(second.texts('bob'), ['to the second']);
+  });
+
   test('of every malformed kind is rejected, and reported once', async (t) => {
     const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
     const mallory = fixture.member('mallory');
@@ -461,6 +480,27 @@ describe('sessions without end', { concurrency: 3 }, () => {
     await fixture.sendMarker('mallory');
     fixture.check();
     assert.ok(fixture.longestMs < 30_000, `${fixture.longestMs} ms`);
+  });
+
+  test('25 of one participant: those above 20 take no room of those who come afterwards', async (t) => {
+    const fixture = await AttackFixture.open(t, bridge.url, ['ada', 'mallory']);
+    const mallory = fixture.member('mallory');
+    const id = await protocol.deriveParticipantId(mallory.channelKey, 'eve');
+    const lines: string[] = [];
+    for (let i = 0; i < 100; i++) {
+      const { pub, sign } = await protocol.makeKeys();
+      lines.push(
+        joinLine(id, await mallory.sealCard(protocol.makeCard({ kind: 'agent', name: 'eve', pub, sign }), id)),
+      );
+    }
+    insertOnce(fixture, () => lines);
+    await fixture.sendMarker('ada', 60);
+    await fixture.enter('carol');
+    await fixture.waitForEntry(/PAIRED with carol\./);
+    await fixture.call('dm', 'carol', 'welcome');
+    await fixture.member('carol').waitForOutput('welcome');
+    assert.ok(fixture.tampered().includes('too-many-sessions eve'), fixture.tampered().join());
+    assert.equal(fixture.count('NEW eve'), 19);
   });
 
   test('400 joins and leaves in one answer cost seconds, and few lines', async (t) => {

@@ -39,9 +39,11 @@ test('--check-config says what would be done, and opens nothing', async () => {
       `listens on ${running.url}`,
       'TLS: none',
       'clients reach it at http:// and the host of their request',
-      'metrics, health and readiness: on the same address',
+      'trusted proxies: none',
+      'metrics: on the same address, for this machine only',
       'channels may be created by everybody',
       'log: text on a terminal, else JSON',
+      'requests in the log: none',
       'in order',
     ],
   });
@@ -59,14 +61,51 @@ test('--check-config tells TLS, public URL, metrics, changed limits, and variabl
     'listens on https://[::1]:8787',
     `TLS: a certificate for localhost, 127.0.0.1, until ${day}`,
     'clients reach it at https://bridge.example/a',
-    `metrics, health and readiness: unix:${folder}/m.sock only`,
+    'trusted proxies: none',
+    `metrics: unix:${folder}/m.sock only, for everybody who reaches it`,
     'channels may be created by everybody',
     'log: text',
+    'requests in the log: none',
     '--max-channels 7 (default 20000)',
     '--expire-after 10800 (default 7200)',
     'warning: unknown setting AGENTALK_PUBLIC_ULR',
     'in order',
   ]);
+});
+
+test('--check-config says whom the bridge trusts, who sees its metrics, and what it logs', async () => {
+  const env = { AGENTALK_TRUSTED_PROXIES: 'loopback, 10.0.0.0/8', AGENTALK_LOG_REQUESTS: 'yes' };
+  const { lines } = await check(['--public-metrics'], env);
+  for (const line of [
+    'trusted proxies: loopback, 10.0.0.0/8',
+    'metrics: on the same address, for everybody',
+    'requests in the log: a line each, without addresses',
+  ]) {
+    assert.ok(lines.includes(line), lines.join('\n'));
+  }
+  const withAddresses = await check(['--log-addresses'], env);
+  assert.ok(withAddresses.lines.includes('requests in the log: a line each, with the client address'));
+  const useless = await check(['--log-addresses']);
+  assert.ok(useless.lines.includes('warning: --log-addresses needs --log-requests'), useless.lines.join('\n'));
+});
+
+test('--help, --version and --check-config are flags, and not values of other flags', async () => {
+  for (const command of ['--help', '--version', '--check-config']) {
+    for (const args of [
+      ['--public-url', command],
+      ['--create-secret-file', command],
+      ['--', command],
+    ]) {
+      const { status, stdout, stderr } = await runBridge(args);
+      assert.deepEqual([status, stdout], [2, ''], args.join(' '));
+      assert.match(stderr, /^agentalk-bridge: [^\n]+; see --help\n$/);
+    }
+  }
+  const valued = await runBridge([`--create-secret-file=--version`, '--port', '0']);
+  assert.match(valued.stderr, /can't read --version \(ENOENT\)/);
+  const help = await runBridge(['--port', 'x', '--help']);
+  assert.deepEqual([help.status, help.stderr], [0, ''], 'a wrong value does not hide the help');
+  assert.match(help.stdout, /^Usage: /);
 });
 
 test('--check-config of a unix socket', async () => {

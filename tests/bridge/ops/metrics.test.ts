@@ -96,6 +96,12 @@ test('channels that were evicted for others are counted', async () => {
 test('what is refused is counted by its reason, requests and connections', async () => {
   const bridge = await startBridge(['--max-connections', '2', '--metrics-listen', '127.0.0.1:0']);
   const operator = { url: metricsOf(bridge) };
+  const atFirst = await read(operator.url);
+  const reasons = ['max_connections', 'tls', 'malformed', 'headers_too_large', 'timeout', 'reset', 'pipelined'];
+  for (const reason of reasons) {
+    const name = `agentalk_connections_rejected_total{reason="${reason}"}`;
+    assert.equal(atFirst.get(name), 0, `${name} is there before its first time`);
+  }
   const raw = async (text: string) => {
     const socket = connect(bridge.port, '127.0.0.1').on('error', () => {});
     socket.end(text);
@@ -147,16 +153,15 @@ test('a bridge that stood still shows it as lag of its event loop', async () => 
 });
 
 for (const place of ['a port', 'a path']) {
-  test(`--metrics-listen with ${place}: only there`, async () => {
+  test(`--metrics-listen with ${place}: metrics only there, health and readiness at both`, async () => {
     const socketPath = join(makeFolder(), 'metrics.sock');
     const isPath = place === 'a path';
     const bridge = await startBridge(['--metrics-listen', isPath ? socketPath : '127.0.0.1:0']);
     const operator = isPath ? { url: 'http://operator', socketPath } : { url: metricsOf(bridge) };
     assert.equal(metricsOf(bridge), isPath ? `unix:${socketPath}` : operator.url);
-    for (const path of ['/metrics', '/health', '/ready']) {
-      assert.equal((await ask(bridge, path)).status, 404, path);
-      assert.equal((await ask(operator, path)).status, 200, path);
-    }
+    assert.equal((await ask(bridge, '/metrics')).status, 404);
+    for (const path of ['/health', '/ready']) assert.equal((await ask(bridge, path)).status, 200, path);
+    for (const path of ['/metrics', '/health', '/ready']) assert.equal((await ask(operator, path)).status, 200, path);
     for (const path of ['/', '/llms.txt', '/agentalk.sh', '/bridge.js']) {
       assert.equal((await ask(bridge, path)).status, 200, path);
       assert.equal((await ask(operator, path)).status, 404, path);

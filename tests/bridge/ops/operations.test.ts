@@ -35,7 +35,7 @@ before(async () => {
   const operator = { url: /^metrics on (\S+)$/m.exec(bridge.logs())?.[1] ?? '' };
   await Member.enter({ url: bridge.url, ca: readFileSync(authority.cert) });
   connect(bridge.port, '127.0.0.1').end('hello\r\n\r\n');
-  await until(operator, /_rejected_total\{/);
+  await until(operator, /_rejected_total\{reason="tls"\} 1$/m);
   text = await (await fetch(`${operator.url}/metrics`)).text();
   families = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = '']) => name);
   await bridge.stop();
@@ -64,6 +64,13 @@ test('each query of the dashboard and of the rules names metrics and labels that
 test('the document has each metric, and no other', () => {
   const names = [...documented.matchAll(/^- `((?:agentalk|process|nodejs)_\w+)`:/gm)].map(([, name]) => name);
   assert.deepEqual(names.sort(), [...families].sort());
+});
+
+test('the document has each reason for which a connection is rejected, and no other', () => {
+  const rows = documented.slice(documented.indexOf('**Rejected connections**')).split('\n\n')[1] ?? '';
+  const reasons = [...rows.matchAll(/^\| `(\w+)`/gm)].map(([, reason]) => reason);
+  const exported = [...text.matchAll(/_rejected_total\{reason="(\w+)"\}/g)].map(([, reason]) => reason);
+  assert.deepEqual(reasons.sort(), exported.sort());
 });
 
 test('the document has a section for each alert, and for no other', () => {
