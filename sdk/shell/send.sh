@@ -40,7 +40,7 @@ describe_code() { # CODE STATUS -> WHY
 		too_large) WHY="this is larger than the bridge allows" ;;
 		too_many_requests) WHY="the bridge limits how often this address may ask" ;;
 		channel_full) WHY="the channel's memory is full until somebody reads" ;;
-		bridge_full) WHY="the bridge's memory is full" ;;
+		bridge_full) WHY="the bridge has no room for more" ;;
 		stopping) WHY="the bridge is stopping" ;;
 		participants_full) WHY="the channel has as many participants as the bridge allows" ;;
 		name_taken) WHY="the name $NAME is taken in this channel" ;;
