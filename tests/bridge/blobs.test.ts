@@ -188,17 +188,16 @@ test('an upload that its sender breaks off takes nothing', async (t) => {
   await until(own.url, 'blob_bytes', (value) => value === 0);
 });
 
-test('a body that is not complete in time is 408, however steadily it comes', { timeout: 60_000 }, async (t) => {
+test('a body that is not complete in time is 408, however steadily it comes', async (t) => {
   // The limit for other requests is longer, so that it is that of blobs which ends this one.
   const own = await ownBridge(t, '--blob-timeout', '1', '--request-timeout', '600');
   const [a] = await pair(own.url);
   const { socket, closed } = upload(a, UNKNOWN, MiB);
   const writing = setInterval(() => socket.write('x'), 50);
-  t.after(() => {
-    clearInterval(writing);
-    socket.destroy();
-  });
+  const timer = setTimeout(() => socket.destroy(), 30_000);
   const answer = await closed;
+  clearInterval(writing);
+  clearTimeout(timer);
   assert.match(answer, /^HTTP\/1.1 408 [\s\S]*\r\nAgentalk-Error: bad_request\r\n[\s\S]*Connection: close\r\n/);
   assert.equal(await metric(own.url, 'blob_bytes'), 0);
 });

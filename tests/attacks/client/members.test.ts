@@ -468,7 +468,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
       );
     }
     insertOnce(fixture, () => lines);
-    await fixture.sendMarker();
+    await fixture.sendMarker('ada', 90);
     assert.ok(fixture.tampered().includes('too-many-sessions bridge'), fixture.tampered().join());
     const [, names = ''] = /in the channel now: (.*)/.exec(await fixture.call('dm', 'nobody', 'x')) ?? [];
     assert.ok(names.split(' ').length <= 100, names);
@@ -560,7 +560,7 @@ describe('sessions without end', { concurrency: 3 }, () => {
     lines.push(joinLine(ada.id, ada.card));
     lines.push(messageLine(ada.id, BROADCAST, all.sealed), messageLine(ada.id, bob, direct.sealed));
     insertOnce(fixture, () => lines);
-    await fixture.sendMarker('mallory');
+    await fixture.sendMarker('mallory', 90);
     await fixture.sendMarker('mallory');
     fixture.check(['said once to all', 'said once to bob']);
     assert.equal(fixture.count('PAIRED with ada'), 1);
