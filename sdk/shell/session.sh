@@ -120,7 +120,10 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its cards, of which our own has its token
 	local file
 	HALF_MADE=''
-	is_own_folder "$SESSION" && [[ -e $SESSION/make.lock && ! -e $SESSION/session ]] || return
+	is_own_folder "$SESSION" && [ ! -e "$SESSION/session" ] || return
+	[ -e "$SESSION/make.lock" ] || sleep_seconds 1 # it is written at once
+	list_files "$SESSION/"
+	[[ -e $SESSION/make.lock || -z "${FILES[*]}" || "${FILES[*]}" = "$SESSION/tmp" ]] || return
 	find_place
 	is_locked make
 	[ $? -eq 1 ] || return # it runs, or nobody can see
