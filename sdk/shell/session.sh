@@ -109,7 +109,8 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 		make_folder "$SESSION" || continue
 		NEW_SESSION=$SESSION FIRST_NUMBER=$((i + 1))
 		init_temp
-		lock make 90
+		write_file "$TMP.lock" "$PROCESS_ID $((TICKS + 90))"
+		rename "$TMP.lock" "$SESSION/make.lock" || die_disk # whole at once: who reads it may take the folder
 		make_folder "$SESSION"/{state,journal,outbox,received,inbox,digests,keys,sent,files} || die_disk
 		write_file "$SESSION/.gitignore" $'*\n' # where AGENTALK_HOME is in a work tree
 		return
@@ -118,10 +119,10 @@ make_folders() { # -> SESSION, NAME, ENV_FILE: a new folder, whose name nobody e
 }
 
 remove_half_made() { # SESSION, whose maker was killed -> HALF_MADE: its cards, of which our own has its token
-	local file
+	local file tries
 	HALF_MADE=''
 	is_own_folder "$SESSION" && [ ! -e "$SESSION/session" ] || return
-	[ -e "$SESSION/make.lock" ] || sleep_seconds 1 # it is written at once
+	for tries in 1 2 3 4 5; do [ -e "$SESSION/make.lock" ] || sleep_seconds 1; done # it comes soon after the folder
 	list_files "$SESSION/"
 	[[ -e $SESSION/make.lock || -z "${FILES[*]}" || "${FILES[*]}" = "$SESSION/tmp" ]] || return
 	find_place
