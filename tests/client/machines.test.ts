@@ -199,7 +199,10 @@ describe('create', () => {
     const [address = '', key = ''] = laptop.link.split('#k=');
     for (const link of [address, `${address}#k=`, `${address}#k=${key.slice(0, 40)}`, address.slice(0, -9)]) {
       const other = new Agent({ name: 'other' });
-      expectFailure(await other.run(['create', link, '--name', 'other']), /that is a link to join, not a bridge .*give it whole/);
+      expectFailure(
+        await other.run(['create', link, '--name', 'other']),
+        /that is a link to join, not a bridge .*give it whole/,
+      );
       assert.deepEqual(other.traces(), []);
     }
   });
