@@ -126,6 +126,10 @@ test('the bridge takes the settings that are installed', async () => {
   const lines = read(SETTINGS).match(/^#?AGENTALK_\w+=.*$/gm) ?? [];
   assert.ok(lines.length >= 5);
   const env = Object.fromEntries(lines.map((line) => line.replace('#', '').split('=') as [string, string]));
+  const secret = join(makeFolder(), 'create-secret');
+  writeFileSync(secret, `${'5'.repeat(32)}\n`);
+  assert.equal(env['AGENTALK_CREATE_SECRET_FILE'], '/etc/agentalk/create-secret');
+  env['AGENTALK_CREATE_SECRET_FILE'] = secret;
   const bridge = await startBridge([], { env });
   assert.match(await (await fetch(`${bridge.url}/`)).text(), /https:\/\/bridge\.example/);
   await bridge.stop();
