@@ -143,7 +143,7 @@ format_record() { # R
 		new) line="NEW $LABEL: another session under this name, a restart or somebody else with the link. Ask your user if it matters." ;;
 		paired)
 			line="PAIRED with $LABEL."
-			[ "$ROLE" != create ] || line+=" Who opened the channel speaks first."
+			[ "$ROLE" != create ] || line+=" You opened the channel, so you speak first."
 			;;
 		left) line="LEFT $LABEL: it has said goodbye." ;;
 		gone)

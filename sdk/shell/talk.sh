@@ -231,7 +231,11 @@ cmd_wait() { # SECONDS
 		((PEERS > 0)) || alone="nobody else is in the channel yet. Does your user have the line for it ($CALL invite)? Next: $CALL wait"
 		tell "$alone"
 	else
-		is_anyone_paired || note=' Not PAIRED yet: that takes a wait of the other side, too.'
+		if ! is_anyone_paired; then
+			note=' Not PAIRED yet: that takes a wait of the other side, too.'
+		elif [[ $ROLE = create && $OUT -eq 0 ]]; then
+			note=" You opened the channel and speak first: $CALL say 'words'."
+		fi
 		tell "no news from$NAMES in $seconds s.$note Next: $CALL wait"
 	fi
 	unlock poll

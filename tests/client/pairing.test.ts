@@ -37,8 +37,14 @@ test('who opened the channel is PAIRED with one that joined and does not listen;
   assert.match((await server.call('wait', '0')).stdout, /no news from laptop in 0 s\. Not PAIRED yet/);
   assert.match(
     (await laptop.call('wait')).stdout,
-    /^agentalk: JOINED server\b[^]*^agentalk: PAIRED with server\. Who opened the channel speaks first\.$/m,
+    /^agentalk: JOINED server\b[^]*^agentalk: PAIRED with server\. You opened the channel, so you speak first\.$/m,
   );
+  assert.match(
+    (await laptop.call('wait', '1')).stdout,
+    /no news from server in 1 s\. You opened the channel and speak first: /,
+  );
+  await laptop.call('say', 'first words');
+  assert.match((await laptop.call('wait', '1')).stdout, /no news from server in 1 s\. Next: /);
   await server.waitForOutput(/^agentalk: PAIRED with laptop\.$/m);
 });
 

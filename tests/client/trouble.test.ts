@@ -357,7 +357,7 @@ test('a session that was left', async () => {
   }
   assert.match(
     (await laptop.call('log')).stdout,
-    /PAIRED with server\. Who opened the channel speaks first\.[^]*\| last words/,
+    /PAIRED with server\. You opened the channel, so you speak first\.[^]*\| last words/,
   );
   await server.waitForOutput(/last words/, /LEFT laptop/);
   const { stdout } = await laptop.run(['sessions']);
