@@ -9,7 +9,7 @@ import { ciphertextOf, fetching, open, pollOf, sendOf, sleep } from './connectio
 import { cpuMsOfEnded, figuresOf, missing, interleave, until } from './measure.mjs';
 import { freePort, mosquitto, wormhole } from './other-programs.mjs';
 import { CHARACTERS } from './servers.mjs';
-import { SIZES, atPlace, curlPost, must, pair, processesOf, somebodyWaits } from './shell-clients.mjs';
+import { SIZES, atPlace, curlPost, must, pair, processesOf, sayToShown } from './shell-clients.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
 /** @typedef {import('./shell-clients.mjs').Place} Place */
@@ -159,17 +159,7 @@ async function curlToCurl(place, rounds) {
   const [, { text = '' } = {}] = SIZES;
   const ours = {
     bridge: async () => latency(await bridged()),
-    client: async () => {
-      const waiting = server.call('agentalk_wait 20');
-      await somebodyWaits(place.bridge);
-      const begun = performance.now();
-      const saying = laptop.call('agentalk_say "$1"', text);
-      const { stdout } = await waiting;
-      const elapsed = performance.now() - begun;
-      await saying;
-      if (!stdout.includes(text.slice(0, 40))) throw new Error(`the message did not come: ${stdout}`);
-      return elapsed;
-    },
+    client: () => sayToShown(place, laptop, server, text),
   };
   /** @type {Awaited<ReturnType<typeof startPipingServer>> | undefined} */
   let piping;

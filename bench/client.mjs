@@ -129,7 +129,7 @@ async function file(place, megabytes, rounds) {
       ours: samples.file,
       baseline: { name: 'openssl and curl', ...samples.bare, processes: 4 },
       ...(megabytes > 1 && { target: { ratio: 3 } }),
-      note: 'the two calls of the client take 140 ms by themselves, whatever the size; hashes of each piece and of the whole are in it, too',
+      note: 'measured before a wait went on for two seconds after a file, for its explanation; the two calls of the client take 140 ms by themselves; hashes of each piece and of the whole are in it, too',
     },
     {
       name: `… sent`,

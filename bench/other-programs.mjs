@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { start } from '../scripts/child-processes.mjs';
 import { sleep } from './connection.mjs';
 import { interleave, until } from './measure.mjs';
-import { SIZES, must, pair, sendFile, somebodyWaits } from './shell-clients.mjs';
+import { SIZES, must, pair, sayToShown, sendFile } from './shell-clients.mjs';
 
 /** @typedef {import('./measure.mjs').Figure} Figure */
 /** @typedef {import('./shell-clients.mjs').Place} Place */
@@ -95,17 +95,7 @@ export async function mosquitto(place, rounds) {
   const stop = await startAt(port, 'mosquitto', ['-p', String(port)]);
   const address = ['-h', '127.0.0.1', '-p', String(port), '-q', '1', '-t', 'bench'];
   const samples = await interleave(rounds, {
-    client: async () => {
-      const waiting = server.call('agentalk_wait 20');
-      await somebodyWaits(place.bridge);
-      const begun = performance.now();
-      const saying = laptop.call('agentalk_say "$1"', text);
-      const { stdout } = await waiting;
-      const elapsed = performance.now() - begun;
-      await saying;
-      if (!stdout.includes(text.slice(0, 40))) throw new Error(`the message did not come: ${stdout}`);
-      return elapsed;
-    },
+    client: () => sayToShown(place, laptop, server, text),
     mosquitto: async () => {
       const receiving = must('mosquitto_sub', [...address, '-C', '1']);
       await sleep(0.1); // until it has subscribed

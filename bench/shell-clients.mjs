@@ -159,6 +159,24 @@ export async function sendFile(from, to, path, tell = () => {}) {
   return ms + more;
 }
 
+/**
+ * From the start of say to the end of a wait on the other side.
+ *
+ * @param {Place} place @param {Side} from @param {Side} to @param {string} text
+ * @returns {Promise<number>} milliseconds
+ */
+export async function sayToShown({ bridge }, from, to, text) {
+  const waiting = to.call('agentalk_wait 20');
+  await somebodyWaits(bridge);
+  const begun = performance.now();
+  const saying = from.call('agentalk_say "$1"', text);
+  const { stdout } = await waiting;
+  const elapsed = performance.now() - begun;
+  await saying;
+  if (!stdout.includes(text.slice(0, 40))) throw new Error(`the message did not come: ${stdout}`);
+  return elapsed;
+}
+
 export const curl = async (/** @type {string[]} */ ...args) =>
   (await must('curl', ['-q', '-sS', '-o', '/dev/null', ...args])).ms;
 
